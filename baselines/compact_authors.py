@@ -1,0 +1,122 @@
+"""COMPACT as its authors released it."""
+
+from __future__ import annotations
+
+from compact_bench.api import Batch, Distiller, Step, adaptability, consensus, fusion, torch
+
+THINKING_WORDS = (
+    *("Therefore", "Thus", "Hence", "So", "Consequently", "Wait", "But", "However", "Although"),
+    *("First", "Second", "Finally", "Specifically", "In summary", "Basically", "Let"),
+    *("Assuming", "Suppose", "Hmm", "Okay", "Note"),
+)
+
+
+class CompactAuthors(Distiller):
+    """loss = sum_k w_k L_k + lambda sum_{i<j} w_i w_j D(i,j), mean over questions.
+
+    w = softmax((b1 z(M) + b2 z(C) - b3 z(L)) / tau), detached, z over the question's rationales:
+    L mean NLL (nats a token), M rises of the gold answer's logit along the row, C attention that
+    the row's end state receives from the other rows'. D is the symmetric KL divergence between
+    two rows' token distributions at equal positions. Scores run over padding too, and under
+    dropout; `padded` is therefore the only layout in which the released numbers exist.
+    """
+
+    name = "compact_authors"
+    version = 1
+    reference = "arXiv:2601.13992"
+    bibtex = """@misc{cui2026whole,
+  title={"The Whole Is Greater Than the Sum of Its Parts": A Compatibility-Aware Multi-Teacher
+         CoT Distillation Framework},
+  author={Cui, Jin and Guo, Jiaqi and Zhou, Jiepeng and Yang, Ruixuan and Lu, Jiayi and
+          Xu, Jiajun and Song, Jiangcheng and Zhao, Boran and Ren, Pengju},
+  year={2026},
+  eprint={2601.13992},
+  archivePrefix={arXiv}
+}"""
+    uses_gold = True
+    needs = frozenset({"full", "logits:all"})
+    layout = "padded"
+    lora_dropout = 0.1
+
+    class Config(Distiller.Config):
+        """betas of adaptability, consensus and difficulty; tau; lambda of the consistency term."""
+
+        beta_adaptability: float = 1.0
+        beta_consensus: float = 1.0
+        beta_difficulty: float = 0.5
+        temperature: float = 1.0
+        consistency: float = 0.1
+        smallest_pair: float = 1e-4
+        thinking_token_ids: list[int] | None = None
+
+    def loss(self, student, batch: Batch) -> Step:
+        """One forward a question: its rows are padded to its own longest, as was released."""
+        parts = [self._question(student, batch.single(b)) for b in range(len(batch.questions))]
+        return Step(
+            loss=torch.stack([part.loss for part in parts]).mean(),
+            weights=torch.cat([part.weights for part in parts]),
+            nll=torch.cat([part.nll for part in parts]),
+            scores={
+                name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores
+            },
+        )
+
+    def _question(self, student, batch: Batch) -> Step:
+        out = student.forward(batch, needs=self.needs if self.config.consistency else {"full"})
+        rows = batch.present[0]
+        found = {**self._scores(student, batch, out, rows), "difficulty": out.nll[0, rows]}
+        weights = torch.zeros_like(out.nll)
+        weights[0, rows] = self._weights(found).to(weights.dtype)
+        loss = (weights * out.nll).sum()
+        if self.config.consistency:
+            logits, real = out.logits[0, rows], out.full.real[0, rows]
+            penalty = consistency(logits, real, weights[0, rows], self.config.smallest_pair)
+            loss = loss + self.config.consistency * penalty
+        scores = {name: torch.zeros_like(weights) for name in found}
+        for name, values in found.items():
+            scores[name][0, rows] = values.detach().to(weights.dtype)
+        return Step(loss=loss, weights=weights, nll=out.nll.detach(), scores=scores)
+
+    def _scores(self, student, batch, out, rows):
+        with torch.no_grad():
+            hidden, ids = out.full.hidden[0, rows], out.full.input_ids[0, rows]
+            thinking = self.config.thinking_token_ids
+            if thinking is None:
+                thinking = student.single_token_ids(THINKING_WORDS)
+            known = torch.tensor(thinking, dtype=ids.dtype, device=ids.device)
+            weight = torch.where(torch.isin(ids, known), 1.0, 0.1).to(hidden.dtype)  # (K,T)
+            head_rows = student.head_rows(batch.answer_ids[0])
+            query, key = student.query_key(out.full.last()[0, rows])
+            return {
+                "adaptability": adaptability.logit_rises(hidden, head_rows, weight),
+                "consensus": consensus.attention_affinity(query, key),
+            }
+
+    def _weights(self, scores):
+        config = self.config
+        betas = {
+            "adaptability": config.beta_adaptability,
+            "consensus": config.beta_consensus,
+            "difficulty": -config.beta_difficulty,
+        }
+        z = [fusion.within_question_z(scores[name].detach()) for name in betas]
+        return fusion.softmax_weights(z, list(betas.values()), config.temperature)
+
+
+def consistency(logits, real, weights, smallest_pair):
+    """sum_{i<j} w_i w_j mean_t [KL(p_i, p_j) + KL(p_j, p_i)] over t real in both rows.
+
+    logits (K,T,V), real (K,T) bool, weights (K,). Pairs with w_i w_j < smallest_pair are left
+    out. Returns a scalar, nats.
+    """
+    log_p = torch.log_softmax(logits, dim=-1)
+    total = logits.new_zeros(())
+    for i in range(len(weights)):
+        for j in range(i + 1, len(weights)):
+            pair = weights[i] * weights[j]
+            both = real[i] & real[j]
+            if pair < smallest_pair or not both.any():
+                continue
+            a, b = log_p[i, both], log_p[j, both]
+            total = total + pair * ((a.exp() - b.exp()) * (a - b)).sum(-1).mean()
+    return total

@@ -1,0 +1,154 @@
+"""What a reader must know to judge a table or figure: profile, data, student, seeds, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compact_bench.measures import Measure
+from compact_bench.outcomes import Results
+from compact_bench.records import without_paths
+
+
+def setting(results: Results) -> list[str]:
+    """Sentences that hold for every table and figure of these results."""
+    suite = results.suite
+    parts = [
+        f"{suite.get('title') or suite.get('suite')} (suite {suite.get('suite')}, profile "
+        f"{suite.get('profile')})".strip()
+        + ".",
+        _student(suite.get("student", {})),
+        _data(suite.get("data", {}), results.teachers),
+        _tasks(results),
+        seeds(results),
+        _training(suite.get("training", {})),
+        *_limits(suite, results.splits),
+        suite.get("notes", ""),
+        *results.plan.notes,
+    ]
+    return list(dict.fromkeys(_sentence(part) for part in parts if str(part).strip()))
+
+
+def _sentence(text: str) -> str:
+    """One sentence on one line, without folders of the machine that it was run on."""
+    text = " ".join(str(without_paths(text)).split())
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _student(student: Mapping[str, Any]) -> str:
+    lora = student.get("lora")
+    how = f"LoRA r {lora['r']}, alpha {lora['alpha']:g}" if lora else "all weights trained"
+    revision = f" at {student['revision']}" if student.get("revision") else ""
+    return f"Student: {student.get('id')}{revision}, {student.get('dtype', 'float32')}, {how}."
+
+
+def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:
+    source = data.get("source")
+    train = data.get("train")
+    size = f"{train} training questions" if train else "all training questions"
+    names = f"; teachers {', '.join(teachers)}" if teachers else ""
+    return f"Data: {source}, {size}{names}."
+
+
+def _tasks(results: Results) -> str:
+    counts = []
+    for measure in [*results.headlines("reasoning"), *results.headlines("forgetting")]:
+        n = results.n_items.get(measure, np.nan)
+        counts.append(f"{measure.task_title} {n:.0f}" if np.isfinite(n) else measure.task_title)
+    split = " and ".join(results.splits)
+    return f"Items ({split} split): {', '.join(counts)}." if counts else ""
+
+
+def seeds(results: Results) -> str:
+    """Name the seeds; one seed supports no claim, and two give intervals that are too narrow."""
+    names = ", ".join(str(seed) for seed in results.seeds)
+    if len(results.seeds) == 1:
+        return f"One seed ({names}): this supports no claim about which method is better."
+    if len(results.seeds) == 2:
+        return (
+            f"Seeds {names}. Two seeds are few: by simulation about 9% of differences that are "
+            "nothing but noise fall outside such a 95% interval."
+        )
+    return f"Seeds {names}." if names else "No row was trained with a seed."
+
+
+def _training(training: Mapping[str, Any]) -> str:
+    if not training:
+        return ""
+    epochs = training.get("epochs")
+    budget = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    if training.get("max_flops"):
+        budget = f"{training['max_flops']:g} FLOPs"
+    chosen = str(training.get("selected_on") or "").strip().rstrip(".")
+    how = f"chosen: {chosen}" if chosen else "how they were chosen is not recorded"
+    rate = training.get("learning_rate")
+    return f"Learning rate {rate:g} and {budget} for every row; {how}."
+
+
+def _limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
+    parts = []
+    if suite.get("data", {}).get("source") == "mini" and "generated" not in suite.get("notes", ""):
+        parts.append("Generated problems: not the numbers of the data set of that name.")
+    if suite.get("limit"):
+        parts.append(f"Cut to {suite['limit']} training questions and {suite['limit']} items.")
+    if "dev" in splits:
+        parts.append("Numbers of the dev split serve to choose settings; they are no results.")
+    return parts
+
+
+def differences(results: Results, measure: Measure | None) -> str:
+    """Say what differences are against, by which test, and how wide the intervals are."""
+    if results.reference is None:
+        return f"No row {results.suite.get('compare_to')} to compare to."
+    label = results.reference.label
+    asked = [measure] if measure else results.measures
+    found = [results.difference(row, one) for one in asked for row in results.rows]
+    widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
+    if not widths:
+        return f"Differences are to {label}, paired by seed; without intervals they are no claim."
+    scale = 100 if measure and measure.shown.percent else 1
+    unit = " points" if scale == 100 else ""
+    low, high = (f"{scale * bound:.{1 if scale == 100 else 3}f}" for bound in _range(widths))
+    return (
+        f"Differences are to {label}, paired by seed and item; ± is the half-width of the 95% "
+        "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
+        f"{f', {low} to {high}{unit} for {measure.task_title}' if measure else ''}. "
+        "They are not corrected for the number of rows."
+    )
+
+
+def _range(values: list[float]) -> tuple[float, float]:
+    return min(values), max(values)
+
+
+def unfinished(results: Results) -> str:
+    """Say that cells are missing, so that nobody reads a part as the whole."""
+    total = sum(len(row.cells) for row in results.rows)
+    done = sum(len(row.done) for row in results.rows)
+    return "" if done == total else f"{done} of {total} planned cells are done."
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption in two parts: what this table or figure shows, and what holds for all of them."""
+
+    own: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.own} {self.setting}".strip()
+
+
+def caption(results: Results, *own: str) -> Caption:
+    """A caption whose own part also names the seeds and says when cells are missing."""
+    parts = [
+        *(_sentence(text) for text in own if text.strip()),
+        seeds(results),
+        unfinished(results),
+    ]
+    common = [sentence for sentence in setting(results) if sentence not in parts]
+    return Caption(" ".join(part for part in parts if part), " ".join(common))

@@ -1,0 +1,230 @@
+"""One cell of the table: load, train, evaluate, record."""
+
+from __future__ import annotations
+
+import platform
+import resource
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compact_bench import checkpoint, registry
+from compact_bench.api import Distiller, Run
+from compact_bench.data.prepare import Prepared, prepare
+from compact_bench.errors import CellError, Diverged, UserError
+from compact_bench.evaluate import evaluate
+from compact_bench.matrix import RunSpec
+from compact_bench.records import CellWriter
+from compact_bench.student.encode import encode_bank
+from compact_bench.student.load import load_student
+from compact_bench.student.student import Student
+from compact_bench.suite import Suite
+from compact_bench.train import Progress, Trainer
+
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "lm-eval",
+    "datasets",
+    "numpy",
+    "pandas",
+    "tokenizers",
+    "safetensors",
+    "compact-bench",
+)
+
+
+def run_cell(
+    spec: RunSpec,
+    folder: Path,
+    mirror: Path | None = None,
+    plugins: Sequence[Path] = (),
+    progress: Progress = lambda event: None,
+) -> None:
+    """Runs one cell; a failure is a record with its reason, not an exception.
+
+    A full disk and an interruption do go up: nothing can be recorded then.
+    """
+    started = time.perf_counter()
+    writer = CellWriter(folder)
+    writer.spec(spec.to_json() | {"run_id": spec.run_id})
+    writer.env(environment(spec.threads))
+    torch.set_num_threads(spec.threads)
+    facts: dict[str, Any] = {}
+    try:
+        state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
+    except Diverged as error:
+        state, reason = "diverged", str(error)
+    except (CellError, UserError) as error:
+        state, reason = "failed", str(error)
+    except Exception as error:  # a method's own mistake: the other cells go on
+        state, reason = "failed", f"{type(error).__name__}: {error}"
+        _traceback(error)
+    writer.status(
+        state,
+        reason.splitlines()[0] if reason else "",
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        peak_memory_mb=_peak_memory_mb(),
+        **facts,
+    )
+
+
+def _run(
+    spec: RunSpec,
+    folder: Path,
+    writer: CellWriter,
+    mirror: Path | None,
+    plugins: Sequence[Path],
+    progress: Progress,
+    facts: dict[str, Any],
+) -> tuple[str, str]:
+    """The cell's state and reason; what is known on the way goes into `facts`."""
+    suite = suite_of(spec)
+    method = registry.load(plugins).get(spec.method)
+    distiller = method(method.Config.model_validate(spec.config))
+    prepared = prepare(suite, mirror)
+    run = Run(prepared.train, prepared.train.teachers, suite.student, suite.training)
+    if reason := distiller.skip(run):
+        return "skipped", reason
+    seed = spec.seed or 0
+    progress({"event": "phase", "phase": "load"})
+    torch.manual_seed(seed)
+    student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
+    progress({"event": "phase", "phase": "train"})
+    trainer = train(student, distiller, prepared, suite, seed, folder / "weights", progress, facts)
+    facts |= student.cost.as_dict() | {
+        "train_seconds": trainer.position.seconds,
+        "layout": student.layout,
+        "layout_reason": student.layout_reason,
+    }
+    writer.steps(trainer.records)
+    if trainer.position.step:
+        checkpoint.save_tensors(folder / "weights" / "trained.safetensors", student.state_dict(), {})
+    progress({"event": "phase", "phase": "evaluate"})
+    began = time.perf_counter()
+    rows, samples = evaluate(
+        student.merged(),
+        student.tokenizer,
+        prepared.tasks,
+        suite.evaluation,
+        distiller.decoding(),
+        device=str(student.device),
+        chat=student.chat,
+        seed=seed,
+        stage="after" if trainer.position.step else "before",
+        progress=progress,
+    )
+    facts["eval_seconds"] = time.perf_counter() - began
+    writer.eval(rows)
+    writer.samples(samples)
+    checkpoint.remove(folder / "weights")
+    return "done", ""
+
+
+def train(
+    student: Student,
+    distiller: Distiller,
+    prepared: Prepared,
+    suite: Suite,
+    seed: int,
+    folder: Path | None,
+    progress: Progress,
+    facts: dict[str, Any],
+) -> Trainer:
+    """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
+    bank = distiller.select(prepared.train, student)
+    examples, dropped = encode_bank(bank, student.encoder, suite.training.max_tokens)
+    facts["dropped_rationales"] = sum(dropped.values())
+    facts["train_questions"] = len(examples)
+    if not examples:
+        raise CellError(
+            f"no rationale is left to train on: {len(bank.rationales)} selected, "
+            f"{sum(dropped.values())} longer than training.max_tokens"
+        )
+    trainer = Trainer(
+        student,
+        distiller,
+        examples,
+        suite.training,
+        seed=seed,
+        teachers=bank.teachers,
+        folder=folder,
+        progress=progress,
+    )
+    distiller.fit(trainer)
+    return trainer
+
+
+def suite_of(spec: RunSpec) -> Suite:
+    """The suite that a cell belongs to, as far as the cell needs it."""
+    return Suite.model_validate(
+        {
+            "suite": spec.suite,
+            "title": "",
+            "profile": spec.profile,
+            "methods": [spec.method],
+            "seeds": [spec.seed or 0],
+            "student": spec.student,
+            "data": spec.data,
+            "training": spec.training,
+            "evaluation": spec.evaluation,
+            "limit": spec.limit,
+        }
+    )
+
+
+def preflight(spec: RunSpec) -> None:
+    """Loads the student once, to learn before anything starts whether that works.
+
+    Raises UserError where it doesn't.
+    """
+    load_student(suite_of(spec).student)
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Versions and machine, for env.json."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": threads,
+        "device": gpu or "cpu",
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def _peak_memory_mb() -> float:
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return float(peak / 1024 if sys.platform != "darwin" else peak / 1024**2)
+
+
+def _traceback(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)

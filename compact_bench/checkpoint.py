@@ -1,0 +1,101 @@
+"""Checkpoints without pickle: tensors as safetensors, step records as parquet.
+
+The records are written first and cut to the checkpoint's step when read, so that a process
+killed between the two files loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from compact_bench.atomic import write_bytes, write_parquet
+
+if TYPE_CHECKING:
+    from compact_bench.api import Distiller
+    from compact_bench.student.student import Student
+
+FILE = "checkpoint.safetensors"
+RECORDS = "steps-so-far.parquet"
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
+    """Writes a safetensors file whole or not at all."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    write_bytes(path, to_bytes(contiguous, metadata=dict(meta)))
+
+
+def save(
+    folder: Path,
+    *,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    distiller: Distiller,
+    position: Mapping[str, Any],
+    records: list[dict[str, Any]],
+) -> None:
+    """Writes everything that going on from here needs."""
+    tensors = {f"student/{n}": t for n, t in student.trainable().items()}
+    tensors |= {f"distiller/{n}": t for n, t in distiller.state_dict().items()}
+    tensors |= {f"own/{i}": t for i, t in enumerate(distiller.parameters())}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": t for name, t in state.items()}
+    tensors["rng"] = torch.get_rng_state()
+    meta = {
+        "position": json.dumps(position),
+        "cost": json.dumps(student.cost.as_dict()),
+    }
+    write_parquet(folder / RECORDS, pd.DataFrame(records))
+    save_tensors(folder / FILE, tensors, meta)
+
+
+def load(
+    folder: Path | None,
+    *,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    distiller: Distiller,
+) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+    """Puts a checkpoint back in place; its position and records, or None where there is none."""
+    if folder is None or not (folder / FILE).exists():
+        return None
+    parts: dict[str, dict[str, Tensor]] = {"student": {}, "distiller": {}, "own": {}}
+    moments: dict[int, dict[str, Tensor]] = {}
+    with safe_open(folder / FILE, framework="pt", device=str(student.device)) as file:
+        meta = file.metadata()
+        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            kind, _, name = key.partition("/")
+            if kind == "optimizer":
+                index, _, moment = name.partition("/")
+                moments.setdefault(int(index), {})[moment] = file.get_tensor(key)
+            elif kind != "rng":
+                parts[kind][name] = file.get_tensor(key)
+        torch.set_rng_state(file.get_tensor("rng").cpu())
+    student.load_state_dict(parts["student"])
+    distiller.load_state_dict(parts["distiller"])
+    with torch.no_grad():
+        for index, parameter in enumerate(distiller.parameters()):
+            parameter.copy_(parts["own"][str(index)])
+    state = optimizer.state_dict()
+    state["state"] = moments
+    optimizer.load_state_dict(state)
+    student.cost.load(json.loads(meta["cost"]))
+    position = json.loads(meta["position"])
+    records = pd.read_parquet(folder / RECORDS)
+    if len(records):
+        records = records[records["step"] <= position["step"]]
+    return position, records.to_dict("records")
+
+
+def remove(folder: Path) -> None:
+    """Removes a checkpoint that is no longer needed."""
+    for name in (FILE, RECORDS):
+        (folder / name).unlink(missing_ok=True)

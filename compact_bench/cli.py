@@ -1,0 +1,220 @@
+"""The commands. Only click is imported here: everything else waits until a command needs it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+if TYPE_CHECKING:
+    from compact_bench.plan import Options
+    from compact_bench.suite import Suite
+
+FOLDER = click.Path(path_type=Path)
+INTERRUPTED = 130
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code; every error of the user's is one line on stderr."""
+    try:
+        code = commands.main(arguments, prog_name="compact_bench", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
+
+class Commands(click.Group):
+    """Turns our UserError into click's, which has exit code 2 and no traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command."""
+        from compact_bench.errors import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.UsageError(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="compact-bench", prog_name="compact_bench")
+def commands() -> None:
+    """Distil the chain-of-thought rationales of several teachers into one small student,
+    by many methods, and compare them."""
+
+
+def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        for option in reversed(options):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+SUITE_FILE = click.argument("file", type=click.Path(path_type=Path))
+PROFILE = click.option("--profile", help="Profile of the suite file [default: mini].")
+RESULTS = click.option(
+    "--results", type=FOLDER, default=Path("results"), show_default=True, help="Results folder."
+)
+MIRROR = click.option(
+    "--mirror",
+    type=FOLDER,
+    envvar="COMPACT_BENCH_MIRROR",
+    help="Folder with the data sets' files, instead of downloads.",
+)
+PLUGINS = click.option(
+    "--plugins", type=FOLDER, multiple=True, help="Folder of more methods, one .py file each."
+)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+READING = _options(SUITE_FILE, PROFILE, RESULTS)
+CHOOSING = _options(
+    READING,
+    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."),
+    click.option("--only", multiple=True, metavar="METHOD", help="Only this method or row."),
+    click.option("--seeds", metavar="0,1,2", help="These seeds: numbers and ranges (0-4)."),
+    click.option("--limit", metavar="N", help="N training questions and N items a task."),
+    click.option("--jobs", type=click.IntRange(min=1), help="Cells at the same time."),
+    MIRROR,
+    PLUGINS,
+    click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
+)
+
+
+@commands.command()
+@CHOOSING
+def run(**arguments: Any) -> int:
+    """Run what is missing of the suite FILE, then make its tables and figures.
+
+    The same command again does only what is missing or has failed. Exit code: 0 all cells are
+    done or skipped with a reason, 1 some failed, 2 bad input and nothing started.
+    """
+    from compact_bench import runner
+
+    suite, options = _chosen(**arguments)
+    return runner.run(suite, options, say=click.echo)
+
+
+@commands.command()
+@CHOOSING
+@JSON
+def plan(as_json: bool, **arguments: Any) -> None:
+    """Show the cells of the suite FILE, which are done, and what the rest will take."""
+    from compact_bench import listing
+    from compact_bench.plan import make_plan, summary
+
+    suite, options = _chosen(**arguments)
+    found = summary(make_plan(suite, options), options.retry)
+    click.echo(listing.as_json(found) if as_json else listing.plan_text(found))
+
+
+@commands.command("list")
+@click.argument("what", type=click.Choice(["methods", "suites", "tasks", "students", "datasets"]))
+@PLUGINS
+@JSON
+def list_(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List what there is to choose from."""
+    from compact_bench import listing
+
+    rows, remarks = listing.find(what, plugins)
+    click.echo(listing.as_json(rows) if as_json else listing.table_text(rows))
+    for remark in remarks:
+        click.echo(remark, err=True)
+
+
+@commands.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--profile", help="Check this profile only [default: all].")
+@MIRROR
+@PLUGINS
+def validate(
+    files: tuple[Path, ...], profile: str | None, mirror: Path | None, plugins: tuple[Path, ...]
+) -> None:
+    """Check suite FILES without running them; with --mirror, their data too."""
+    from compact_bench import validation
+
+    problems = [
+        problem
+        for file in files
+        for problem in validation.check(_suite_path(file), profile, mirror, plugins, click.echo)
+    ]
+    if problems:
+        for problem in problems[:-1]:
+            click.echo(f"Error: {problem}", err=True)
+        raise click.UsageError(problems[-1])
+
+
+@commands.command("report")
+@READING
+def report_(file: Path, profile: str | None, results: Path) -> None:
+    """Make the tables and figures of FILE again, from its records alone."""
+    from compact_bench import runner
+
+    runner.show_report(_folder(file, profile, results), say=click.echo)
+
+
+@commands.command()
+@READING
+def publish(file: Path, profile: str | None, results: Path) -> None:
+    """Copy the results of FILE, without weights, to RESULTS/published/."""
+    from compact_bench import publish as publishing
+
+    folder = _folder(file, profile, results)
+    target = _folder(file, profile, results / "published")
+    publishing.publish(folder, target)
+    click.echo(f"published: {target}")
+
+
+@commands.command()
+@READING
+def reproduce(file: Path, profile: str | None, results: Path) -> int:
+    """Compare the results of FILE with the published ones; exit code 1 if they differ."""
+    from compact_bench import listing
+    from compact_bench import publish as publishing
+
+    published = _folder(file, profile, results / "published")
+    rows = publishing.reproduce(_folder(file, profile, results), published)
+    click.echo(listing.table_text(rows))
+    return 0 if all(row.get("same", True) for row in rows) else 1
+
+
+def _chosen(
+    file: Path,
+    profile: str | None,
+    results: Path,
+    overrides: tuple[str, ...],
+    only: tuple[str, ...],
+    seeds: str | None,
+    limit: str | None,
+    jobs: int | None,
+    mirror: Path | None,
+    plugins: tuple[Path, ...],
+    retry: bool,
+) -> tuple[Suite, Options]:
+    """Make the suite and the options of ``run`` and ``plan``."""
+    from compact_bench.plan import Options
+    from compact_bench.suite import load_suite, parse_seeds
+
+    more = {"seeds": parse_seeds(seeds) if seeds else None, "limit": limit}
+    suite = load_suite(_suite_path(file), profile, overrides, more)
+    return suite, Options(results, mirror, plugins, only, jobs, retry)
+
+
+def _suite_path(file: Path) -> Path:
+    """``gsm8k`` stands for ``suites/gsm8k.yaml``."""
+    named = Path("suites") / f"{file}.yaml"
+    return named if not file.exists() and not file.suffix and named.exists() else file
+
+
+def _folder(file: Path, profile: str | None, results: Path) -> Path:
+    """Return where the output of a suite file lies below ``results``."""
+    from compact_bench.plan import suite_folder
+    from compact_bench.suite import load_suite
+
+    return suite_folder(load_suite(_suite_path(file), profile), results)

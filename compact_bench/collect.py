@@ -1,0 +1,135 @@
+"""From records to results: read the planned cells, choose stages, put them into rows."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from compact_bench.errors import UserError
+from compact_bench.measures import FILTERS, METRICS, Measure
+from compact_bench.outcomes import NO_SEED, Results, Row, Seed, last_stage
+from compact_bench.records import Cell, Plan
+
+_MEASURE = ["task", "metric", "filter", "role"]
+_DEFAULTS: Mapping[str, Any] = {
+    "filter": "none",
+    "role": "reasoning",
+    "stage": "after",
+    "chance": 0.0,
+    "n": float("nan"),
+    "split": "test",
+}
+
+
+def collect(cells: Iterable[Cell], plan: Plan, teachers: Sequence[str] = ()) -> Results:
+    """Put the planned cells into rows; cells that the plan no longer names are left out.
+
+    A cell that is done but whose values can't be read counts as failed, with that reason.
+    """
+    known = {cell.run_id: cell for cell in cells}
+    by_id: dict[str, Cell] = {}
+    frames = []
+    for planned in plan.cells:
+        cell = known.get(planned["run_id"], Cell(planned["run_id"], Path()))
+        by_id[cell.run_id], frame = _checked(cell)
+        seed = planned.get("seed")
+        frame = frame.assign(label=planned["label"], seed=NO_SEED if seed is None else int(seed))
+        frames += [] if frame.empty else [frame]
+    columns = [*_MEASURE, "value", "stage", "chance", "n", "split", "label", "seed"]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    frame = frame.astype({"value": float, "chance": float, "n": float})
+    return Results(
+        plan=plan,
+        rows=tuple(_rows(by_id, plan, _values(frame))),
+        measures=_measures(frame, plan),
+        before=_by_measure(frame[frame["stage"] == "before"], "value", "mean"),
+        chance=_by_measure(frame, "chance", "max"),
+        n_items=_by_measure(frame, "n", "max"),
+        splits=tuple(sorted(frame["split"].astype(str).unique())),
+        teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
+    )
+
+
+def _checked(cell: Cell) -> tuple[Cell, pd.DataFrame]:
+    """A cell and its values; without readable values it can't be reported as done."""
+    if cell.state != "done":
+        return cell, pd.DataFrame()
+    try:
+        frame = cell.eval()
+        missing = {"task", "metric", "value"} - set(frame.columns)
+        if frame.empty or missing:
+            raise UserError("eval.parquet holds no values")
+    except UserError as error:
+        return replace(cell, status={**cell.status, "state": "failed", "reason": str(error)}), (
+            pd.DataFrame()
+        )
+    for column, default in _DEFAULTS.items():
+        frame[column] = frame[column].fillna(default) if column in frame else default
+    return cell, frame
+
+
+def _by_measure(frame: pd.DataFrame, column: str, how: str) -> dict[Measure, Any]:
+    series = frame.groupby(_MEASURE, sort=False)[column].agg(how)
+    return {
+        Measure(*map(str, key)): value
+        for key, value in zip(series.index.tolist(), series.tolist(), strict=True)
+    }
+
+
+def _values(frame: pd.DataFrame) -> dict[str, dict[Measure, dict[Seed, float]]]:
+    keys = ["label", "seed", *_MEASURE]
+    series = last_stage(frame, keys).groupby(keys, sort=False)["value"].mean()
+    values: dict[str, dict[Measure, dict[Seed, float]]] = {}
+    for (label, seed, *measure), value in zip(series.index.tolist(), series, strict=True):
+        by_seed = values.setdefault(label, {}).setdefault(Measure(*map(str, measure)), {})
+        by_seed[None if seed == NO_SEED else int(seed)] = float(value)
+    return values
+
+
+def _measures(frame: pd.DataFrame, plan: Plan) -> tuple[Measure, ...]:
+    """Reasoning tasks first, each role in the suite's order of tasks, strict filters first."""
+    tasks = [task["task"] for task in plan.suite.get("evaluation", {}).get("tasks", ())]
+    found = frame[_MEASURE].drop_duplicates().itertuples(index=False, name=None)
+    measures = [Measure(*map(str, key)) for key in found]
+
+    def place(name: str, order: Sequence[str]) -> int:
+        return order.index(name) if name in order else len(order)
+
+    return tuple(
+        sorted(
+            measures,
+            key=lambda m: (
+                m.role != "reasoning",
+                place(m.task, tasks),
+                m.task,
+                place(m.metric, list(METRICS)),
+                m.metric,
+                place(m.filter, FILTERS),
+                m.filter,
+            ),
+        )
+    )
+
+
+def _rows(
+    by_id: Mapping[str, Cell], plan: Plan, values: Mapping[str, Mapping[Measure, Any]]
+) -> Iterable[Row]:
+    planned: dict[str, list[Mapping[str, Any]]] = {}
+    for cell in plan.cells:
+        planned.setdefault(cell["label"], []).append(cell)
+    for label, ones in planned.items():
+        cells = {one.get("seed"): by_id[one["run_id"]] for one in ones}
+        facts = [*ones, *(cell.spec for cell in cells.values())]
+        method = next((f["method"] for f in facts if f.get("method")), label.split("[")[0])
+        gold = next((f["uses_gold"] for f in facts if f.get("uses_gold") is not None), None)
+        yield Row(label, str(method), cells, gold, values.get(label, {}))
+
+
+def states(results: Results) -> Counter[str]:
+    """Count the planned cells by state."""
+    return Counter(cell.state for row in results.rows for cell in row.cells.values())

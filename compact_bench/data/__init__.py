@@ -1,0 +1,1 @@
+"""Questions, rationales of several teachers, and the splits that keep test questions out."""

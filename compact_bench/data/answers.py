@@ -1,0 +1,280 @@
+"""Final answers in free text: extraction, canonical form, comparison, and reasoning steps.
+
+Four kinds of answer: ``number``, ``boolean``, ``choice`` (a letter A to E) and ``expression``
+(LaTeX of the MATH data set, which is only ever trained on here).
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+from fractions import Fraction
+
+KINDS = ("number", "boolean", "choice", "expression")
+
+# "1,450" must win over "1", and "5-3" is a difference, not five and minus three.
+_NUMBER = re.compile(
+    r"(?P<sign>(?<![\w)\]])(?:-\s?\$?|\$\s?-)|\$\s?)?"
+    r"(?P<whole>[0-9]{1,3}(?:,[0-9]{3})+(?![0-9])|[0-9]+)?"
+    r"(?P<part>(?<=[0-9])\.[0-9]+|(?<![0-9.])\.[0-9]+)?"
+    r"(?:\s?/\s?(?P<under>[0-9]+)(?![0-9.,]*[0-9]))?"
+)
+# A gold answer, whole: at most a currency sign before it and a unit without digits after it.
+_SCIENTIFIC = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]{1,3}")
+_UNIT = re.compile(r"\s*(?:%|[a-zA-Z°][^0-9=+*/<>]*)?\.?\s*")
+_BOOLEAN = re.compile(r"\b(yes|true|no|false)\b", re.IGNORECASE)
+_TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+_LETTER = re.compile(r"(?<![\w'])\(?([A-E])\)?(?![\w'])")
+_LONE_LETTER = re.compile(r"\W*([A-Ea-e])\W*")
+
+# "The answer is", "Hence, the correct answer is", "the answer that best fits this context is",
+# in three parts around the word itself: one pattern for all of it is ten times slower.
+_ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
+_LEAD = re.compile(
+    r"(?:[,;]?\s*\b(?:so|therefore|thus|hence|and|then)\b\s*,?\s*)?"
+    r"(?:\b(?:the|our|my|its)\s+)?(?:\b(?:final|correct|right|best)\s+)*\Z",
+    re.IGNORECASE,
+)
+_COPULA = re.compile(
+    r"(?:\s+(?:choice|option)\b)?(?:\s+(?:that|which|to|for|from)\b[^.!?\n]{0,80}?)?"
+    r"\s*(?:\bis\b|\bare\b|\b(?:would|should|must|could|will)\s+be\b|:|=)(?:\s*:)?",
+    re.IGNORECASE,
+)
+# After the cue, but no value: "not 22", "likely incorrect", "that Ann had 10 and Bob 6".
+_NO_VALUE = re.compile(
+    r"\W*(?:likely\s+|probably\s+)?(?:not|incorrect|wrong|inconsistent|that)\b", re.IGNORECASE
+)
+_BARE = re.compile(
+    r"[\s:$(]*(?:[-0-9.,]+[^-0-9=+*/]{0,20}|\(?[A-E]\)?\b.{0,3}|(?:true|false|yes|no)\b.{0,3})\s*",
+    re.IGNORECASE,
+)
+_ABBREVIATION = re.compile(
+    r"(?:\b(?:mr|mrs|ms|dr|st|vs|jr|sr|prof|approx|etc|e\.g|i\.e|a\.m|p\.m|u\.s)"
+    r"|(?<!is )(?<!option )\b[A-Z])$",
+    re.IGNORECASE,
+)
+# Lines; a full stop, question or exclamation mark before a space or, where a teacher forgot the
+# space ("= 145.The answer"), before a capital letter. "3.5" and "1,450" hold neither.
+_BREAK = re.compile(r"\s*\n\s*|(?<=[.!?])[\"')\]]*\s+|(?<=[a-z0-9)]\.)(?=[A-Z][a-z ])")
+_ENUMERATOR = re.compile(r"\(?(?:[0-9]{1,2}|[a-zA-Z])[.)]")
+
+
+def _plain(text: str) -> str:
+    """NFKC without unicode minus signs, so that one set of patterns is enough."""
+    return unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/")
+
+
+def _decimal(value: Fraction) -> str:
+    """Exact text: an integer, a finite decimal, or a fraction in lowest terms."""
+    if value.denominator == 1:
+        return str(value.numerator)
+    under = value.denominator
+    for prime in (2, 5):
+        while under % prime == 0:
+            under //= prime
+    if under != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = 0
+    while (value * 10**places).denominator != 1:
+        places += 1
+    digits = str(abs(value * 10**places)).rjust(places + 1, "0")
+    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+
+
+def _value(match: re.Match[str]) -> str | None:
+    """Canonical text of one number match, None for an empty one."""
+    if match["whole"] is None and match["part"] is None:
+        return None
+    value = Fraction((match["whole"] or "0").replace(",", "") + (match["part"] or ""))
+    if match["under"] and int(match["under"]):
+        value /= int(match["under"])
+    return _decimal(-value if "-" in (match["sign"] or "") else value)
+
+
+def _numbers(text: str) -> Iterator[str]:
+    """Canonical forms of the numbers of a text, in order."""
+    return (value for value in map(_value, _NUMBER.finditer(text)) if value is not None)
+
+
+def _expression(text: str) -> str | None:
+    """One spelling for the LaTeX of a short answer: no units, spaces, dollars or degree signs."""
+    text = re.sub(r"^\W*[a-zA-Z]\s*=\s*", "", text.replace("\\\\", "\\"))  # "b = -4"
+    text = re.sub(r"\\(?:text|mbox|textnormal|textbf|mathrm)\s*\{\s*([^{}]*)\}", r" \1", text)
+    text = re.sub(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}", r"(\1)/(\2)", text)
+    text = re.sub(r"\\[dt]?frac\s*([0-9])\s*([0-9])", r"(\1)/(\2)", text)
+    text = re.sub(r"(?<![\w}])([0-9]+)\s*\(([0-9]+)\)/\(([0-9]+)\)", _mixed, text)
+    text = re.sub(r"\^?\{?\\circ\}?|°|\\[!,;: ]|\\%|%|\\?\$|\\left|\\right", "", text)
+    text = re.sub(r"\\?sqrt\s*[({]([^(){}]*)[)}]|√\(?(\w+)\)?", r"sqrt(\1\2)", text)
+    text = re.sub(r"(?<=[0-9)])\s+[a-zA-Z ]+(?:\^\{?[23]\}?)?\s*$", "", text.strip().rstrip("."))
+    text = re.sub(r"[{}\s*]", "", re.sub(r"\((\w+)\)/\((\w+)\)", r"\1/\2", text))
+    return canonical(text, "number") or text or None
+
+
+def _mixed(match: re.Match[str]) -> str:
+    """Two and a half, written 2(1)/(2), as (5)/(2)."""
+    whole, over, under = map(int, match.groups())
+    return f"({whole * under + over})/({under})"
+
+
+def canonical(answer: str, kind: str) -> str | None:
+    """One spelling of an answer, or None where it is not of that kind.
+
+    "1,450", "$5", "145.0" -> "1450", "5", "145"; "True" -> "yes"; "(b)" -> "B".
+
+    Raises: ValueError for an unknown kind.
+    """
+    text = _plain(str(answer)).strip()
+    if kind == "number":
+        match = _NUMBER.match(text)
+        if match and match.end() and _UNIT.fullmatch(text, match.end()):
+            return _value(match)
+        return _decimal(Fraction(text)) if _SCIENTIFIC.fullmatch(text) else None
+    if kind == "boolean":
+        return _TRUTH.get(text.strip(".!\"' ").lower())
+    if kind == "choice":
+        lone = _LONE_LETTER.fullmatch(text) or re.match(r"\(?([A-E])\)?\s*[.:)]", text)
+        return lone[1].upper() if lone else None
+    if kind == "expression":
+        return _expression(text)
+    raise ValueError(f"unknown kind of answer {kind!r}; known: {', '.join(KINDS)}")
+
+
+def same_answer(first: str | None, second: str | None, kind: str) -> bool:
+    """Whether two answers are the same value; a missing one equals nothing."""
+    if first is None or second is None:
+        return False
+    value = canonical(first, kind)
+    return value is not None and value == canonical(second, kind)
+
+
+def _stated(text: str, kind: str) -> str | None:
+    """The answer in what follows the cue: after the last "=", else the first of its kind.
+
+    "81 - 60 = 21" is 21; "7, but the question seems wrong" and "10, not 13" are 7 and 10.
+    """
+    if kind == "number":
+        head, equals, tail = text.rpartition("=")
+        found = next(_numbers(tail if equals else text), None)
+        return found if found is not None else next(_numbers(head), None)
+    if kind == "boolean":
+        match = _BOOLEAN.search(text)
+        return _TRUTH[match[1].lower()] if match else None
+    if kind == "choice":
+        lone = _LONE_LETTER.fullmatch(text) or _LETTER.search(text)
+        return lone[1].upper() if lone else None
+    return canonical(text.rpartition("=")[2], kind)
+
+
+def _answer_sentences(text: str) -> list[tuple[int, int, int]]:
+    """(start of the clause, end of the cue, end of the sentence) of every answer sentence."""
+    found = []
+    for word in _ANSWER.finditer(text):
+        copula = _COPULA.match(text, word.end())
+        if copula is None:
+            continue
+        head = text[max(0, word.start() - 60) : word.start()]
+        lead = _LEAD.search(head)
+        start = word.start() - len(head) + (lead.start() if lead else len(head))
+        first_step = step_spans(text[start:])[0]
+        found.append((start, copula.end(), max(start + first_step[1], copula.end())))
+    return found
+
+
+def _last_stated(text: str, kind: str) -> tuple[int, int, str] | None:
+    """(start of its clause, end of its sentence, answer) of the last sentence that states one."""
+    for start, after, end in reversed(_answer_sentences(text)):
+        said = text[after:end]
+        if not _NO_VALUE.match(said):
+            answer = _stated(_plain(said), kind)
+            if answer is not None:
+                return start, end, answer
+    return None
+
+
+def extract_answer(text: str, kind: str) -> str | None:
+    """Canonical answer of the last answer sentence ("The answer is X"), None without one.
+
+    Used alike for a teacher's rationale and a student's output. "The answer is not 9" states none.
+    """
+    found = _last_stated(text, kind)
+    return found[2] if found else None
+
+
+def extract_flexible(text: str, kind: str) -> str | None:
+    """Canonical last number, yes/no or choice letter of a text, wherever it stands."""
+    if kind == "number":
+        numbers = list(_numbers(_plain(text)))
+        return numbers[-1] if numbers else None
+    if kind == "boolean":
+        words = _BOOLEAN.findall(text)
+        return _TRUTH[words[-1].lower()] if words else None
+    if kind == "choice":
+        letters = _LETTER.findall(text)
+        return letters[-1] if letters else canonical(text, kind)
+    boxed = re.findall(r"\\boxed\s*\{(.*?)\}\s*\$", text)
+    return canonical(boxed[-1], kind) if boxed else extract_flexible(text, "number")
+
+
+def rationale_answer(text: str, kind: str, completion: str = "", known: str = "") -> str | None:
+    """A rationale's own answer: its `completion` field, else its closing sentence, else `known`.
+
+    Without any of them, the last value of the closing step ("..., which is 13."), unless that
+    step argues with the answer it was given ("The answer is not 11").
+    """
+    if completion:
+        return canonical(completion, kind) or extract_flexible(completion, kind)
+    stated = extract_answer(text, kind)
+    if stated is not None or known:
+        return stated if stated is not None else canonical(known, kind)
+    closing = (split_steps(text) or [""])[-1]
+    doubtful = re.search(r"\b(?:not|incorrect|mistake|wrong|answer)\b", closing, re.IGNORECASE)
+    return None if doubtful else extract_flexible(closing, kind)
+
+
+def strip_answer_sentence(text: str) -> str:
+    """The body of a rationale: all before its closing answer sentence, repetitions included.
+
+    Of "Since drops are for eyes, the answer is E" the reason stays, which " The answer is" may
+    follow. An answer sentence in the middle stays: a closing one has at most one short remark
+    after it.
+    """
+    body = text.strip()
+    first = True
+    while sentences := _answer_sentences(body):
+        start, after, end = sentences[-1]
+        said, rest = body[after:end], body[end:].strip()
+        closing = len(rest) <= 80 and len(split_steps(rest)) <= 1 and not _NO_VALUE.match(said)
+        # An earlier one that holds more than a value ("The answer is 10 - 7 = ?") is reasoning.
+        if not closing or not (first or _BARE.fullmatch(said)):
+            break
+        body = body[:start].rstrip(" ,;\n\t")
+        first = False
+    return body
+
+
+def step_spans(text: str) -> list[tuple[int, int]]:
+    """(start, end) character offsets of the steps: sentences and lines, without outer spaces.
+
+    Never breaks inside 3.5 or 1,450, after an abbreviation, or between "2." and its sentence.
+    """
+    cuts = [0]
+    for match in _BREAK.finditer(text):
+        before = text[cuts[-1] : match.start()].strip()
+        newline = "\n" in match[0]
+        if not newline and before.endswith(".") and _ABBREVIATION.search(before[:-1]):
+            continue
+        if not newline and _ENUMERATOR.fullmatch(before):
+            continue
+        cuts.append(match.end())
+    spans = []
+    for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
+        piece = text[start:end]
+        if piece.strip():
+            spans.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
+    return spans
+
+
+def split_steps(text: str) -> list[str]:
+    """The steps of a rationale as text; see `step_spans`."""
+    return [text[start:end] for start, end in step_spans(text)]

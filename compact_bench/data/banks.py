@@ -1,0 +1,182 @@
+"""From files to a bank: rows are joined to the training questions, and each answer is judged."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from compact_bench.data.answers import canonical, rationale_answer, same_answer
+from compact_bench.data.importers import IMPORTERS, Row, user_jsonl
+from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
+from compact_bench.data.sources import Dataset, Part, fetch, teacher_part
+from compact_bench.data.splits import question_id
+from compact_bench.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Source:
+    """All of one data source before it is split.
+
+    bank: every training question with the chosen teachers and human rationales. test: question
+    table, None where the source has no test questions. notes: what was left out, and why.
+    """
+
+    bank: RationaleBank
+    test: pd.DataFrame | None
+    notes: tuple[str, ...] = ()
+
+
+def read(part: Part, mirror: Path | None) -> list[Row]:
+    """The rows of one catalog file, verified and imported."""
+    rows = IMPORTERS[part.importer](fetch(part.file, mirror))
+    return [row for row in rows if part.sample is None or row.sample == part.sample]
+
+
+def questions_of(rows: Iterable[Row], kind: str) -> pd.DataFrame:
+    """Question table of rows with a gold answer; of equal questions the first stays.
+
+    Raises: UserError with file and line where an answer is not of the kind.
+    """
+    table: dict[str, dict[str, str]] = {}
+    for row in rows:
+        if (answer := canonical(row.gold, kind)) is None:
+            raise UserError(f"{row.where}: the answer {row.gold!r} is not a {kind}")
+        key = question_id(row.question)
+        entry = {"question_id": key, "question": row.question, "answer": answer, "kind": kind}
+        table.setdefault(key, entry)
+    return question_table(table.values())
+
+
+def rationales_of(
+    rows: Iterable[Row], teacher: str, questions: pd.DataFrame, left_out: Counter[str]
+) -> list[dict[str, Any]]:
+    """Rationale rows of one teacher for the given questions.
+
+    left_out: counts rows without a training question (public files hold test questions of one
+    another), without text, and repeated ones.
+    """
+    answers = dict(zip(questions["question_id"], questions["answer"], strict=True))
+    kinds = dict(zip(questions["question_id"], questions["kind"], strict=True))
+    found: dict[tuple[str, int], dict[str, Any]] = {}
+    for row in rows:
+        key = question_id(row.question)
+        if key not in answers:
+            left_out[f"{teacher}: not a training question"] += 1
+        elif not row.text:
+            left_out[f"{teacher}: no text"] += 1
+        elif (key, row.sample) in found:
+            left_out[f"{teacher}: repeated"] += 1
+        else:
+            answer = rationale_answer(row.text, kinds[key], row.completion, row.known)
+            found[key, row.sample] = {
+                "question_id": key,
+                "teacher": teacher,
+                "sample": row.sample,
+                "role": HUMAN if teacher == HUMAN else "teacher",
+                "text": row.text,
+                "answer": answer,
+                "right": same_answer(answer, answers[key], kinds[key]),
+                "corruption": "",
+            }
+    return list(found.values())
+
+
+def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) -> Source:
+    """A data set of the catalog with the named teachers ([] = its default ones).
+
+    Raises: UserError for an unknown teacher, one that is named twice, or a bad file.
+    """
+    names = tuple(teachers) or data.default_teachers
+    parts = {name: teacher_part(data, name) for name in names}
+    if len(set(parts.values())) < len(names):
+        raise UserError(f"data.teachers names a teacher twice: {', '.join(names)}")
+    questions = questions_of(read(data.questions, mirror), data.answer)
+    files = parts | ({HUMAN: data.human} if data.human else {})
+    left_out: Counter[str] = Counter()
+    rows = []
+    for name, part in files.items():
+        rows += rationales_of(read(part, mirror), name, questions, left_out)
+    bank = RationaleBank(questions, rationale_table(rows), names)
+    test = held_out(data, mirror) if data.test else None
+    return Source(bank, test, _notes(left_out))
+
+
+def held_out(data: Dataset, mirror: Path | None) -> pd.DataFrame:
+    """Question table of a data set's test split.
+
+    Raises: UserError where the data set has none.
+    """
+    if data.test is None:
+        raise UserError(f"{data.title} has no test questions in the catalog")
+    test = questions_of(read(data.test, mirror), data.answer)
+    if data.split == "file":
+        return test
+    train = {question_id(row.question) for row in read(data.questions, mirror)}
+    return test[~test["question_id"].isin(train)]
+
+
+def jsonl_source(
+    path: Path, teachers: Sequence[str], kind: str | None, test: Path | None
+) -> Source:
+    """A user's own JSONL file; all its teachers, in order of appearance, if none is named.
+
+    Raises: UserError with file and line for a malformed row; for a teacher that no row has.
+    """
+    rows = list(user_jsonl(path))
+    if not rows:
+        raise UserError(f"{path}: holds no row")
+    golden = [row for row in rows if not row.teacher]
+    kind = kind or infer_kind(golden)
+    questions = questions_of(golden, kind)
+    known = [t for t in dict.fromkeys(row.teacher for row in rows) if t not in ("", HUMAN)]
+    for name in teachers:
+        if name not in known:
+            raise UserError(
+                f"no question of {path} has the teacher {name!r}{nearest(name, known)}; "
+                f"known: {', '.join(known)}"
+            )
+    left_out: Counter[str] = Counter()
+    names = tuple(dict.fromkeys(teachers)) or tuple(known)
+    found = []
+    for name in (*names, HUMAN):
+        own = [row for row in rows if row.teacher == name]
+        found += rationales_of(own, name, questions, left_out)
+    if repeated := len(golden) - len(questions):
+        left_out["questions: repeated"] += repeated
+    bank = RationaleBank(questions, rationale_table(found), names)
+    table = questions_of(user_jsonl(test, rationales=False), kind) if test else None
+    return Source(bank, table, _notes(left_out))
+
+
+def infer_kind(rows: Sequence[Row]) -> str:
+    """The kind that all gold answers of a user's file are of.
+
+    Raises: UserError with file and line of the first answer that fits none.
+    """
+    kinds = ("number", "boolean", "choice")
+    odd = {kind: [row for row in rows if canonical(row.gold, kind) is None] for kind in kinds}
+    kind = min(kinds, key=lambda name: len(odd[name]))
+    if not odd[kind]:
+        return kind
+    raise UserError(
+        f"{odd[kind][0].where}: the answers are not all numbers, yes/no or letters A to E "
+        f"(this one is {odd[kind][0].gold!r}); set data.answer to the kind that they should be"
+    )
+
+
+def restrict(bank: RationaleBank, teachers: Sequence[str]) -> RationaleBank:
+    """The bank of these teachers, all its questions and human rationales kept."""
+    chosen = bank.only_teachers(teachers).teachers if teachers else bank.teachers
+    mine = bank.rationales["teacher"].isin(chosen) | (bank.rationales["role"] == HUMAN)
+    return replace(bank, teachers=chosen, rationales=bank.rationales[mine])
+
+
+def _notes(left_out: Counter[str]) -> tuple[str, ...]:
+    return tuple(
+        f"left out: {count} row{'s' * (count > 1)} ({why})" for why, count in left_out.items()
+    )

@@ -1,0 +1,209 @@
+"""Grade-school word problems whose solution graph is known, for the `mini` profile."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from compact_bench.data.splits import question_hash
+
+NAMES = (
+    "Ann", "Ben", "Cara", "Dan", "Eve", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
+    "Mia", "Nils", "Olga", "Paul", "Rosa", "Sam", "Tina", "Uma", "Vera", "Will", "Yara", "Zoe",
+)  # fmt: skip
+NOUNS = (
+    "apples", "pens", "books", "coins", "cards", "shells", "stamps", "marbles", "eggs", "cups",
+    "balls", "stones",
+)  # fmt: skip
+LARGEST = 50  # every number and every intermediate value is in 1..50
+
+SYMBOL = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
+ADDITIVE = ("add", "sub", "bags")  # these events commute with each other
+
+# Several wordings of one event, so that the student reads the operation and not one verb.
+WORDING = {
+    "add": ("{name} buys {x} more.", "{name} finds {x} more."),
+    "sub": ("{name} gives away {x}.", "{name} loses {x}."),
+    "mul": ("Then {name} has {x} times as many.",),
+    "div": ("{name} keeps one of {x} equal parts.",),
+    "bags": ("{name} buys {x} bags of {y}.",),
+}
+# How often an event is tried: many divisions and subtractions don't come out and are dropped.
+LIKELY = {"add": 2, "sub": 4, "mul": 3, "div": 8, "bags": 2}
+# Which last digit of the question's SHA-256 belongs to which set. Digit 0 is dev everywhere.
+BUCKETS = {"dev": (0,), "test": (1,), "forgetting": (2,), "train": (3, 4, 5, 6),
+           "pretraining": (7, 8, 9)}  # fmt: skip
+
+
+class Term(NamedTuple):
+    """An operand: a number of the question, or the result of an earlier step."""
+
+    kind: str  # "number" | "step"
+    value: int  # the number, or the step's index
+
+
+@dataclass(frozen=True)
+class Step:
+    """One node of the solution graph."""
+
+    op: str
+    left: Term
+    right: Term
+
+
+class Event(NamedTuple):
+    """Something that happens in the story; `y` only for bags, `x` bags of `y`."""
+
+    op: str
+    x: int
+    y: int = 0
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A question with its solution graph in the story's order and in another valid order."""
+
+    question: str
+    steps: tuple[Step, ...]
+    other_order: tuple[Step, ...]
+    name: str
+    noun: str
+
+    @property
+    def answer(self) -> int:
+        return evaluate(self.steps)[-1]
+
+
+def apply(op: str, left: int, right: int) -> int:
+    """Value of one operation; division is exact by construction, floored on faulty values."""
+    if op == "div":
+        return left // right
+    return {"add": left + right, "sub": left - right, "mul": left * right}[op]
+
+
+def evaluate(steps: tuple[Step, ...], slip: tuple[int, int] | None = None) -> list[int]:
+    """Values of all steps; `slip` = (step, amount) is added to that step's value and carries on."""
+    values: list[int] = []
+    for index, step in enumerate(steps):
+        left, right = (term.value if term.kind == "number" else values[term.value]
+                       for term in (step.left, step.right))  # fmt: skip
+        value = apply(step.op, left, right)
+        values.append(value + slip[1] if slip and slip[0] == index else value)
+    return values
+
+
+def bucket(question: str) -> str:
+    """The set that a question belongs to, whatever the seed that produced it."""
+    digit = int(question_hash(question), 16) % 10
+    return next(name for name, digits in BUCKETS.items() if digit in digits)
+
+
+def graph(start: Event, events: tuple[Event, ...]) -> tuple[Step, ...]:
+    """Solution steps of a story: bags are multiplied out just before they are added."""
+    steps: list[Step] = []
+
+    def put(op: str, left: Term, right: Term) -> Term:
+        steps.append(Step(op, left, right))
+        return Term("step", len(steps) - 1)
+
+    now = Term("number", start.x)
+    if start.op == "bags":
+        now = put("mul", now, Term("number", start.y))
+    for event in events:
+        amount = Term("number", event.x)
+        if event.op == "bags":
+            amount = put("mul", amount, Term("number", event.y))
+        now = put("add" if event.op == "bags" else event.op, now, amount)
+    return tuple(steps)
+
+
+def other_graph(start: Event, events: tuple[Event, ...]) -> tuple[Step, ...] | None:
+    """The same story solved in another valid order, or None if there is no other."""
+    if start.op == "bags" and events and events[0].op == "bags":
+        first, second, _, *rest = graph(start, events)
+        total = Step("add", Term("step", 1), Term("step", 0))
+        return (second, first, total, *rest)
+    for i in range(len(events) - 1):
+        if events[i].op in ADDITIVE and events[i + 1].op in ADDITIVE:
+            swapped = (*events[:i], events[i + 1], events[i], *events[i + 2 :])
+            steps = graph(start, swapped)
+            if steps != graph(start, events) and _in_range(steps):
+                return steps
+    return None
+
+
+def _in_range(steps: tuple[Step, ...]) -> bool:
+    return all(1 <= value <= LARGEST for value in evaluate(steps))
+
+
+def _event(rng: random.Random, now: int, room: int) -> Event | None:
+    ops = [op for op in LIKELY if op != "bags" or room > 1]
+    op = rng.choices(ops, [LIKELY[op] for op in ops])[0]
+    if op == "bags":
+        return Event(op, rng.randint(2, 4), rng.randint(2, 6))
+    if op == "div":
+        divisors = [d for d in range(2, 5) if now % d == 0 and now > d]
+        return Event(op, rng.choice(divisors)) if divisors else None
+    if op == "sub" and now < 4:
+        return None
+    top = {"add": 9, "sub": min(9, now - 1), "mul": 3}[op]
+    return Event(op, rng.randint(2, top))
+
+
+def story(rng: random.Random, steps: int) -> tuple[Event, tuple[Event, ...]] | None:
+    """A random start and events that need exactly `steps` steps; None when it came to nothing."""
+    bags = rng.random() < 0.25
+    start = Event("bags", rng.randint(2, 4), rng.randint(2, 6)) if bags else Event(
+        "has", rng.randint(2, 15))  # fmt: skip
+    events: list[Event] = []
+    now = start.x * max(start.y, 1)
+    room = steps - bags
+    while room:
+        event = _event(rng, now, room)
+        if event is None:
+            return None
+        events.append(event)
+        room -= 2 if event.op == "bags" else 1
+        now = apply("add", now, event.x * event.y) if event.op == "bags" else apply(
+            event.op, now, event.x)  # fmt: skip
+        if not 1 <= now <= LARGEST:
+            return None
+    # One multiplication or division at most, so that a problem isn't a tower of products.
+    if sum(event.op in ("mul", "div") for event in events) > 1:
+        return None
+    return start, tuple(events)
+
+
+def tell(rng: random.Random, start: Event, events: tuple[Event, ...], name: str, noun: str,
+         distractor: bool) -> str:  # fmt: skip
+    """The text of a story; the distractor is a quantity that the answer doesn't depend on."""
+    amount = f"{start.x} bags of {start.y}" if start.op == "bags" else str(start.x)
+    sentences = [f"{name} has {amount} {noun}."]
+    for event in events:
+        wording = rng.choice(WORDING[event.op])
+        sentences.append(wording.format(name=name, x=event.x, y=event.y))
+    if distractor:
+        other = rng.choice([n for n in NAMES if n != name])
+        place = rng.randint(0, len(sentences))
+        sentences.insert(place, f"{other} has {rng.randint(2, 15)} {noun}.")
+    return " ".join([*sentences, f"How many {noun} does {name} have?"])
+
+
+def problems(rng: random.Random, steps: tuple[int, ...], within: str, *, distractor: bool = False,
+             both_orders: bool = False) -> Iterator[Problem]:  # fmt: skip
+    """Endless problems of one bucket, with repeats; `both_orders` keeps those with two orders."""
+    while True:
+        made = story(rng, rng.choice(steps))
+        if made is None:
+            continue
+        ours = graph(*made)
+        other = other_graph(*made)
+        if both_orders and other is None:
+            continue
+        question = ""
+        while not question or bucket(question) != within:  # the same story, told otherwise
+            name, noun = rng.choice(NAMES), rng.choice(NOUNS)
+            question = tell(rng, *made, name, noun, distractor)
+        yield Problem(question, ours, other or ours, name, noun)

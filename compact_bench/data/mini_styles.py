@@ -1,0 +1,74 @@
+"""How the written-down teachers word a solution."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+from compact_bench.data.mini_problems import SYMBOL, Problem, Step
+
+Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
+
+WORD = {"add": "plus", "sub": "minus", "mul": "times", "div": "divided by"}
+HUMAN = {
+    "add": "Add {b} to {a} to get {v}.",
+    "sub": "Take {b} from {a} to get {v}.",
+    "mul": "Multiply {a} by {b} to get {v}.",
+    "div": "Divide {a} by {b} to get {v}.",
+}
+FILLER = (
+    "Let us think about this step by step.",
+    "We look at the numbers and see what is going on.",
+    "This is not hard if we take our time.",
+    "We do it with care and then check it again.",
+    "So we go on and see how many there are.",
+    "Now we know what to do here.",
+)
+
+
+def lines(steps: Sequence[Step], values: Sequence[int], used: Sequence[int]) -> list[Line]:
+    """Steps with their numbers: `values` are written as results, `used` is what later steps read.
+
+    The two differ only after a wrong step that doesn't carry on.
+    """
+
+    def read(term) -> int:
+        return term.value if term.kind == "number" else used[term.value]
+
+    return [(s.op, read(s.left), read(s.right), v) for s, v in zip(steps, values, strict=True)]
+
+
+def equations(_: Problem, solution: Sequence[Line]) -> str:
+    """`7 + 5 = 12. 12 - 3 = 9.`"""
+    return " ".join(f"{a} {SYMBOL[op]} {b} = {v}." for op, a, b, v in solution)
+
+
+def sentences(_: Problem, solution: Sequence[Line]) -> str:
+    """`First 7 plus 5 makes 12. Then 12 minus 3 makes 9.`"""
+    return " ".join(
+        f"{'Then' if i else 'First'} {a} {WORD[op]} {b} makes {v}."
+        for i, (op, a, b, v) in enumerate(solution)
+    )
+
+
+def labelled(problem: Problem, solution: Sequence[Line]) -> str:
+    """`Ann has 7 + 5 = 12 apples. Ann has 12 - 3 = 9 apples.`"""
+    name, noun = problem.name, problem.noun
+    return " ".join(f"{name} has {a} {SYMBOL[op]} {b} = {v} {noun}." for op, a, b, v in solution)
+
+
+def human(_: Problem, solution: Sequence[Line]) -> str:
+    """`Add 5 to 7 to get 12. Take 3 from 12 to get 9.`"""
+    return " ".join(HUMAN[op].format(a=a, b=b, v=v) for op, a, b, v in solution)
+
+
+STYLES: dict[str, Callable[[Problem, Sequence[Line]], str]] = {
+    "equations": equations,
+    "sentences": sentences,
+    "labelled": labelled,
+    "human": human,
+}
+
+
+def close(body: str, answer: int) -> str:
+    """A rationale with its answer sentence, as the training template writes it."""
+    return f"{body} The answer is {answer}".strip()

@@ -1,0 +1,131 @@
+"""The bank of rationales: a question table and, per teacher, rationales for its questions."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compact_bench.errors import UserError, nearest
+
+HUMAN = "human"
+QUESTION_COLUMNS = ("question_id", "question", "answer", "kind")
+RATIONALE_COLUMNS = (
+    "question_id",
+    "teacher",
+    "sample",
+    "role",
+    "text",
+    "answer",
+    "right",
+    "corruption",
+)
+
+
+def question_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `QUESTION_COLUMNS` as a table, which has these columns even without rows."""
+    return pd.DataFrame(list(rows), columns=list(QUESTION_COLUMNS))
+
+
+def rationale_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
+    """Rows of `RATIONALE_COLUMNS` as a table; a missing answer is None, never NaN."""
+    table = pd.DataFrame(list(rows), columns=list(RATIONALE_COLUMNS))
+    answers = table["answer"].astype(object)
+    table["answer"] = answers.where(answers.notna(), None)
+    return table.astype({"sample": "int64", "right": "bool"})
+
+
+def digest(value: Any) -> str:
+    """SHA-256, in hex, of a value's canonical JSON; NaN and None are the same."""
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def table_rows(table: pd.DataFrame) -> list[list[Any]]:
+    """A table's header and rows as plain JSON values, for a fingerprint."""
+    body = table.astype(object).where(table.notna(), None).values.tolist()
+    return [list(table.columns), *body]
+
+
+@dataclass(frozen=True)
+class RationaleBank:
+    """Questions with the rationales of several teachers.
+
+    questions: question_id, question, answer (canonical), kind.
+    rationales: question_id, teacher, sample, role ("teacher" or "human"), text (with its own
+        answer sentence), answer (extracted, canonical, or None), right, corruption ("" = none).
+    teachers: index in this tuple = teacher index in a batch; "human" is not among them.
+
+    Raises: ValueError where a column is missing, a question_id occurs twice, or a rationale has
+    no question.
+    """
+
+    questions: pd.DataFrame
+    rationales: pd.DataFrame
+    teachers: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        for table, columns in (
+            (self.questions, QUESTION_COLUMNS),
+            (self.rationales, RATIONALE_COLUMNS),
+        ):
+            if missing := set(columns) - set(table.columns):
+                raise ValueError(f"a bank's table lacks the columns {sorted(missing)}")
+        ids = self.questions["question_id"]
+        if ids.duplicated().any():
+            raise ValueError(f"question_id {ids[ids.duplicated()].iloc[0]} occurs twice")
+        if not self.rationales["question_id"].isin(ids).all():
+            raise ValueError("a rationale belongs to no question of the bank")
+
+    def keep(self, mask_or_ids: Any) -> RationaleBank:
+        """The bank of some rationales (a boolean mask over them) or questions (their ids).
+
+        With a mask, questions that keep no rationale of the bank's teachers go as well.
+
+        Raises: ValueError where a mask is not as long as the table of rationales.
+        """
+        values = np.asarray(
+            mask_or_ids if hasattr(mask_or_ids, "__len__") else list(mask_or_ids), dtype=None
+        )
+        if values.dtype != bool:
+            wanted = set(values.tolist())
+            return replace(
+                self,
+                questions=self.questions[self.questions["question_id"].isin(wanted)],
+                rationales=self.rationales[self.rationales["question_id"].isin(wanted)],
+            )
+        if len(values) != len(self.rationales):
+            raise ValueError(f"a mask of {len(values)} for {len(self.rationales)} rationales")
+        rationales = self.rationales[values]
+        left = rationales.loc[rationales["teacher"].isin(self.teachers), "question_id"]
+        return replace(self, rationales=rationales).keep(left.unique())
+
+    def only_teachers(self, names: Iterable[str]) -> RationaleBank:
+        """The bank of these teachers alone, in this order, without human rationales.
+
+        Raises: UserError for a teacher that the bank doesn't have, with the nearest name.
+        """
+        names = tuple(names)
+        for name in names:
+            if name not in self.teachers:
+                known = ", ".join(self.teachers)
+                raise UserError(
+                    f"no question has the teacher {name!r}{nearest(name, self.teachers)}; "
+                    f"known: {known}"
+                )
+        return replace(self, teachers=names).keep(self.rationales["teacher"].isin(names))
+
+    def humans(self) -> RationaleBank:
+        """The bank of the human rationales; empty where the source has none."""
+        bank = replace(self, teachers=(HUMAN,))
+        return bank.keep(self.rationales["role"] == "human")
+
+    def fingerprint(self) -> str:
+        """SHA-256 of the content, in hex."""
+        tables = [table_rows(self.questions), table_rows(self.rationales)]
+        return digest([*tables, list(self.teachers)])

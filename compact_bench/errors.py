@@ -1,0 +1,28 @@
+"""The errors that a user sees, and the nearest known name for a mistyped one."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(Exception):
+    """Bad input: one line for the user, exit code 2."""
+
+
+class CellError(Exception):
+    """One cell can't be done; it is recorded as failed with this reason."""
+
+
+class Diverged(CellError):
+    """The loss is NaN or infinite; the cell is recorded as diverged."""
+
+
+def nearest(name: str, known: Iterable[str]) -> str:
+    """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``.
+
+    >>> nearest("avrage", ["average", "base"])
+    " (did you mean 'average'?)"
+    """
+    found = difflib.get_close_matches(str(name), [str(item) for item in known], n=1)
+    return f" (did you mean {found[0]!r}?)" if found else ""

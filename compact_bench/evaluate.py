@@ -1,0 +1,277 @@
+"""Asks a student the tasks of a suite, by lm-eval, and returns rows and samples for the records."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from lm_eval import simple_evaluate
+from lm_eval.evaluator import evaluate as lm_evaluate
+from lm_eval.models.huggingface import HFLM
+from lm_eval.tasks import TaskManager
+
+from compact_bench import isolate
+from compact_bench.api import Decoding
+from compact_bench.data.prepare import TaskData
+from compact_bench.data.splits import parse_choices
+from compact_bench.lm import StudentLM
+from compact_bench.marginal import marginal_nll
+from compact_bench.student.template import prompt_text
+from compact_bench.suite import EvaluationSpec
+from compact_bench.tasks.files import write_task
+
+# lm-eval's names of what our tables call accuracy, and of the two ways to take an answer.
+METRICS = {"acc": "accuracy", "exact_match": "accuracy"}
+FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
+LETTERS = "ABCDEFGHIJ"
+
+Rows = list[dict[str, Any]]
+Progress = Callable[[dict[str, Any]], None]
+
+
+def evaluate(
+    model: Any,
+    tokenizer: Any,
+    tasks: Sequence[TaskData],
+    spec: EvaluationSpec,
+    decoding: Decoding,
+    *,
+    device: Any,
+    chat: bool,
+    seed: int,
+    stage: str,
+    progress: Progress | None = None,
+) -> tuple[Rows, Rows]:
+    """Rows for eval.parquet and samples for samples.jsonl of every task, in order.
+
+    Reasoning tasks are asked as the method asks (`decoding`); forgetting tasks plainly and in one
+    pass for every row, so that the base student is asked the same. The global random state and
+    the modes (train or eval) of the model's modules are as before when it returns.
+    """
+    rows: Rows = []
+    samples: Rows = []
+    with (
+        isolate.undisturbed(model),
+        isolate.quiet(),
+        TemporaryDirectory() as folder,
+        isolate.dataset_cache(Path(folder) / "cache"),
+    ):
+        model.to(device).eval()
+        lm = StudentLM(model, tokenizer, spec.batch_size, chat)
+        for task in tasks:
+            ask = decoding if task.role == "reasoning" else Decoding()
+            if task.kind == "lm_eval":
+                found = _named(lm, task, spec, chat)
+            else:
+                found = _ours(lm, task, spec, ask, Path(folder), chat, _teller(progress, task))
+                if task.name == "in_domain" and task.kind == "generate":
+                    _add_marginal(found, lm, task, spec, ask, seed)
+            context = {
+                "task": task.name,
+                "role": task.role,
+                "split": "dev" if spec.select and task.name == "in_domain" else "test",
+                "chance": task.chance,
+                "stage": stage,
+            }
+            rows += [{**context, **row} for row in found[0]]
+            samples += [{"task": task.name, "stage": stage, **row} for row in found[1]]
+    return rows, samples
+
+
+def _teller(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:
+    """Sums up finished items of a task into progress events."""
+    if progress is None:
+        return None
+    done = 0
+
+    def tell(items: int) -> None:
+        nonlocal done
+        done += items
+        progress(
+            {
+                "event": "phase",
+                "phase": "evaluate",
+                "task": task.name,
+                "done": min(done, len(task.items)),  # a second pass finishes every item again
+                "items": len(task.items),
+            }
+        )
+
+    return tell
+
+
+def _ours(
+    lm: StudentLM,
+    task: TaskData,
+    spec: EvaluationSpec,
+    decoding: Decoding,
+    folder: Path,
+    chat: bool,
+    tell: Callable[[int], None] | None,
+) -> tuple[Rows, Rows]:
+    """Metric rows and samples of one of our task files over the task's items."""
+    docs = _docs(task, lm.tokenizer, decoding, chat)
+    lm.passes, lm.progress = decoding.passes, tell
+    home = write_task(folder / task.name, task.name, task.kind, docs, spec.max_new_tokens)
+    loaded = TaskManager(include_path=str(home), include_defaults=False).load([task.name])
+    # The closed form sd / sqrt(n) is used for means; iterations only switch it on.
+    result = lm_evaluate(lm, loaded, bootstrap_iters=1, log_samples=True)
+    rows = _metric_rows(result, task.name)
+    logged = [s for s in result["samples"][task.name] if s["filter"] in ("strict", "none")]
+    logged.sort(key=lambda sample: sample["doc_id"])
+    if task.kind == "choice":
+        return rows, [_choice_sample(sample) for sample in logged]
+    version = rows[0]["task_version"]
+    for metric in ("cut_off", "answer_tokens"):
+        values = [float(t.cut_off if metric == "cut_off" else t.tokens) for t in lm.traces]
+        rows.append({"task_version": version, "filter": "none", **summary(metric, values)})
+    samples = [_written_sample(s, t) for s, t in zip(logged, lm.traces, strict=True)]
+    return rows, samples
+
+
+def _docs(task: TaskData, tokenizer: Any, decoding: Decoding, chat: bool) -> Rows:
+    """Items as lm-eval's documents, with the prompt text."""
+    docs = []
+    for item in task.items.to_dict("records"):
+        question = item["question"]
+        if task.kind == "choice":
+            # The cloze form: the bare question, then each choice's text. Letters need a student
+            # that can bind them to the choices; below a billion parameters or so that is chance
+            # (SmolLM2-135M on CommonsenseQA), and what is at chance can't be forgotten.
+            question = parse_choices(question)[0]
+        prompt = prompt_text(question, tokenizer, chat, decoding.prompt, decoding.prefix)
+        doc = {"question_id": item["question_id"], "prompt": prompt, "answer": item["answer"]}
+        if task.kind == "choice":
+            doc |= {"choices": list(item["choices"]), "gold": int(item["gold"])}
+        else:
+            doc["answer_kind"] = item["answer_kind"]
+        docs.append(doc)
+    return docs
+
+
+def _written_sample(sample: Mapping[str, Any], trace: Any) -> dict[str, Any]:
+    return {
+        "question_id": sample["doc"]["question_id"],
+        "output": sample["resps"][0][0],
+        "extracted": sample["filtered_resps"][0],
+        "answer": sample["doc"]["answer"],
+        "right": bool(sample["accuracy"]),
+        "tokens": trace.tokens,
+        "cut_off": trace.cut_off,
+    }
+
+
+def _choice_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
+    chances = [chance for chance, _ in sample["filtered_resps"]]
+    chosen = LETTERS[chances.index(max(chances))]
+    return {
+        "question_id": sample["doc"]["question_id"],
+        "output": chosen,
+        "extracted": chosen,
+        "answer": LETTERS[sample["doc"]["gold"]],
+        "right": bool(sample["acc"]),
+    }
+
+
+def _add_marginal(
+    found: tuple[Rows, Rows],
+    lm: StudentLM,
+    task: TaskData,
+    spec: EvaluationSpec,
+    decoding: Decoding,
+    seed: int,
+) -> None:
+    """Adds the gold answer's marginal NLL to the rows and to the samples of the items it reads."""
+    if not spec.marginal_samples:
+        return
+    rows, samples = found
+    items = task.items.head(spec.marginal_items or len(task.items))
+    values = marginal_nll(
+        lm.model,
+        lm.encoder,
+        [
+            (lm.encoder.prompt(i.question, decoding.prompt, decoding.prefix), i.answer)
+            for i in items.itertuples()
+        ],
+        samples=spec.marginal_samples,
+        max_new_tokens=spec.max_new_tokens,
+        batch_size=spec.batch_size,
+        seed=seed,
+    )
+    version = rows[0]["task_version"]
+    rows.append({"task_version": version, "filter": "none", **summary("marginal_nll", values)})
+    for sample, value in zip(samples, values, strict=False):
+        sample["marginal_nll"] = value
+
+
+def summary(metric: str, values: Sequence[float]) -> dict[str, Any]:
+    """Mean, its standard error sd / sqrt(n) with the n - 1 sd (NaN for one value), and n.
+
+    >>> summary("accuracy", [1.0, 0.0])
+    {'metric': 'accuracy', 'value': 0.5, 'stderr': 0.5, 'n': 2}
+    """
+    n = len(values)
+    mean = math.fsum(values) / n
+    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else math.nan
+    return {"metric": metric, "value": mean, "stderr": math.sqrt(variance / n), "n": n}
+
+
+def _named(lm: StudentLM, task: TaskData, spec: EvaluationSpec, chat: bool) -> tuple[Rows, Rows]:
+    """Metric rows and samples of one of lm-eval's own tasks, as lm-eval itself asks it."""
+    limit = next((t.limit for t in spec.tasks if t.task == task.name), None)
+    result = simple_evaluate(
+        HFLM(pretrained=lm.model, tokenizer=lm.tokenizer, batch_size=spec.batch_size),
+        tasks=[task.name],
+        limit=limit,
+        bootstrap_iters=1000,
+        apply_chat_template=chat,
+    )
+    samples: Rows = []
+    for name, logged in result["samples"].items():
+        prefix = "" if name == task.name else f"{name}/"
+        seen: set[int] = set()
+        for sample in logged:  # one entry for each filter: the first (strict) one is kept
+            if sample["doc_id"] not in seen:
+                seen.add(sample["doc_id"])
+                samples.append(_named_sample(sample, prefix))
+    return _metric_rows(result, task.name), samples
+
+
+def _named_sample(sample: Mapping[str, Any], prefix: str) -> dict[str, Any]:
+    score = next((sample[m] for m in ("exact_match", "acc", "accuracy") if m in sample), None)
+    return {
+        "question_id": prefix + sample["doc_hash"][:16],
+        "output": json.dumps(sample["resps"], default=str),
+        "extracted": json.dumps(sample["filtered_resps"], default=str),
+        "answer": str(sample["target"]),
+        "right": None if score is None else bool(score),
+    }
+
+
+def _metric_rows(result: Mapping[str, Any], name: str) -> Rows:
+    """lm-eval's results of one task ("exact_match,strict-match": 0.5, ...) as rows."""
+    found = result["results"][name]
+    names = {key.split(",")[0] for key in found if "," in key}
+    version = result["versions"].get(name)
+    rows = []
+    for key, value in found.items():
+        metric, _, kind = key.partition(",")
+        if not kind or metric.endswith("_stderr"):
+            continue
+        stderr = found.get(f"{metric}_stderr,{kind}")
+        taken = metric == "acc" and "exact_match" in names
+        rows.append(
+            {
+                "task_version": int(version) if isinstance(version, int | float) else 0,
+                "metric": metric if taken else METRICS.get(metric, metric),
+                "filter": FILTERS.get(kind, kind),
+                "value": float(value),
+                "stderr": float(stderr) if isinstance(stderr, int | float) else math.nan,
+                "n": int(found["sample_len"]),
+            }
+        )
+    return rows

@@ -1,0 +1,221 @@
+"""Rows of results: which value each method has, by task, metric and seed, and how they differ."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compact_bench import stats
+from compact_bench.measures import HEADLINES, Measure
+from compact_bench.records import Cell, Plan, without_paths
+
+Seed = int | None
+NO_SEED = -(2**62)  # stands for None where a column of integers is needed
+
+
+def last_stage(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
+    """Keep "after" rows where there are any; an untrained student only has "before" ones."""
+    after = frame["stage"].ne("before")
+    trained = after.groupby([frame[key] for key in keys]).transform("any")
+    return frame[after | ~trained]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One row of a table: a method with its settings, over all its seeds."""
+
+    label: str
+    method: str
+    cells: Mapping[Seed, Cell]
+    uses_gold: bool | None = None
+    values: Mapping[Measure, Mapping[Seed, float]] = field(default_factory=dict)
+
+    @property
+    def done(self) -> dict[Seed, Cell]:
+        """The cells that finished, by seed."""
+        return {seed: cell for seed, cell in self.cells.items() if cell.state == "done"}
+
+    @property
+    def complete(self) -> bool:
+        """Whether every planned cell finished."""
+        return len(self.done) == len(self.cells)
+
+    @property
+    def trained(self) -> bool:
+        """Whether any of its cells read training tokens."""
+        return any(cell.status.get("tokens") for cell in self.done.values())
+
+    def summary(self, measure: Measure) -> stats.Summary:
+        """Mean and sd of a measure over the seeds that finished."""
+        return stats.summarise(list(self.values.get(measure, {}).values()))
+
+    def cost(self, name: str) -> stats.Summary:
+        """Mean and sd over seeds of a number of status.json."""
+        return stats.summarise([_number(cell.status.get(name)) for cell in self.done.values()])
+
+    @cached_property
+    def items(self) -> dict[tuple[str, str], pd.DataFrame]:
+        """(task, column of samples.jsonl) -> seed x item table of per-item values."""
+        frames = []
+        for seed, cell in self.done.items():
+            frame = last_stage(cell.items(), ["task", "question_id"])
+            frames.append(frame.assign(seed=NO_SEED if seed is None else seed))
+        tables: dict[tuple[str, str], pd.DataFrame] = {}
+        if not frames:
+            return tables
+        everything = pd.concat(frames, ignore_index=True)
+        for column in ("right", "marginal_nll"):
+            known = everything.dropna(subset=[column]).astype({column: float})
+            for task, group in known.groupby("task", sort=False):
+                table = group.pivot_table(index="seed", columns="question_id", values=column)
+                table.index = pd.Index(
+                    [None if s == NO_SEED else int(s) for s in table.index], dtype=object
+                )
+                tables[str(task), column] = table
+        return tables
+
+    def problems(self) -> list[str]:
+        """Why cells are not done, one line for each reason, with the seeds that it befell."""
+        found: dict[tuple[str, str], list[str]] = {}
+        for seed, cell in self.cells.items():
+            if cell.state != "done":
+                reason = " ".join(str(without_paths(cell.status.get("reason") or "")).split())
+                seeds = found.setdefault((cell.state, reason), [])
+                seeds += [] if seed is None else [str(seed)]
+        return [_problem(state, reason, seeds) for (state, reason), seeds in found.items()]
+
+
+def _problem(state: str, reason: str, seeds: list[str]) -> str:
+    where = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if seeds else ""
+    said = {"missing": "not run yet"}.get(state, state)
+    return f"{said}{where}" + (f": {reason}" if reason else "")
+
+
+def _number(value: Any) -> float:
+    return float(value) if isinstance(value, (int, float)) else stats.NAN
+
+
+@dataclass(frozen=True)
+class Results:
+    """All rows of one suite and profile, in the suite's order."""
+
+    plan: Plan
+    rows: tuple[Row, ...]
+    measures: tuple[Measure, ...]
+    before: Mapping[Measure, float]
+    chance: Mapping[Measure, float]
+    n_items: Mapping[Measure, int]
+    splits: tuple[str, ...]
+    teachers: tuple[str, ...] = ()
+
+    @property
+    def suite(self) -> dict[str, Any]:
+        """The resolved suite."""
+        return self.plan.suite
+
+    @property
+    def seeds(self) -> list[int]:
+        """The planned seeds."""
+        found = {cell.get("seed") for cell in self.plan.cells}
+        return sorted(seed for seed in found if seed is not None)
+
+    @cached_property
+    def reference(self) -> Row | None:
+        """The row that others are compared to: by label, or else by method."""
+        wanted = self.suite.get("compare_to")
+        by_label = [row for row in self.rows if row.label == wanted]
+        return next(iter(by_label or [row for row in self.rows if row.method == wanted]), None)
+
+    def headline(self, task: str) -> Measure | None:
+        """The measure that stands for a task."""
+        found = [measure for measure in self.measures if measure.task == task]
+        ranked = [measure for name in HEADLINES for measure in found if measure.metric == name]
+        return next(iter(ranked or found), None)
+
+    def headlines(self, role: str) -> list[Measure]:
+        """One measure a task, of the tasks with this role."""
+        tasks = dict.fromkeys(m.task for m in self.measures if m.role == role)
+        return [measure for task in tasks if (measure := self.headline(task))]
+
+    def kept(self, row: Row, measure: Measure) -> dict[Seed, float]:
+        """Retention of a forgetting measure by seed, against the student before training."""
+        before = self.before.get(measure, stats.NAN)
+        chance = self.chance.get(measure, 0.0)
+        values = row.values.get(measure, {})
+        return {seed: stats.retention(value, before, chance) for seed, value in values.items()}
+
+    def kept_mean(self, row: Row) -> dict[Seed, float]:
+        """Retention by seed, averaged over the forgetting tasks."""
+        found = [self.kept(row, measure) for measure in self.headlines("forgetting")]
+        means = {}
+        for seed in row.done:
+            values = [kept[seed] for kept in found if np.isfinite(kept.get(seed, stats.NAN))]
+            means[seed] = float(np.mean(values)) if values else stats.NAN
+        return means
+
+    def difference(self, row: Row, measure: Measure) -> stats.Difference | None:
+        """Compare a row to the reference row; None for that row itself or where either is empty."""
+        other = self.reference
+        if other is None or row.label == other.label:
+            return None
+        key = (row.label, measure)
+        if key not in self._differences:
+            self._differences[key] = difference(row, other, measure)
+        return self._differences[key]
+
+    @cached_property
+    def _differences(self) -> dict[tuple[str, Measure], stats.Difference | None]:
+        """What was compared already: tables, captions and the page ask for the same."""
+        return {}
+
+
+def difference(
+    row: Row, other: Row, measure: Measure, one_seed: bool = False
+) -> stats.Difference | None:
+    """Paired difference row - other: crossed test where there are two seeds and per-item values.
+
+    With `one_seed`, a single common seed is tested over its items.  Per-item values that don't
+    average to the recorded value belong to another filter, and are not used.
+    None where they have no seed in common.
+    """
+    left, right = row.values.get(measure, {}), other.values.get(measure, {})
+    pairs = _pairs(left, right)
+    if not pairs:
+        return None
+    mean = float(np.mean([left[a] - right[b] for a, b in pairs]))
+    values = _item_differences(row, other, measure, pairs)
+    if values is None or abs(values.mean() - mean) > 1e-5:
+        return stats.Difference(mean, seeds=len(pairs))
+    if len(values) > 1:
+        return stats.crossed(values)
+    if one_seed:
+        return stats.over_items(values[0])
+    return stats.Difference(mean, seeds=1, items=values.shape[1])
+
+
+def _pairs(left: Mapping[Seed, float], right: Mapping[Seed, float]) -> list[tuple[Seed, Seed]]:
+    """Seeds to compare: equal ones, or each seed with the one run that has none."""
+    if None in left and None in right:
+        return [(None, None)]
+    if None in left:
+        return [(None, seed) for seed in right]
+    if None in right:
+        return [(seed, None) for seed in left]
+    return [(seed, seed) for seed in left if seed in right]
+
+
+def _item_differences(
+    row: Row, other: Row, measure: Measure, pairs: Sequence[tuple[Seed, Seed]]
+) -> np.ndarray | None:
+    column = measure.shown.item_column
+    left = row.items.get((measure.task, column))
+    right = other.items.get((measure.task, column))
+    if left is None or right is None:
+        return None
+    values = stats.paired(left, right)
+    return values if values.shape[0] == len(pairs) and values.shape[1] > 1 else None

@@ -1,0 +1,205 @@
+"""Worker processes: starting, asking, replacing the ones that die, stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compact_bench import worker as worker_module
+from compact_bench.matrix import RunSpec
+
+SECONDS_TO_STOP = 5
+
+
+class WorkerDied(Exception):
+    """The worker's process ended in the middle of a request."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """The functions that a worker calls, as dotted paths, and its threads."""
+
+    threads: int
+    cell: str = worker_module.CELL
+    check: str = worker_module.CHECK
+
+    def command(self) -> list[str]:
+        """Return the command line of a worker."""
+        module = [sys.executable, "-m", "compact_bench.worker"]
+        return [*module, "--cell", self.cell, "--check", self.check]
+
+    def environment(self) -> dict[str, str]:
+        """Return a worker's environment: threads are read when torch is imported, not later."""
+        threads = str(self.threads)
+        return {
+            # Threads that spin while they wait starve each other where anything else runs: with
+            # two threads on two busy cores a cell took 82 seconds, with this 6.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA refuses to be deterministic
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "PYTHONHASHSEED": "0",
+        }
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, entry: Entry, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stderr:
+            # A session of its own: Ctrl-C reaches the runner alone, which then stops the workers.
+            self._process = subprocess.Popen(
+                entry.command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=entry.environment(),
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a request and yield its events, ``end`` included. Raises WorkerDied."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorkerDied(self._death()) from error
+        for line in self._process.stdout:
+            event = json.loads(line)
+            yield event
+            if event["event"] == "end":
+                return
+        raise WorkerDied(self._death())
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"worker exited with code {code}"
+        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
+        return f"worker killed by signal {-code}{hint}"
+
+    def stop(self, at_once: bool = False) -> None:
+        """End the process: by closing its stdin when it is idle, else by a signal."""
+        if at_once:
+            self._process.terminate()
+        with contextlib.suppress(OSError):  # what a dead worker did not read is lost anyway
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            self._process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@dataclass(frozen=True)
+class News:
+    """What a slot of the pool has to tell: an event of the cell that it works on."""
+
+    slot: int
+    spec: RunSpec
+    event: dict[str, Any]
+
+
+class Pool:
+    """Runs cells on several workers; each cell ends with an ``end`` event whose error is set
+    if the worker died, and its slot goes on with a new worker."""
+
+    def __init__(self, entry: Entry, logs: Path, size: int) -> None:
+        self._entry = entry
+        self._logs = logs
+        self._size = size
+        self._workers: dict[int, Worker] = {}
+        self._news: queue.Queue[News | BaseException] = queue.Queue()
+        self._todo: queue.SimpleQueue[RunSpec] = queue.SimpleQueue()
+        self._stopping = False
+
+    def check(self, spec: RunSpec) -> str | None:
+        """Let the first worker load the student once; return why it can't, or None."""
+        try:
+            *_, last = self._worker(0).ask({"do": "check", "spec": spec.to_json()})
+        except WorkerDied as death:
+            self.stop(at_once=True)
+            return str(death)
+        return last["error"]
+
+    def run(
+        self, specs: Sequence[RunSpec], request: Callable[[RunSpec], dict[str, Any]]
+    ) -> Iterator[News]:
+        """Yield the news of all cells until the last one has ended."""
+        for spec in specs:
+            self._todo.put(spec)
+        for slot in range(min(self._size, len(specs))):
+            threading.Thread(target=self._serve, args=(slot, request), daemon=True).start()
+        left = len(specs)
+        while left:
+            try:
+                news = self._news.get(timeout=0.5)  # a timeout lets Ctrl-C in on every system
+            except queue.Empty:
+                continue
+            if isinstance(news, BaseException):
+                raise news
+            left -= news.event["event"] == "end"
+            yield news
+
+    def stop(self, at_once: bool = False) -> None:
+        """End all workers; ``at_once`` gives up the cells that they work on."""
+        self._stopping = True
+        for worker in list(self._workers.values()):
+            worker.stop(at_once)
+        self._workers.clear()
+
+    def _worker(self, slot: int) -> Worker:
+        found = self._workers.get(slot)
+        if found is not None and not found.alive:
+            found.stop()
+            found = None
+        if found is None:
+            found = Worker(self._entry, self._logs / f"worker-{slot}.log")
+            self._workers[slot] = found
+        return found
+
+    def _serve(self, slot: int, request: Callable[[RunSpec], dict[str, Any]]) -> None:
+        try:
+            while not self._stopping:
+                try:
+                    spec = self._todo.get_nowait()
+                except queue.Empty:
+                    return
+                self._one(slot, spec, request(spec))
+        except BaseException as error:  # a thread's own error must reach the main thread
+            self._news.put(error)
+
+    def _one(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
+        self._news.put(News(slot, spec, {"event": "start"}))
+        try:
+            for event in self._worker(slot).ask(request):
+                self._news.put(News(slot, spec, event))
+        except WorkerDied as death:
+            if not self._stopping:
+                self._news.put(News(slot, spec, {"event": "end", "error": str(death)}))

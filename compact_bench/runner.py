@@ -1,0 +1,167 @@
+"""Runs the cells of a suite that are missing, records every failure, and makes the report."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from compact_bench import atomic, records
+from compact_bench.errors import UserError
+from compact_bench.matrix import RunSpec
+from compact_bench.plan import Options, Plan, make_plan, suite_folder
+from compact_bench.pool import Entry, News, Pool
+from compact_bench.progress import Bars, Display, Lines
+from compact_bench.suite import Suite
+
+INTERRUPTED = 130
+Say = Callable[[str], None]
+
+
+def run(suite: Suite, options: Options, say: Say = print, entry: Entry | None = None) -> int:
+    """Run what is missing of a suite and make its report; return the exit code.
+
+    0: every selected cell is done or skipped; 1: some failed or diverged; 130: Ctrl-C.
+    Raises UserError before anything has started. ``entry`` replaces what a worker calls.
+    """
+    root = suite_folder(suite, options.results)
+    check_writable(root)
+    with locked(root):
+        plan = make_plan(suite, options)
+        pending = plan.pending(options.retry)
+        kept = len(plan.selected) - len(pending)
+        say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {kept} of them kept")
+        if pending and not _work(plan, pending, options, say, entry or Entry(plan.threads)):
+            return INTERRUPTED
+        write_plan(plan)
+        states = Counter(records.status_of(plan.folder(spec)) for spec in plan.selected)
+        say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+        show_report(root, say)
+    return 0 if set(states) <= {"done", "skipped"} else 1
+
+
+def check_writable(root: Path) -> None:
+    """Raise UserError unless files can be written under ``root``."""
+    probe = root / ".writable"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"can't write to the results folder {root}: {reason}") from error
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the folder's lock; a second run of the same folder is refused, not queued."""
+    lock = filelock.FileLock(root / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(f"another run is writing to {root}; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_plan(plan: Plan) -> None:
+    """Write suite.json and the question and rationale tables that the report reads."""
+    cells = [
+        {
+            "run_id": spec.run_id,
+            "label": spec.label,
+            "method": spec.method,
+            "seed": spec.seed,
+            "uses_gold": plan.gold.get(spec.method, False),
+        }
+        for spec in plan.cells
+    ]
+    records.write_plan(plan.root, plan.suite.model_dump(mode="json"), cells, plan.prepared.notes)
+    records.write_bank(plan.root, plan.prepared.train)
+    records.write_items(plan.root, plan.prepared.tasks)
+
+
+def show_report(root: Path, say: Say) -> None:
+    """Make tables, figures and the page from the records, and print the table."""
+    from compact_bench import report
+
+    paths = report.build(root)
+    say(paths.summary.read_text(encoding="utf-8"))
+    say(f"report: {paths.page}")
+
+
+def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry: Entry) -> bool:
+    """Run the pending cells; False if Ctrl-C stopped it."""
+    pool = Pool(entry, plan.root / "logs", plan.jobs)
+    try:
+        if refused := pool.check(pending[0]):
+            raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
+        write_plan(plan)
+        _watch(plan, pending, options, say, pool)
+    except KeyboardInterrupt:
+        pool.stop(at_once=True)
+        left = len(plan.pending())
+        say(f"stopped; {left} cells are left. The same command goes on from here.")
+        return False
+    except BaseException:
+        pool.stop(at_once=True)
+        raise
+    pool.stop()
+    return True
+
+
+def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> None:
+    """Show the news of the cells until the last has ended."""
+
+    def request(spec: RunSpec) -> dict[str, Any]:
+        # What is left of an earlier try must not pass for this one's result.
+        atomic.remove(plan.folder(spec) / "status.json")
+        return {
+            "do": "cell",
+            "spec": spec.to_json(),
+            "folder": str(plan.folder(spec)),
+            "mirror": str(options.mirror) if options.mirror else None,
+            "plugins": [str(folder) for folder in options.plugins],
+        }
+
+    display = _display(len(pending), plan.jobs, say)
+    try:
+        for news in pool.run(pending, request):
+            _show(news, plan, display)
+    finally:
+        display.close()
+
+
+def _display(total: int, jobs: int, say: Say) -> Display:
+    return Bars(total, jobs) if sys.stdout.isatty() else Lines(total, jobs, say)
+
+
+def _show(news: News, plan: Plan, display: Display) -> None:
+    kind = news.event["event"]
+    if kind == "start":
+        display.started(news.slot, news.spec.name)
+    elif kind == "end":
+        folder = plan.folder(news.spec)
+        _record_silence(news, folder)
+        status = records.read_cell(folder).status
+        state, reason = status.get("state", "missing"), status.get("reason", "")
+        display.ended(news.slot, news.spec.name, state, reason)
+    else:
+        display.event(news.slot, news.event)
+
+
+def _record_silence(news: News, folder: Path) -> None:
+    """A cell whose worker died, or that ended without a word, is a failed one with a reason."""
+    error = news.event.get("error")
+    if error is None and records.status_of(folder) != "missing":
+        return
+    writer = records.CellWriter(folder)
+    writer.spec(news.spec.to_json() | {"run_id": news.spec.run_id})
+    writer.status("failed", error or "the cell ended without writing its status")

@@ -1,0 +1,149 @@
+"""The statistics of the tables, as functions of arrays: no files, no records, no random state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import stats as distributions
+
+NAN = float("nan")
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean, standard deviation (unbiased; NaN for one value) and number of values."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean and sd over seeds; missing values don't count.
+
+    >>> summarise([1.0, 3.0])
+    Summary(mean=2.0, sd=1.4142135623730951, n=2)
+    """
+    kept = np.asarray([value for value in values if value is not None], dtype=np.float64)
+    kept = kept[np.isfinite(kept)]
+    if not len(kept):
+        return Summary(NAN, NAN, 0)
+    return Summary(float(kept.mean()), float(kept.std(ddof=1)) if len(kept) > 1 else NAN, len(kept))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference; `half_width` (95%) and `p` are NaN where there is no test."""
+
+    mean: float
+    half_width: float = NAN
+    p: float = NAN
+    df: float = NAN
+    seeds: int = 0
+    items: int = 0
+    test: str = "none"  # "crossed" (seeds x items), "items" (one seed), "none"
+
+
+def _test(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
+    """Half-width and two-sided p of a t test; without any spread the difference is exact."""
+    if variance <= 0:
+        return 0.0, 1.0 if mean == 0 else 0.0
+    error = math.sqrt(variance)
+    half_width = float(distributions.t.ppf(0.5 + level / 2, df)) * error
+    return half_width, float(2 * distributions.t.sf(abs(mean) / error, df))
+
+
+def mean_squares(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares of seeds, items and their residual in a two-way layout without replication.
+
+    MS_s = n sum_s (d_s. - d..)^2 / (S-1), MS_i = S sum_i (d_.i - d..)^2 / (n-1),
+    MS_e = sum_si (d_si - d_s. - d_.i + d..)^2 / ((S-1)(n-1)).  values: (S,n), S and n >= 2.
+    """
+    seeds, items = values.shape
+    grand = values.mean()
+    by_seed = values.mean(axis=1) - grand  # (S,)
+    by_item = values.mean(axis=0) - grand  # (n,)
+    residual = values - grand - by_seed[:, None] - by_item[None, :]
+    return (
+        float(items * (by_seed**2).sum() / (seeds - 1)),
+        float(seeds * (by_item**2).sum() / (items - 1)),
+        float((residual**2).sum() / ((seeds - 1) * (items - 1))),
+    )
+
+
+def crossed(values: np.ndarray, level: float = 0.95) -> Difference:
+    """Test whether the mean of paired differences is 0, seeds and items both random.
+
+    Var = (MS_s + MS_i - MS_e) / (n S), with Satterthwaite degrees of freedom
+    (MS_s + MS_i - MS_e)^2 / (MS_s^2/(S-1) + MS_i^2/(n-1) + MS_e^2/((S-1)(n-1))), at least 1: below
+    that the half-width is of no use and the test calls no more differences significant.
+    Where the variance isn't positive, which chance can bring about, MS_e / (n S) stands in.
+
+    values: (S,n), float, one row a seed. S or n below 2: no test.  Source: Satterthwaite 1946.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    seeds, items = values.shape
+    mean = float(values.mean()) if values.size else NAN
+    if seeds < 2 or items < 2:
+        return Difference(mean, seeds=seeds, items=items)
+    ms_seeds, ms_items, ms_error = mean_squares(values)
+    total, df_error = ms_seeds + ms_items - ms_error, (seeds - 1) * (items - 1)
+    if total > 0:
+        spread = ms_seeds**2 / (seeds - 1) + ms_items**2 / (items - 1) + ms_error**2 / df_error
+        df = max(total**2 / spread, 1.0)
+    else:
+        total, df = ms_error, float(df_error)
+    half_width, p = _test(mean, total / values.size, df, level)
+    return Difference(mean, half_width, p, df, seeds, items, "crossed")
+
+
+def over_items(values: np.ndarray, level: float = 0.95) -> Difference:
+    """Paired t test over the items of one seed; it says nothing about another seed.
+
+    values: (n,), float. n below 2: no test.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean()) if values.size else NAN
+    if len(values) < 2:
+        return Difference(mean, seeds=1, items=len(values))
+    df = len(values) - 1
+    half_width, p = _test(mean, float(values.var(ddof=1)) / len(values), df, level)
+    return Difference(mean, half_width, p, float(df), 1, len(values), "items")
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
+    """Subtract two (seed x item) tables on the seeds and items that both have.
+
+    A table of a single run without seed (index [None] or NaN), such as an untrained student's, is
+    compared to every seed of the other.  Returns (S,n) float64.
+    """
+    items = first.columns.intersection(second.columns, sort=False)
+    one, other = _has_no_seed(first), _has_no_seed(second)
+    if one or other:
+        seeds = (second if one else first).index
+    else:
+        seeds = first.index.intersection(second.index, sort=False)
+    left = first[items].to_numpy(np.float64) if one else first.loc[seeds, items].to_numpy()
+    right = second[items].to_numpy(np.float64) if other else second.loc[seeds, items].to_numpy()
+    values = np.asarray(left - right, dtype=np.float64).reshape(len(seeds), len(items))
+    return values[:, ~np.isnan(values).any(axis=0)]
+
+
+def _has_no_seed(frame: pd.DataFrame) -> bool:
+    return len(frame.index) == 1 and bool(pd.isna(frame.index[0]))
+
+
+def retention(after: float, before: float, chance: float) -> float:
+    """Share of the old skill that is left: (after - chance) / (before - chance).
+
+    NaN where the student had less than 0.02 above chance before: the ratio would be noise.
+
+    >>> retention(0.6, 0.8, 0.2)
+    0.6666666666666665
+    """
+    skill = before - chance
+    return (after - chance) / skill if skill >= 0.02 else NAN

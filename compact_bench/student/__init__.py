@@ -1,0 +1,1 @@
+"""The student model: loading it, asking it, and what asking costs."""

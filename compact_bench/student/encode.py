@@ -1,0 +1,163 @@
+"""From a bank of texts to token ids."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compact_bench.api import Batch
+from compact_bench.data.answers import step_spans
+from compact_bench.student.template import CUE, adds_bos, prompt_text, target_text
+
+if TYPE_CHECKING:
+    from compact_bench.data.rationales import RationaleBank
+
+
+@dataclass(frozen=True)
+class EncodedRationale:
+    """One rationale as target tokens: rationale, answer sentence, EOS."""
+
+    teacher: int
+    sample: int
+    ids: list[int]
+    body_end: int
+    answer_start: int
+    step_ends: list[int]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One question with its rationales."""
+
+    question_id: str
+    question: str
+    prompt_ids: list[int]
+    answer_ids: list[int]
+    rationales: tuple[EncodedRationale, ...]
+
+
+class Encoder:
+    """Tokenises prompt and target apart, so that their boundary never moves."""
+
+    def __init__(self, tokenizer: Any, chat: bool = False) -> None:
+        self.tokenizer = tokenizer
+        self.chat = chat
+        self.bos = [tokenizer.bos_token_id] if not chat and adds_bos(tokenizer) else []
+        self.eos = [tokenizer.eos_token_id]
+        self.cue = self.ids(CUE)
+
+    def ids(self, text: str) -> list[int]:
+        """Tokens of a text in mid-sequence."""
+        return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+    def prompt(self, question: str, kind: str = "plain", prefix: str = "") -> list[int]:
+        """Tokens of the prompt."""
+        text = prompt_text(question, self.tokenizer, self.chat, kind, prefix)
+        return self.bos + self.ids(text)
+
+    def answer(self, answer: str) -> list[int]:
+        """Tokens of an answer as it follows the cue."""
+        return self.ids(f" {answer}")
+
+    def rationale(
+        self, text: str, answer: str | None, teacher: int = 0, sample: int = 0
+    ) -> EncodedRationale:
+        """Tokens of one rationale, with the ends of its steps and the start of its answer."""
+        target, answer_at = target_text(text, answer)
+        encoded = self.tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)
+        ends = [end for _, end in encoded["offset_mapping"]]
+        tokens_until = _tokens_until(ends)
+        body = target[:answer_at].removesuffix(CUE)
+        steps = [tokens_until(end) for _, end in step_spans(body)]
+        return EncodedRationale(
+            teacher=teacher,
+            sample=sample,
+            ids=list(encoded["input_ids"]) + self.eos,
+            body_end=tokens_until(len(body)),
+            answer_start=tokens_until(answer_at),
+            step_ends=sorted({s for s in steps if s > 0}),
+        )
+
+
+def _tokens_until(ends: Sequence[int]) -> Any:
+    """How many tokens lie wholly before a character index."""
+
+    def count(index: int) -> int:
+        return sum(end <= index for end in ends)
+
+    return count
+
+
+def encode_bank(
+    bank: RationaleBank, encoder: Encoder, max_tokens: int
+) -> tuple[list[Example], Counter[str]]:
+    """The bank's questions as examples, in the bank's order; and how many rationales of each
+    teacher were dropped because their row is longer than `max_tokens`."""
+    index = {name: i for i, name in enumerate(bank.teachers)}
+    by_question: dict[str, list[Any]] = {}
+    for row in bank.rationales.itertuples():
+        by_question.setdefault(row.question_id, []).append(row)
+    dropped: Counter[str] = Counter()
+    examples = []
+    for question in bank.questions.itertuples():
+        prompt = encoder.prompt(question.question)
+        kept = []
+        rows = by_question.get(question.question_id, [])
+        for row in sorted(rows, key=lambda r: (index[r.teacher], r.sample)):
+            answer = row.answer if isinstance(row.answer, str) else None
+            encoded = encoder.rationale(row.text, answer, index[row.teacher], row.sample)
+            if len(prompt) + len(encoded.ids) > max_tokens:
+                dropped[row.teacher] += 1
+            else:
+                kept.append(encoded)
+        if kept:
+            examples.append(
+                Example(
+                    question_id=question.question_id,
+                    question=question.question,
+                    prompt_ids=prompt,
+                    answer_ids=encoder.answer(question.answer),
+                    rationales=tuple(kept),
+                )
+            )
+    return examples, dropped
+
+
+def collate(
+    examples: Iterable[Example],
+    step: int = 0,
+    epoch: int = 0,
+    seed: int = 0,
+    teachers: Sequence[str] = (),
+    device: str | torch.device = "cpu",
+) -> Batch:
+    """A batch of examples; R is the largest number of rationales among them."""
+    examples = list(examples)
+    width = max(len(e.rationales) for e in examples)
+    teacher = torch.full((len(examples), width), -1, dtype=torch.int64)
+    sample = torch.zeros((len(examples), width), dtype=torch.int64)
+    for b, example in enumerate(examples):
+        for r, rationale in enumerate(example.rationales):
+            teacher[b, r] = rationale.teacher
+            sample[b, r] = rationale.sample
+    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    return Batch(
+        question_id=[e.question_id for e in examples],
+        questions=[e.question for e in examples],
+        teacher=teacher.to(device),
+        sample=sample.to(device),
+        prompt_ids=[e.prompt_ids for e in examples],
+        rationale_ids=[[r.ids for r in e.rationales] for e in examples],
+        body_end=[[r.body_end for r in e.rationales] for e in examples],
+        answer_start=[[r.answer_start for r in e.rationales] for e in examples],
+        answer_ids=[e.answer_ids for e in examples],
+        step_ends=[[r.step_ends for r in e.rationales] for e in examples],
+        step=step,
+        epoch=epoch,
+        generator=generator,
+        teachers=tuple(teachers),
+    )

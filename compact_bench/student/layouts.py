@@ -1,0 +1,198 @@
+"""How the rows of a batch lie in the model's input: one each, or branches of a shared prefix.
+
+A row is a prefix (prompt, perhaps with a rationale) and a target. `padded` gives each row a
+sequence of its own. `shared` writes what the rows of a question have in common once, the trunk,
+and lets each row's rest attend to the trunk and to itself, with positions that restart at the
+trunk's end, so that every row sees exactly what it sees alone. Questions of unlike length are
+packed into sequences of like length, as the block mask keeps them apart anyway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+TRUNK = -1
+PAD = -2
+
+
+@dataclass(frozen=True)
+class Row:
+    """One (question, slot) with its tokens."""
+
+    question: int
+    slot: int
+    prefix: list[int]
+    target: list[int]
+
+    @property
+    def ids(self) -> list[int]:
+        """All tokens in order."""
+        return self.prefix + self.target
+
+
+@dataclass
+class Placement:
+    """Where the rows lie. Q sequences of length L; N target tokens in all rows together.
+
+    input_ids, position_ids, group, branch: (Q,L) int64; group is the number of the question,
+    branch that of the row or TRUNK; both are PAD in padding.
+    predictor: (N,) flat index into (Q*L) of the token whose state predicts the n-th target.
+    target: (N,) ids; row: (N,) the row's number; offset: (N,) place in the row's target.
+    sequence: for each row the sequence that holds it. places: for each row the places in that
+    sequence of its tokens in order.
+    """
+
+    input_ids: Tensor
+    position_ids: Tensor
+    group: Tensor
+    branch: Tensor
+    predictor: Tensor
+    target: Tensor
+    row: Tensor
+    offset: Tensor
+    sequence: list[int]
+    places: list[list[int]]
+
+    @property
+    def real(self) -> Tensor:
+        """(Q,L) bool."""
+        return self.branch != PAD
+
+
+def common_prefix(rows: Sequence[Sequence[int]]) -> int:
+    """How many leading tokens all rows share."""
+    shortest = min(len(row) for row in rows)
+    for i in range(shortest):
+        if any(row[i] != rows[0][i] for row in rows):
+            return i
+    return shortest
+
+
+def pack(lengths: Sequence[int], scale: float) -> list[list[int]]:
+    """Which lengths share a sequence: the packing with the least to compute.
+
+    The cost of Q sequences of length L is Q L (1 + L / scale): padding against attention, which
+    grows with the square. Longest first into the emptiest sequence, for each possible Q.
+    """
+    order = sorted(range(len(lengths)), key=lambda i: -lengths[i])
+    best: tuple[float, list[list[int]]] = (float("inf"), [])
+    for count in range(1, len(lengths) + 1):
+        bins: list[list[int]] = [[] for _ in range(count)]
+        filled = [0] * count
+        for i in order:
+            emptiest = filled.index(min(filled))
+            bins[emptiest].append(i)
+            filled[emptiest] += lengths[i]
+        longest = max(filled)
+        cost = count * longest * (1 + longest / scale)
+        if cost < best[0]:
+            best = (cost, bins)
+    return best[1]
+
+
+def place(
+    rows: Sequence[Row], shared: bool, pad_id: int, device: torch.device, scale: float = 1024.0
+) -> Placement:
+    """Lays the rows out, right-padded to the longest sequence; for `scale` see `pack`."""
+    groups: list[list[int]] = [[number] for number in range(len(rows))]
+    sequences = [[g] for g in range(len(groups))]
+    if shared:
+        by_question: dict[int, list[int]] = {}
+        for number, row in enumerate(rows):
+            by_question.setdefault(row.question, []).append(number)
+        groups = list(by_question.values())
+    # A trunk ends inside the prefix, so that every target token is in its row's own branch.
+    trunks = [common_prefix([rows[n].prefix for n in g]) if len(g) > 1 else 0 for g in groups]
+    if shared:
+        lengths = [
+            trunk + sum(len(rows[n].ids) - trunk for n in group)
+            for group, trunk in zip(groups, trunks, strict=True)
+        ]
+        sequences = pack(lengths, scale)
+
+    ids: list[list[int]] = [[] for _ in sequences]
+    positions: list[list[int]] = [[] for _ in sequences]
+    owners: list[list[int]] = [[] for _ in sequences]
+    branches: list[list[int]] = [[] for _ in sequences]
+    sequence = [0] * len(rows)
+    places: list[list[int]] = [[] for _ in rows]
+    for q, members in enumerate(sequences):
+        for g in members:
+            trunk, start = trunks[g], len(ids[q])
+            ids[q] += rows[groups[g][0]].prefix[:trunk]
+            positions[q] += range(trunk)
+            branches[q] += [TRUNK] * trunk
+            for number in groups[g]:
+                own, at = rows[number].ids[trunk:], len(ids[q])
+                sequence[number] = q
+                places[number] = [*range(start, start + trunk), *range(at, at + len(own))]
+                ids[q] += own
+                positions[q] += range(trunk, trunk + len(own))
+                branches[q] += [number] * len(own)
+            owners[q] += [g] * (len(ids[q]) - start)
+
+    def padded(lines: list[list[int]], value: int) -> Tensor:
+        width = max(len(line) for line in ids)
+        filled = [line + [value] * (width - len(line)) for line in lines]
+        return torch.tensor(filled, dtype=torch.int64, device=device)
+
+    input_ids = padded(ids, pad_id)
+    length = input_ids.shape[1]
+    predictor, target, row_number, offset = [], [], [], []
+    for number, row in enumerate(rows):
+        first = len(row.prefix) - 1
+        for i, token in enumerate(row.target):
+            predictor.append(sequence[number] * length + places[number][first + i])
+            target.append(token)
+            row_number.append(number)
+            offset.append(i)
+
+    def flat(values: list[int]) -> Tensor:
+        return torch.tensor(values, dtype=torch.int64, device=device)
+
+    return Placement(
+        input_ids=input_ids,
+        position_ids=padded(positions, 0),
+        group=padded(owners, PAD),
+        branch=padded(branches, PAD),
+        predictor=flat(predictor),
+        target=flat(target),
+        row=flat(row_number),
+        offset=flat(offset),
+        sequence=sequence,
+        places=places,
+    )
+
+
+def attention_masks(placement: Placement, config: Any) -> Tensor | dict[str, Tensor]:
+    """The block mask of a shared placement, in the form that the architecture takes.
+
+    (Q,1,L,L) bool, True where the row position may look at the column position: the own
+    question's trunk and the own branch, no future. Padding looks at padding only, which keeps its
+    softmax finite; nothing reads it.
+    """
+    group, branch = placement.group, placement.branch
+    position = placement.position_ids
+    same_group = group[:, :, None] == group[:, None, :]
+    in_reach = (branch[:, :, None] == branch[:, None, :]) | (branch[:, None, :] == TRUNK)
+    distance = position[:, :, None] - position[:, None, :]  # (Q,L,L)
+    return windowed(same_group & in_reach & (distance >= 0), distance, config)
+
+
+def windowed(visible: Tensor, distance: Tensor, config: Any) -> Tensor | dict[str, Tensor]:
+    """(Q,1,Lq,Lk) masks from what is visible and how far away, both (Q,Lq,Lk).
+
+    Where `config.layer_types` holds sliding layers a dict is needed, with the window counted on
+    the restarted positions: one plain mask there gives silently wrong numbers.
+    """
+    window = getattr(config, "sliding_window", None)
+    layer_types = getattr(config, "layer_types", None) or ()
+    near = visible & (distance < window) if window else visible
+    if window and "sliding_attention" in layer_types:
+        return {"full_attention": visible[:, None], "sliding_attention": near[:, None]}
+    return visible[:, None] if layer_types else near[:, None]

@@ -1,0 +1,167 @@
+"""How likely the gold answer becomes with each step of a rationale.
+
+Probes are branches that hang on the key-value cache of a pass that was made anyway, detached:
+each attends to the question and to the rationale up to its step, and reads the answer cue and
+the gold answer. No gradient, no second reading of the rationale.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+
+from compact_bench.api import Batch
+from compact_bench.student.layouts import PAD, Row, windowed
+
+if TYPE_CHECKING:
+    from compact_bench.student.student import Passed, Student
+
+NO_STEP = 0
+
+
+def open_steps(batch: Batch, row: Row) -> list[int]:
+    """Ends of the steps before the rationale gives the answer away.
+
+    Cut at the first step in whose tokens the gold answer or the rationale's own answer stands:
+    a later gain would measure copying. Empty where the first step has it already.
+    """
+    ids = batch.rationale_ids[row.question][row.slot]
+    start = batch.answer_start[row.question][row.slot]
+    own = ids[start:-1]
+    gold = batch.answer_ids[row.question]
+    ends = []
+    before = 0
+    for end in batch.step_ends[row.question][row.slot]:
+        step = ids[before:end]
+        if _contains(step, gold) or (own and _contains(step, own)):
+            break
+        ends.append(end)
+        before = end
+    return ends
+
+
+def _contains(tokens: list[int], part: list[int]) -> bool:
+    width = len(part)
+    return any(tokens[i : i + width] == part for i in range(len(tokens) - width + 1))
+
+
+def detached_cache(cache: Any) -> Any:
+    """A copy of the key-value cache that holds no graph and may grow."""
+    from transformers import DynamicCache
+
+    copy = DynamicCache()
+    for index, layer in enumerate(cache.layers):
+        copy.update(layer.keys.detach(), layer.values.detach(), index)
+    return copy
+
+
+@torch.no_grad()
+def answer_gain(
+    student: Student, batch: Batch, rows: list[Row], shape: tuple[int, int], passed: Passed
+) -> Tensor:
+    """(B,R,S): d_s = v_s - v_{s-1}, v_s = log p(a | q, r_<=s, cue) / A; NaN where not open.
+
+    v_0 has no rationale. Nats an answer token. S is at least 1.
+    """
+    probes: list[tuple[int, int]] = []  # (row number, tokens of the rationale it sees)
+    for number, row in enumerate(rows):
+        if ends := open_steps(batch, row):
+            probes += [(number, NO_STEP)] + [(number, end) for end in ends]
+    value = _probe(student, batch, rows, probes, passed) if probes else {}
+    steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
+    gain = passed.hidden.new_full((*shape, max(1, steps)), float("nan"), dtype=torch.float32)
+    for number, row in enumerate(rows):
+        before = value.get((number, NO_STEP))
+        for s, end in enumerate(open_steps(batch, row)):
+            now = value[number, end]
+            gain[row.question, row.slot, s] = now - before
+            before = now
+    return gain
+
+
+def _probe(
+    student: Student,
+    batch: Batch,
+    rows: list[Row],
+    probes: list[tuple[int, int]],
+    passed: Passed,
+) -> dict[tuple[int, int], Tensor]:
+    """The mean log-probability of the gold answer for each probe."""
+    placement, device = passed.placement, student.device
+    cue = student.encoder.cue
+    sequences: list[list[tuple[int, int]]] = [[] for _ in range(placement.input_ids.shape[0])]
+    for probe in probes:
+        sequences[placement.sequence[probe[0]]].append(probe)
+    lines: list[dict[str, list[Any]]] = []
+    for probes_here in sequences:
+        line: dict[str, list[Any]] = {"ids": [], "position": [], "branch": [], "visible": []}
+        for branch, (number, end) in enumerate(probes_here):
+            row = rows[number]
+            read = len(row.prefix) + end
+            tokens = cue + batch.answer_ids[row.question][:-1]
+            line["ids"] += tokens
+            line["position"] += range(read, read + len(tokens))
+            line["branch"] += [branch] * len(tokens)
+            line["visible"] += [placement.places[number][:read]] * len(tokens)
+        lines.append(line)
+    width = max(len(line["ids"]) for line in lines)
+
+    def grid(key: str, fill: int) -> Tensor:
+        padded = [line[key] + [fill] * (width - len(line[key])) for line in lines]
+        return torch.tensor(padded, dtype=torch.int64, device=device)
+
+    ids, position, branch = grid("ids", student.pad_id), grid("position", 0), grid("branch", PAD)
+    hidden = _continue(student, passed, lines, ids, position, branch)
+
+    states, target, owner = [], [], []
+    for q, probes_here in enumerate(sequences):
+        at = 0
+        for probe in probes_here:
+            gold = batch.answer_ids[rows[probe[0]].question]
+            states.append(hidden[q, at + len(cue) - 1 : at + len(cue) - 1 + len(gold)])
+            target += gold
+            owner += [probe] * len(gold)
+            at += len(cue) + len(gold) - 1
+    targets = torch.tensor(target, dtype=torch.int64, device=device)
+    token_nll = student.head.token_nll(torch.cat(states), targets)
+    values: dict[tuple[int, int], list[Tensor]] = {}
+    for probe, nll in zip(owner, token_nll, strict=True):
+        values.setdefault(probe, []).append(-nll)
+    tokens = sum(len(line["ids"]) for line in lines)
+    student.cost.tokens += tokens
+    student.cost.physical_tokens += ids.numel()
+    student.cost.flops += 2.0 * student.parameters_passed * tokens
+    return {probe: torch.stack(v).mean() for probe, v in values.items()}
+
+
+def _continue(
+    student: Student,
+    passed: Passed,
+    lines: list[dict[str, list[Any]]],
+    ids: Tensor,
+    position: Tensor,
+    branch: Tensor,
+) -> Tensor:
+    """Runs the probes on the cache: (Q,W,D)."""
+    placement = passed.placement
+    past = placement.input_ids.shape[1]
+    visible = torch.zeros(*ids.shape, past + ids.shape[1], dtype=torch.bool, device=ids.device)
+    for q, line in enumerate(lines):
+        for i, places in enumerate(line["visible"]):
+            visible[q, i, places] = True
+    key_position = torch.cat([placement.position_ids, position], 1)
+    distance = position[:, :, None] - key_position[:, None, :]  # (Q,W,past+W)
+    # Probes see themselves and, with the filler at the end, padding sees padding: a query that
+    # saw nothing would have a softmax of NaN.
+    own = (branch[:, :, None] == branch[:, None, :]) & (distance[:, :, past:] >= 0)
+    visible[:, :, past:] = own
+    result = student.decoder(
+        input_ids=ids,
+        attention_mask=windowed(visible, distance, student.causal.config),
+        position_ids=position,
+        past_key_values=detached_cache(passed.cache),
+        use_cache=True,
+    )
+    return result.last_hidden_state

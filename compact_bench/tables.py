@@ -1,0 +1,252 @@
+"""Results -> tables: the main one, all differences, all metrics, and what each row cost."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from compact_bench import captions, formats
+from compact_bench.atomic import write_text
+from compact_bench.collect import collect
+from compact_bench.formats import Entry, Table
+from compact_bench.measures import METRICS, Measure
+from compact_bench.outcomes import Results
+from compact_bench.printing import NONE, compact, heading, number, with_half_width, with_sd
+from compact_bench.records import Cell, Plan
+from compact_bench.stats import Difference, summarise
+
+WRITERS: Mapping[str, Callable[[Table], str]] = {
+    "md": formats.markdown,
+    "csv": formats.csv,
+    "tex": formats.latex,
+}
+COSTS = {
+    "tokens": "student tokens",
+    "physical_tokens": "with padding",
+    "supervised_tokens": "target tokens",
+    "teacher_tokens": "teacher tokens",
+    "flops": "FLOPs",
+    "train_seconds": "seconds of training",
+    "eval_seconds": "of evaluation",
+    "peak_memory_mb": "peak memory, MB",
+}
+_NOTE_LENGTH = 48
+
+
+def best_rows(results: Results, means: Mapping[str, str], better: int) -> set[str]:
+    """Labels whose printed mean is best, among trained rows whose every seed is done."""
+    rows = [row for row in results.rows if row.trained and means.get(row.label, NONE) != NONE]
+    rows = [row for row in rows if row.complete] or rows
+    if not rows or not better:
+        return set()
+    printed = {row.label: float(means[row.label].replace("−", "-")) for row in rows}
+    top = max(printed.values(), key=lambda value: better * value)
+    return {label for label, value in printed.items() if value == top}
+
+
+def main(results: Results) -> Table:
+    """The main table: headline metrics, difference in the reasoning ones, cost, seeds done."""
+    reference = results.reference.label if results.reference else NONE
+    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
+    for measure in main_measures(results):
+        columns[heading(measure)] = _value_column(results, measure)
+        if measure.role == "reasoning" and measure.metric != "marginal_nll":
+            title = f"Δ {measure.task_title} to {reference}"
+            found = [results.difference(row, measure) for row in results.rows]
+            columns[title] = [Entry(with_half_width(one, measure)) for one in found]
+    if results.headlines("forgetting"):
+        columns["old skill kept, % ↑"] = _kept_column(results)
+    for name, title in (("tokens", "tokens"), ("flops", "FLOPs"), ("train_seconds", "seconds")):
+        columns[title] = [Entry(compact(row.cost(name).mean)) for row in results.rows]
+    columns["done"] = [Entry(f"{len(row.done)}/{len(row.cells)}") for row in results.rows]
+    columns["gold"] = [
+        Entry({True: "yes", False: "no", None: NONE}[row.uses_gold]) for row in results.rows
+    ]
+    if any(row.problems() for row in results.rows):
+        columns["note"] = [Entry(_short("; ".join(row.problems()))) for row in results.rows]
+    headline = next(iter(results.headlines("reasoning")), None)
+    text = captions.caption(
+        results,
+        f"{_averaged(results)}. Bold: the best printed mean among trained rows "
+        "with all seeds done, which is no claim that it differs from the next",
+        captions.differences(results, headline),
+        "Old skill kept: (after − chance) / (before − chance), mean over the forgetting tasks"
+        if results.headlines("forgetting")
+        else "",
+        "Tokens, FLOPs and seconds are of training, a cell's mean. Gold: the method sees the gold "
+        "answer when it weights or selects",
+    )
+    notes = tuple(f"{row.label}: {why}" for row in results.rows for why in row.problems())
+    return _table("main", "Methods", text, columns, main_numbers(results), notes)
+
+
+def _averaged(results: Results) -> str:
+    if len(results.seeds) > 1:
+        return "Mean ± standard deviation over seeds"
+    return "Values of a single run"
+
+
+def main_measures(results: Results) -> list[Measure]:
+    """A headline for each task, and the gold answer's marginal NLL beside reasoning accuracy."""
+    chosen = []
+    for role in dict.fromkeys(measure.role for measure in results.measures):
+        for headline in results.headlines(role):
+            nll = [
+                m
+                for m in results.measures
+                if m.task == headline.task and m.metric == "marginal_nll" and m != headline
+            ]
+            chosen += [headline, *nll]
+    return chosen
+
+
+def _value_column(results: Results, measure: Measure) -> list[Entry]:
+    means = {row.label: number(row.summary(measure).mean, measure) for row in results.rows}
+    best = best_rows(results, means, measure.shown.better)
+    return [
+        Entry(with_sd(row.summary(measure), measure), row.label in best) for row in results.rows
+    ]
+
+
+def _kept_column(results: Results) -> list[Entry]:
+    percent = results.headlines("forgetting")[0]
+    shown = Measure(percent.task, "accuracy", "none", "forgetting")
+    found = {row.label: summarise(list(results.kept_mean(row).values())) for row in results.rows}
+    means = {label: number(one.mean, shown) for label, one in found.items()}
+    best = best_rows(results, means, 1)
+    return [Entry(with_sd(one, shown), label in best) for label, one in found.items()]
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 1].rstrip() + "…"
+
+
+def _table(
+    name: str,
+    title: str,
+    caption: captions.Caption,
+    columns: Mapping[str, Sequence[Entry]],
+    numbers: pd.DataFrame,
+    notes: tuple[str, ...] = (),
+) -> Table:
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(name, title, caption, tuple(columns), rows, numbers, notes)
+
+
+def main_numbers(results: Results) -> pd.DataFrame:
+    """The main table unrounded: for each measure mean, sd, n and the paired difference."""
+    rows = []
+    for row in results.rows:
+        line: dict[str, Any] = {"label": row.label, "method": row.method}
+        for measure in main_measures(results):
+            one = row.summary(measure)
+            line |= {f"{measure.key}.mean": one.mean, f"{measure.key}.sd": one.sd}
+            line[f"{measure.key}.seeds"] = one.n
+            found = results.difference(row, measure) or Difference(math.nan)
+            line |= {
+                f"{measure.key}.difference": found.mean,
+                f"{measure.key}.half_width": found.half_width,
+                f"{measure.key}.p": found.p,
+            }
+        kept = summarise(list(results.kept_mean(row).values()))
+        line |= {"kept.mean": kept.mean, "kept.sd": kept.sd}
+        line |= {name: row.cost(name).mean for name in ("tokens", "flops", "train_seconds")}
+        line |= {"done": len(row.done), "planned": len(row.cells), "uses_gold": row.uses_gold}
+        rows.append(line | {"note": "; ".join(row.problems())})
+    return pd.DataFrame(rows)
+
+
+def main_table(cells: Iterable[Cell], plan: Plan) -> pd.DataFrame:
+    """The main table's numbers from cells and plan."""
+    return main_numbers(collect(cells, plan))
+
+
+def differences(results: Results) -> Table:
+    """Every headline measure's difference to the reference row, with its 95% half-width."""
+    reference = results.reference.label if results.reference else NONE
+    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
+    lines = []
+    for measure in main_measures(results):
+        found = [results.difference(row, measure) for row in results.rows]
+        columns[heading(measure)] = [Entry(with_half_width(one, measure)) for one in found]
+        for row, one in zip(results.rows, found, strict=True):
+            if one is not None:
+                lines.append(
+                    {"label": row.label, "reference": reference, **_key(measure)} | vars(one)
+                )
+    text = captions.caption(results, captions.differences(results, None))
+    fields = ["label", "reference", "task", "metric", "filter", *vars(Difference(0.0))]
+    numbers = pd.DataFrame(lines, columns=fields)
+    return _table("differences", f"Differences to {reference}", text, columns, numbers)
+
+
+def _key(measure: Measure) -> dict[str, str]:
+    return {"task": measure.task, "metric": measure.metric, "filter": measure.filter}
+
+
+def metrics(results: Results) -> Table:
+    """Every metric of every task; as CSV, every seed's value."""
+    kinds = dict.fromkeys((m.metric, m.filter) for m in results.measures)
+    order = sorted(kinds, key=lambda kind: [*METRICS].index(kind[0]) if kind[0] in METRICS else 99)
+    titles = {k: heading(Measure("", *k, "")).removeprefix(": ") for k in order}
+    columns: dict[str, list[Entry]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
+    lines = []
+    for row in results.rows:
+        for task in dict.fromkeys(measure.task for measure in row.values):
+            columns["method"].append(Entry(row.label))
+            columns["task"].append(Entry(task.replace("_", " ")))
+            here = {(m.metric, m.filter): m for m in row.values if m.task == task}
+            for kind in order:
+                measure = here.get(kind)
+                value = with_sd(row.summary(measure), measure) if measure else NONE
+                columns[titles[kind]].append(Entry(value))
+            for measure in here.values():
+                key = {"label": row.label, **_key(measure)}
+                lines += [key | {"seed": s, "value": v} for s, v in row.values[measure].items()]
+    text = captions.caption(results, f"Every metric. {_averaged(results)}")
+    fields = ["label", "seed", "task", "metric", "filter", "value"]
+    numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
+    return _table("metrics", "All metrics", text, columns, numbers)
+
+
+def cost(results: Results) -> Table:
+    """What a cell of each row cost, mean over seeds; as CSV with the standard deviation."""
+    shown = [n for n in COSTS if any(row.cost(n).n for row in results.rows)]
+    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
+    for name in shown:
+        columns[COSTS[name]] = [Entry(compact(row.cost(name).mean)) for row in results.rows]
+    layouts = [
+        sorted({str(c.status.get("layout") or NONE) for c in row.done.values()})
+        for row in results.rows
+    ]
+    columns["layout"] = [Entry(", ".join(names) or NONE) for names in layouts]
+    lines = []
+    for row in results.rows:
+        line: dict[str, Any] = {"label": row.label}
+        for name in shown:
+            line |= {f"{name}.mean": row.cost(name).mean, f"{name}.sd": row.cost(name).sd}
+        lines.append(line)
+    text = captions.caption(
+        results,
+        "What one cell costs, mean over seeds. Student tokens are real tokens, the prompt counted "
+        "for every row that is read; FLOPs are 2 N a token forward plus the backward pass",
+    )
+    return _table("cost", "Cost", text, columns, pd.DataFrame(lines))
+
+
+def build(results: Results) -> list[Table]:
+    """All tables of these results, the main one first."""
+    return [main(results), differences(results), metrics(results), cost(results)]
+
+
+def write(tables: Iterable[Table], folder: Path) -> list[Path]:
+    """Write each table as Markdown, CSV and LaTeX."""
+    return [
+        write_text(Path(folder) / f"{table.name}.{ending}", writer(table))
+        for table in tables
+        for ending, writer in WRITERS.items()
+    ]

@@ -1,0 +1,236 @@
+"""The only training loop: order, optimizer, schedule, budget, checkpoints.
+
+Every method goes through it, so that rows differ in the method only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compact_bench import checkpoint
+from compact_bench.api import Batch, Distiller, Step
+from compact_bench.errors import Diverged
+from compact_bench.student.encode import Example, collate
+from compact_bench.student.student import Student
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Position:
+    """How far a run is: optimizer steps done, and epochs finished."""
+
+    step: int = 0
+    epoch: int = 0
+    seconds: float = 0.0
+
+
+class Trainer:
+    """Trains one student with one method.
+
+    examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
+    no checkpoints). progress: called with {"event": "step", ...}.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        distiller: Distiller,
+        examples: Sequence[Example],
+        spec: Any,
+        *,
+        seed: int,
+        teachers: Sequence[str] = (),
+        folder: Path | None = None,
+        progress: Progress = lambda event: None,
+    ) -> None:
+        self.student = student
+        self.distiller = distiller
+        self.examples = list(examples)
+        self.spec = spec
+        self.seed = seed
+        self.teachers = tuple(teachers)
+        self.folder = folder
+        self.progress = progress
+        self.records: list[dict[str, Any]] = []
+        self.position = Position()
+        self.optimizer = self._new_optimizer()
+
+    # --- the budget -------------------------------------------------------------------------
+
+    @property
+    def questions_a_step(self) -> int:
+        """Questions in one optimizer step."""
+        return int(self.spec.batch_size * self.spec.accumulate)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps in all epochs."""
+        return int(self.spec.epochs * math.ceil(len(self.examples) / self.questions_a_step))
+
+    def spent(self) -> float:
+        """Share of the budget that is spent: of FLOPs where those are the budget, else of steps."""
+        if self.spec.max_flops:
+            return min(1.0, self.student.cost.flops / self.spec.max_flops)
+        return min(1.0, self.position.step / self.total_steps)
+
+    def learning_rate(self) -> float:
+        """Linear warm-up, then the schedule, both as functions of the share spent.
+
+        Follows the budget and not the step number, so that no row stops in mid-schedule.
+        """
+        share = self.spent()
+        warmup = self.spec.warmup
+        if share < warmup:
+            first = 1 / self.total_steps  # the first step must not have a rate of 0
+            return float(self.spec.learning_rate * min(1.0, (share + first) / (warmup + first)))
+        rest = (share - warmup) / (1 - warmup)
+        factor = {
+            "cosine": 0.5 * (1 + math.cos(math.pi * rest)),
+            "linear": 1 - rest,
+            "constant": 1.0,
+        }[self.spec.schedule]
+        return float(self.spec.learning_rate * factor)
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def run(self, distiller: Distiller) -> None:
+        """Trains until the budget is spent; goes on from the last checkpoint, if there is one.
+
+        Raises Diverged where the loss is NaN or infinite.
+        """
+        self._resume(distiller)
+        self.student.model.train()
+        while self.position.epoch < self.spec.epochs or self.spec.max_flops:
+            for micro_batches in self._epoch():
+                if self.spec.max_flops and self.spent() >= 1:
+                    break
+                self._step(distiller, micro_batches)
+            self.position.epoch += 1
+            self._save(distiller)
+            if self.spec.max_flops and self.spent() >= 1:
+                break
+        self.student.model.eval()
+
+    def _epoch(self) -> Iterator[list[Batch]]:
+        """The epoch's steps, each a list of micro-batches, in an order that seed and epoch fix."""
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.position.epoch)
+        order = torch.randperm(len(self.examples), generator=draw).tolist()
+        for start in range(0, len(order), self.questions_a_step):
+            chosen = order[start : start + self.questions_a_step]
+            size = self.spec.batch_size
+            yield [
+                self._batch([self.examples[i] for i in chosen[at : at + size]], at // size)
+                for at in range(0, len(chosen), size)
+            ]
+
+    def _batch(self, examples: Sequence[Example], micro: int) -> Batch:
+        return collate(
+            examples,
+            step=self.position.step * self.spec.accumulate + micro,
+            epoch=self.position.epoch,
+            seed=self.seed,
+            teachers=self.teachers,
+            device=self.student.device,
+        )
+
+    def _step(self, distiller: Distiller, micro_batches: Sequence[Batch]) -> None:
+        started = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        results = [(batch, distiller.backward(self.student, batch)) for batch in micro_batches]
+        loss = sum(float(step.loss.detach()) for _, step in results) / len(results)
+        if not math.isfinite(loss):
+            raise Diverged(f"the loss is {loss} at step {self.position.step + 1}")
+        parameters = list(self.student.trainable().values())
+        if len(results) > 1:
+            for parameter in parameters:
+                if parameter.grad is not None:
+                    parameter.grad.div_(len(results))
+        torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.position.step += 1
+        self.position.seconds += time.perf_counter() - started
+        for batch, step in results:
+            self._record(batch, step, loss, rate)
+        self.progress(
+            {
+                "event": "step",
+                "step": self.position.step,
+                "steps": self.total_steps,
+                "share": self.spent(),
+                "loss": loss,
+            }
+        )
+
+    def _record(self, batch: Batch, step: Step, loss: float, rate: float) -> None:
+        """One record a question and rationale that was read."""
+        cost = self.student.cost
+        shared = {
+            "step": self.position.step,
+            "epoch": self.position.epoch,
+            "loss": loss,
+            "lr": rate,
+            "seconds": self.position.seconds,
+            **cost.as_dict(),
+            **{f"log_{name}": value for name, value in step.logs.items()},
+        }
+        columns = {"nll": step.nll, "weight": step.weights} | {
+            f"score_{name}": value for name, value in step.scores.items()
+        }
+        teacher, sample = batch.teacher.tolist(), batch.sample.tolist()
+        values = {name: t.tolist() for name, t in columns.items() if t is not None}
+        width = max((t.shape[1] for t in columns.values() if t is not None), default=0)
+        for b, question_id in enumerate(batch.question_id):
+            rows: list[dict[str, Any]] = [
+                {
+                    "teacher": self.teachers[teacher[b][r]] if self.teachers else "",
+                    "sample": sample[b][r],
+                    **{name: value[b][r] for name, value in values.items()},
+                }
+                for r in range(width)
+                if width == len(teacher[b]) and teacher[b][r] >= 0 and self._was_read(values, b, r)
+            ]
+            for row in rows or [{"teacher": "", "sample": 0}]:
+                self.records.append({**shared, "question_id": question_id, **row})
+
+    @staticmethod
+    def _was_read(values: dict[str, Any], b: int, r: int) -> bool:
+        return "weight" not in values or values["weight"][b][r] > 0
+
+    # --- state ------------------------------------------------------------------------------
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        parameters = [*self.student.trainable().values(), *self.distiller.parameters()]
+        return torch.optim.AdamW(
+            parameters, lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+        )
+
+    def _save(self, distiller: Distiller) -> None:
+        if self.folder is None:
+            return
+        checkpoint.save(
+            self.folder,
+            student=self.student,
+            optimizer=self.optimizer,
+            distiller=distiller,
+            position=vars(self.position),
+            records=self.records,
+        )
+
+    def _resume(self, distiller: Distiller) -> None:
+        found = checkpoint.load(
+            self.folder, student=self.student, optimizer=self.optimizer, distiller=distiller
+        )
+        if found is not None:
+            position, self.records = found
+            self.position = Position(**position)

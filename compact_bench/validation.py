@@ -1,0 +1,53 @@
+"""Checks suite files without running them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from compact_bench import matrix, registry
+from compact_bench.errors import UserError
+from compact_bench.suite import Suite, load_suite, profiles
+
+
+def check(
+    file: Path,
+    profile: str | None,
+    mirror: Path | None,
+    plugins: Sequence[Path],
+    say: Callable[[str], None],
+) -> list[str]:
+    """Return the problems of a suite file, one a profile at most; say what is right."""
+    try:
+        names: list[str | None] = [profile] if profile else [*profiles(file)] or [None]
+        methods = registry.load(plugins)
+    except UserError as error:
+        return [str(error)]
+    problems = []
+    for name in names:
+        try:
+            suite = load_suite(file, name)
+            rows, extent = _check(suite, methods, mirror)
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            say(f"{file} {suite.profile}: {rows} rows, {len(suite.seeds)} seeds: ok ({extent})")
+    return problems
+
+
+def _check(suite: Suite, methods: registry.Registry, mirror: Path | None) -> tuple[int, str]:
+    """Check methods and student; and the data where that needs no download."""
+    from compact_bench.student.identity import student_hash
+
+    try:
+        student_hash(suite.student)
+    except UserError as error:
+        raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
+    sources = [suite.data.source, *(task.source for task in suite.evaluation.tasks)]
+    at_hand = all(name in (None, "mini") or str(name).endswith(".jsonl") for name in sources)
+    if not (at_hand or mirror):
+        return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
+    from compact_bench.data.prepare import prepare
+
+    prepared = prepare(suite, mirror)
+    return len(matrix.rows(suite, methods, prepared.train.teachers)), "data read"

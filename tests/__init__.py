@@ -1,0 +1,1 @@
+"""Tests of compact_bench; the folders mirror the package."""

@@ -1,0 +1,83 @@
+"""What holds for every method, whichever are registered."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from compact_bench.api import Distiller, uniform
+from compact_bench.registry import load
+from tests.student.test_layouts import make_batch, make_student
+
+METHODS = load().methods
+TRAINED = sorted(name for name, method in METHODS.items() if method.seeded)
+
+
+def make(name: str) -> Distiller:
+    method = METHODS[name]
+    return method(method.variants(method.Config(), ["a", "b", "c"])[0])
+
+
+@pytest.mark.parametrize("name", sorted(METHODS))
+def test_it_says_what_it_is(name):
+    method = METHODS[name]
+    assert method.name == name and method.version >= 1
+    assert method.__doc__ and method.reference
+    assert method.reference == "none" or method.bibtex.startswith("@")
+    config = make(name).config
+    assert method.Config.model_validate(config.model_dump(mode="json")) == config
+
+
+@pytest.mark.parametrize("name", TRAINED)
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_a_step_leaves_a_finite_gradient_and_weights_that_sum_to_one(name, layout):
+    student = make_student("llama", layout)
+    step = make(name).backward(student, make_batch(student.tokenizer))
+    gradient = torch.cat([p.grad.flatten() for p in student.trainable().values()])
+    assert gradient.isfinite().all() and gradient.abs().max() > 0
+    if step.weights is not None:
+        present = make_batch(student.tokenizer).present
+        assert torch.allclose(step.weights.sum(-1), torch.ones(2))
+        assert (step.weights[~present] == 0).all()
+        assert not step.weights.requires_grad
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_both_layouts_give_the_same_loss(name):
+    losses = []
+    for layout in ("padded", "shared"):
+        student = make_student("llama", layout)
+        losses.append(float(make(name).loss(student, make_batch(student.tokenizer)).loss.detach()))
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_the_global_random_state_is_left_alone(name):
+    student = make_student("llama", "shared")
+    batch = make_batch(student.tokenizer)
+    before = torch.get_rng_state()
+    make(name).backward(student, batch)
+    assert torch.equal(before, torch.get_rng_state())
+
+
+@pytest.mark.parametrize("name", TRAINED)
+def test_one_rationale_has_all_the_weight(name):
+    student = make_student("llama", "shared")
+    batch = make_batch(student.tokenizer)
+    only = torch.tensor([[False, True, False], [True, False, False]])
+    step = make(name).loss(student, batch.restrict(only))
+    if step.weights is not None:
+        assert torch.equal(step.weights > 0, only)
+        assert torch.allclose(step.weights[only], torch.ones(2))
+
+
+def test_uniform_over_what_is_present():
+    present = torch.tensor([[True, True, False], [False, False, False]])
+    assert uniform(present).tolist() == [[0.5, 0.5, 0.0], [0.0, 0.0, 0.0]]
+
+
+def test_hooks_are_named_by_what_a_method_overrides():
+    hooks = {name: method.hook() for name, method in METHODS.items()}
+    assert hooks["average"] == "none" and hooks["base"] == "fit"
+    assert hooks["random_teacher"] == "rows" and hooks["single_teacher"] == "select"
+    assert hooks["compact_authors"] == "loss"

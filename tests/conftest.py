@@ -1,0 +1,78 @@
+"""Small suites, methods and data that the tests of several modules use."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+STUBS = Path(__file__).parent / "stubs"
+TEACHERS = ("ada", "bob")
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    """A folder of plugins with the methods `dummy` and `still`."""
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    shutil.copy(STUBS / "dummy.py", folder)
+    return folder
+
+
+def _rows(first: int, count: int, rationales: bool) -> list[dict[str, Any]]:
+    rows = []
+    for number in range(first, first + count):
+        question = f"Ann has {number} apples and buys {number % 7 + 1} more. How many?"
+        answer = str(number + number % 7 + 1)
+        row: dict[str, Any] = {"question": question, "answer": answer}
+        if rationales:
+            text = f"{number} + {number % 7 + 1} = {answer}. The answer is {answer}"
+            row["rationales"] = dict.fromkeys(TEACHERS, text)
+        rows.append(row)
+    return rows
+
+
+@pytest.fixture
+def data_files(tmp_path: Path) -> tuple[Path, Path]:
+    """A training and a test JSONL file of a user's own, without a question in common."""
+    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    for path, rows in ((train, _rows(0, 30, True)), (test, _rows(100, 6, False))):
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return train, test
+
+
+@pytest.fixture
+def suite_values(data_files: tuple[Path, Path]) -> dict[str, Any]:
+    """A suite on the user's own files with the methods of `plugins`, as plain values."""
+    train, test = data_files
+    return {
+        "suite": "tiny",
+        "title": "A tiny suite",
+        "compare_to": "still",
+        "methods": ["still", "dummy"],
+        "seeds": [0, 1],
+        "data": {"source": str(train), "test_source": str(test), "answer": "number"},
+        "training": {"learning_rate": 0.001, "epochs": 1, "batch_size": 2},
+        "evaluation": {
+            "marginal_samples": 0,
+            "tasks": [{"task": "in_domain", "role": "reasoning"}],
+        },
+        "profiles": {"mini": {}, "laptop": {"seeds": [5]}},
+    }
+
+
+@pytest.fixture
+def write_suite(tmp_path: Path, suite_values: dict[str, Any]) -> Callable[..., Path]:
+    """Write `suite_values`, with top keys replaced, as a file; return its path."""
+
+    def write(**keys: Any) -> Path:
+        path = tmp_path / "tiny.yaml"
+        path.write_text(yaml.safe_dump(suite_values | keys, sort_keys=False))
+        return path
+
+    return write

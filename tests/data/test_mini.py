@@ -1,0 +1,234 @@
+"""The generated problems and teachers, checked by a reader of the texts of its own."""
+
+import random
+import re
+from functools import cache
+from itertools import islice
+
+import pytest
+
+from compact_bench.data import mini, mini_problems, mini_styles, mini_teachers, splits
+from compact_bench.data.answers import extract_answer, split_steps, strip_answer_sentence
+from compact_bench.errors import UserError
+
+PROBLEMS = sorted(mini.GENERATORS)
+EQUATION = re.compile(r"(\d+) (\+|-|\*|/|plus|minus|times|divided by) (\d+) (?:=|makes) (\d+)")
+HUMAN = {
+    "+": re.compile(r"Add (?P<b>\d+) to (?P<a>\d+) to get (?P<v>\d+)\."),
+    "-": re.compile(r"Take (?P<b>\d+) from (?P<a>\d+) to get (?P<v>\d+)\."),
+    "*": re.compile(r"Multiply (?P<a>\d+) by (?P<b>\d+) to get (?P<v>\d+)\."),
+    "/": re.compile(r"Divide (?P<a>\d+) by (?P<b>\d+) to get (?P<v>\d+)\."),
+}
+SIGN = {"plus": "+", "minus": "-", "times": "*", "divided by": "/"}
+
+
+def equations_of(text):
+    """(left, sign, right, stated value) of every step that a rationale writes."""
+    found = []
+    for step in split_steps(strip_answer_sentence(text)):
+        if match := EQUATION.search(step):
+            a, sign, b, v = match.groups()
+            found.append((int(a), SIGN.get(sign, sign), int(b), int(v)))
+        for sign, pattern in HUMAN.items():
+            if match := pattern.fullmatch(step):
+                found.append((int(match["a"]), sign, int(match["b"]), int(match["v"])))
+    return found
+
+
+def true_value(a, sign, b):
+    return {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[sign]
+
+
+def read_story(question):
+    """The answer, from the text alone: what happens to the person who is asked about."""
+    name = re.search(r"does (\w+) have\?", question)[1]
+    now = None
+    for sentence in re.findall(r"[^.?]+[.?]", question):
+        numbers = [int(n) for n in re.findall(r"\d+", sentence)]
+        if name not in sentence or not numbers:
+            continue
+        amount = numbers[0] * numbers[1] if "bags" in sentence else numbers[0]
+        if now is None:
+            now = amount
+        elif "times as many" in sentence:
+            now *= amount
+        elif "equal parts" in sentence:
+            assert now % amount == 0
+            now //= amount
+        else:
+            now += -amount if re.search("gives|loses", sentence) else amount
+    return now
+
+
+@cache
+def sample(problem, size=300, seed=5):
+    return tuple(islice(mini.GENERATORS[problem].questions(random.Random(seed), "train"), size))
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_answers_agree_with_the_text(problem):
+    for made in sample(problem):
+        assert made.answer == read_story(made.question), made.question
+
+
+@pytest.mark.parametrize("order", ["steps", "other_order"])
+@pytest.mark.parametrize("style", sorted(mini_styles.STYLES))
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_clean_rationales_compute_every_value(problem, style, order):
+    for made in sample(problem, 100):
+        steps = getattr(made, order)
+        values = mini_problems.evaluate(steps)
+        body = mini_styles.STYLES[style](made, mini_styles.lines(steps, values, values))
+        written = equations_of(body)
+        assert len(written) == len(steps)
+        known = [int(n) for n in re.findall(r"\d+", made.question)]
+        for a, sign, b, v in written:
+            assert true_value(a, sign, b) == v, body
+            for operand in (a, b):  # each number is read once, from the question or a result
+                known.remove(operand)
+            known.append(v)
+            assert 1 <= v <= mini_problems.LARGEST
+        assert written[-1][-1] == read_story(made.question)
+
+
+def test_gsm8k_problems_have_three_steps_and_two_orders():
+    for made in sample("gsm8k"):
+        assert len(made.steps) == len(made.other_order) == 3
+        assert made.steps != made.other_order
+
+
+def test_svamp_problems_have_a_number_that_does_not_matter():
+    lengths = set()
+    for made in sample("svamp"):
+        lengths.add(len(made.steps))
+        numbers = len(re.findall(r"\d+", made.question))
+        assert numbers == len(made.steps) + 2  # n steps read n + 1 numbers
+    assert lengths == {2, 3}
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_no_teacher_is_best_and_one_is_right(problem, correlation):
+    written = [mini_teachers.teach(made, 0, correlation) for made in sample(problem, 600)]
+    for k, teacher in enumerate(mini_teachers.TEACHERS):
+        right = sum(row[k].right for row in written) / len(written)
+        assert 0.5 < right <= 0.75, teacher.name
+        # No teacher is the only clean one all the time, nor hardly ever.
+        alone = [row[k].corruption == "" for row in written
+                 if sum(said.corruption == "" for said in row) == 1]  # fmt: skip
+        assert 0.1 < sum(alone) / len(alone) < 0.45, teacher.name
+    assert all(any(said.right and not said.corruption for said in row) for row in written)
+
+
+def test_competence_differs_by_operation():
+    rate = {}
+    for op in mini_problems.SYMBOL:
+        chosen = [made for made in sample("gsm8k", 1500) if op in {s.op for s in made.steps}]
+        written = [mini_teachers.teach(made, 0, 0.0) for made in chosen]
+        rate[op] = [sum(row[k].right for row in written) / len(written) for k in range(4)]
+    best = {max(range(4), key=lambda k: rate[op][k]) for op in rate}
+    assert len(best) >= 2
+    assert rate["div"][2] < rate["div"][0] - 0.15
+
+
+def test_correlation_makes_errors_coincide_and_agree():
+    together, agree = {}, {}
+    for correlation in (0.0, 0.5, 1.0):
+        written = [mini_teachers.teach(made, 0, correlation) for made in sample("gsm8k", 500)]
+        wrong = [[said.answer for said in row if not said.right] for row in written]
+        several = [answers for answers in wrong if len(answers) > 1]
+        together[correlation] = sum(len(answers) == 3 for answers in wrong)
+        agree[correlation] = sum(len(set(answers)) == 1 for answers in several) / len(several)
+    assert together[0.0] < together[0.5] < together[1.0]
+    assert agree[0.0] < agree[0.5] < agree[1.0]
+    assert agree[1.0] > 0.9
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_faults_are_what_they_are_called(problem):
+    seen = set()
+    for made in sample(problem):
+        truth = read_story(made.question)
+        for said in mini_teachers.teach(made, 0, 0.0):
+            seen.add(said.corruption)
+            written = equations_of(said.text)
+            wrong = [v != int(true_value(a, sign, b)) for a, sign, b, v in written]
+            assert said.right == (said.answer == truth)
+            assert extract_answer(said.text, "number") == str(said.answer)
+            if said.corruption == "slip":
+                assert not said.right
+                assert sum(wrong) == 1
+                assert written[-1][-1] == said.answer
+            elif said.corruption == "wrong_step":
+                assert said.right
+                assert sum(wrong) == 1
+                assert not wrong[-1]
+            elif said.corruption == "filler":
+                assert said.right
+                assert not written
+            else:
+                assert said.right
+                assert not any(wrong)
+                assert written
+    assert seen == {"", "slip", "wrong_step", "filler"}
+
+
+def test_length_does_not_tell_filler():
+    lengths = {"": [], "filler": []}
+    for made in sample("gsm8k", 600):
+        for said in mini_teachers.teach(made, 0, 0.0):
+            if said.teacher == "equations" and said.corruption in lengths:
+                lengths[said.corruption].append(mini_teachers._length(said.text))
+    mean = {name: sum(values) / len(values) for name, values in lengths.items()}
+    assert abs(mean["filler"] / mean[""] - 1) < 0.15
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_sets_are_disjoint_buckets(problem):
+    world = mini.generate(problem, train=60, dev=40, test=40)
+    tables = {"train": world.bank.questions, "dev": world.dev, "test": world.test,
+              "one": world.forgetting["mini_one_step"],
+              "two": world.forgetting["mini_two_step"]}  # fmt: skip
+    digits = {"train": (3, 4, 5, 6), "dev": (0,), "test": (1,), "one": (2,), "two": (2,)}
+    normal = {}
+    for name, table in tables.items():
+        normal[name] = {splits.normalise(question) for question in table.question}
+        assert len(normal[name]) == len(table)
+        for question in table.question:
+            assert int(splits.question_hash(question), 16) % 10 in digits[name]
+    stream = mini_problems.problems(random.Random("nano 0"), (1, 2, 2), "pretraining")
+    normal["pretraining"] = {splits.normalise(p.question) for p in islice(stream, 3000)}
+    assert sum(map(len, normal.values())) == len(set().union(*normal.values()))
+
+
+def test_same_arguments_same_world_and_smaller_is_lowest_hashes():
+    whole, again = mini.generate("gsm8k"), mini.generate("gsm8k")
+    assert whole.bank.rationales.equals(again.bank.rationales)
+    assert whole.test.equals(again.test)
+    assert len(whole.bank.questions) == 400
+    assert len(whole.dev) == len(whole.test) == 200
+    few = mini.generate("gsm8k", train=25, test=10)
+    assert list(few.bank.questions.question_id) == sorted(whole.bank.questions.question_id)[:25]
+    assert list(few.test.question_id) == sorted(whole.test.question_id)[:10]
+    other = mini.generate("gsm8k", seed=1, train=25)
+    assert not set(other.bank.questions.question_id) & set(few.bank.questions.question_id)
+
+
+def test_bank_has_every_teacher_and_human_on_every_question():
+    bank = mini.generate("svamp", train=30).bank
+    assert bank.teachers == mini.teacher_names()
+    per_question = bank.rationales.groupby("question_id").teacher.apply(tuple)
+    assert set(per_question) == {(*mini.teacher_names(), "human")}
+    humans = bank.rationales[bank.rationales.role == "human"]
+    assert humans.right.all()
+    assert (humans.corruption == "").all()
+    gold = bank.questions.set_index("question_id").answer
+    rows = bank.rationales
+    assert (rows.right == (rows.answer == rows.question_id.map(gold))).all()
+
+
+def test_bad_arguments_are_named():
+    with pytest.raises(UserError, match=r"'gsm8kk'.*did you mean 'gsm8k'"):
+        mini.generate("gsm8kk")
+    with pytest.raises(UserError, match="between 0 and 1"):
+        mini.generate("gsm8k", correlation=1.5)

@@ -1,0 +1,92 @@
+"""The bank: what it refuses, and what is kept of it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
+from compact_bench.errors import UserError
+
+
+def rationale(key: str, teacher: str, right: bool = True, sample: int = 0) -> dict[str, object]:
+    role = "human" if teacher == "human" else "teacher"
+    return {"question_id": key, "teacher": teacher, "sample": sample, "role": role, "text": "t",
+            "answer": "1" if right else None, "right": right, "corruption": ""}  # fmt: skip
+
+
+@pytest.fixture
+def bank() -> RationaleBank:
+    """q0 with ada (twice), bob and a human; q1 with a wrong ada; q2 with bob and a human."""
+    questions = question_table(
+        {"question_id": f"q{i}", "question": f"Q{i}", "answer": "1", "kind": "number"}
+        for i in range(3)
+    )
+    rows = [
+        rationale("q0", "ada"),
+        rationale("q0", "ada", sample=1),
+        rationale("q0", "bob"),
+        rationale("q0", "human"),
+        rationale("q1", "ada", right=False),
+        rationale("q2", "bob"),
+        rationale("q2", "human"),
+    ]
+    return RationaleBank(questions, rationale_table(rows), ("ada", "bob"))
+
+
+def ids(bank: RationaleBank) -> list[str]:
+    return list(bank.questions["question_id"])
+
+
+def test_only_teachers(bank: RationaleBank) -> None:
+    both = bank.only_teachers(("bob", "ada"))
+    assert both.teachers == ("bob", "ada")
+    assert set(both.rationales["teacher"]) == {"ada", "bob"}
+    assert ids(bank.only_teachers(["ada"])) == ["q0", "q1"]
+    with pytest.raises(UserError, match=r"teacher 'bop' \(did you mean 'bob'\?\); known: ada, bob"):
+        bank.only_teachers(["bop"])
+
+
+def test_humans(bank: RationaleBank) -> None:
+    humans = bank.humans()
+    assert (humans.teachers, ids(humans)) == (("human",), ["q0", "q2"])
+    assert bank.only_teachers(bank.teachers).humans().rationales.empty
+
+
+def test_keep_by_ids_and_by_mask(bank: RationaleBank) -> None:
+    assert ids(bank.keep(["q2", "q0"])) == ["q0", "q2"]
+    assert bank.keep([]).questions.empty
+    # q1 has no right rationale left; the human one alone keeps no question.
+    right = bank.keep(bank.rationales["right"])
+    assert ids(right) == ["q0", "q2"]
+    no_bob = bank.keep((bank.rationales["teacher"] != "bob").to_numpy())
+    assert ids(no_bob) == ["q0", "q1"]
+    assert bank.keep(np.zeros(len(bank.rationales), bool)).rationales.empty
+    with pytest.raises(ValueError, match="a mask of 2 for 7 rationales"):
+        bank.keep([True, False])
+
+
+def test_fingerprint_follows_the_content(bank: RationaleBank) -> None:
+    same = RationaleBank(bank.questions.copy(), bank.rationales.copy(), bank.teachers)
+    assert same.fingerprint() == bank.fingerprint()
+    changed = bank.rationales.assign(text=["u", *bank.rationales["text"][1:]])
+    others = [
+        RationaleBank(bank.questions, changed, bank.teachers),
+        RationaleBank(bank.questions, bank.rationales, ("bob", "ada")),
+        bank.keep(["q0", "q1"]),
+    ]
+    assert len({bank.fingerprint(), *(other.fingerprint() for other in others)}) == 4
+
+
+def test_a_missing_answer_is_none(bank: RationaleBank) -> None:
+    assert bank.rationales["answer"].tolist()[4] is None
+
+
+def test_an_inconsistent_bank_is_refused(bank: RationaleBank) -> None:
+    with pytest.raises(ValueError, match=r"lacks the columns \['right'\]"):
+        RationaleBank(bank.questions, bank.rationales.drop(columns="right"), bank.teachers)
+    with pytest.raises(ValueError, match="q0 occurs twice"):
+        RationaleBank(pd.concat([bank.questions] * 2), bank.rationales, bank.teachers)
+    with pytest.raises(ValueError, match="belongs to no question"):
+        RationaleBank(bank.questions.head(1), bank.rationales, bank.teachers)

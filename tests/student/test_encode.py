@@ -1,0 +1,101 @@
+"""From texts to token ids: boundaries, answers, steps."""
+
+from __future__ import annotations
+
+import pandas as pd
+from hypothesis import given
+from hypothesis import strategies as st
+
+from compact_bench.data.rationales import RationaleBank
+from compact_bench.student.encode import Encoder, collate, encode_bank
+from compact_bench.student.template import CUE, prompt_text, target_text
+from tests.models import tiny_tokenizer
+
+ENCODER = Encoder(tiny_tokenizer())
+
+
+def decode(ids: list[int]) -> str:
+    return ENCODER.tokenizer.decode(ids)
+
+
+def test_target_replaces_the_rationales_own_answer_sentence():
+    text, at = target_text("3 + 4 = 7. The answer is $7.00.", "7")
+    assert text == " 3 + 4 = 7. The answer is 7"
+    assert text[at:] == " 7"
+
+
+def test_target_without_an_answer_stays_as_it_is():
+    text, at = target_text("I don't know.", None)
+    assert (text, at) == (" I don't know.", len(" I don't know."))
+
+
+def test_a_bare_answer_is_the_cue_and_the_answer():
+    assert target_text("The answer is 5", "5") == (" The answer is 5", len(CUE))
+
+
+def test_prompts():
+    assert prompt_text("Why?", None, chat=False) == "Question: Why?\nAnswer:"
+    assert prompt_text("Why?", None, False, "predict") == "[predict] Question: Why?\nAnswer:"
+    assert prompt_text("Why?", None, False, "teacher", "[t] ") == "[t] Question: Why?\nAnswer:"
+
+
+def test_chat_template_is_the_tokenizers():
+    tokenizer = tiny_tokenizer()
+    tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
+    assert prompt_text("Why?", tokenizer, chat=True) == "<user>Why?"
+
+
+def test_offsets_point_at_steps_and_answer():
+    encoded = ENCODER.rationale("Ann has 3.5 kg. She buys 1,450 g.\n2 + 2 = 4", "42")
+    ids = encoded.ids
+    assert ids[-1] == ENCODER.tokenizer.eos_token_id
+    assert decode(ids[encoded.answer_start : -1]) == " 42"
+    assert decode(ids[: encoded.body_end]) == " Ann has 3.5 kg. She buys 1,450 g.\n2 + 2 = 4"
+    cuts = [decode(ids[:end]) for end in encoded.step_ends]
+    assert cuts[0] == " Ann has 3.5 kg."
+    assert cuts[-1] == decode(ids[: encoded.body_end])
+    assert len(cuts) == 3
+
+
+@given(st.text(st.characters(codec="ascii", categories=["L", "N", "P", "Zs"]), max_size=60))
+def test_ids_are_the_target_text_and_eos(body):
+    encoded = ENCODER.rationale(body, "7")
+    assert decode(encoded.ids[:-1]) == target_text(body, "7")[0]
+    assert decode(encoded.ids[encoded.answer_start : -1]) == " 7"
+    assert encoded.step_ends == sorted(set(encoded.step_ends))
+    assert all(0 < end <= encoded.body_end for end in encoded.step_ends)
+
+
+def bank() -> RationaleBank:
+    questions = pd.DataFrame(
+        [("q1", "One?", "1", "number"), ("q2", "Two?", "2", "number")],
+        columns=["question_id", "question", "answer", "kind"],
+    )
+    rows = [
+        ("q1", "b", 0, "teacher", "It is 1. The answer is 1", "1", True, ""),
+        ("q1", "a", 0, "teacher", "x" * 500, None, False, ""),
+        ("q1", "a", 1, "teacher", "Short. The answer is 3", "3", False, ""),
+        ("q2", "a", 0, "teacher", "y" * 500, None, False, ""),
+    ]
+    columns = ["question_id", "teacher", "sample", "role", "text", "answer", "right", "corruption"]
+    return RationaleBank(questions, pd.DataFrame(rows, columns=columns), ("a", "b"))
+
+
+def test_bank_is_encoded_in_order_and_long_rows_are_counted():
+    examples, dropped = encode_bank(bank(), ENCODER, max_tokens=200)
+    assert [e.question_id for e in examples] == ["q1"]
+    assert [(r.teacher, r.sample) for r in examples[0].rationales] == [(0, 1), (1, 0)]
+    assert dropped == {"a": 2}
+
+
+def test_collate_marks_what_is_absent():
+    examples, _ = encode_bank(bank(), ENCODER, max_tokens=2000)
+    batch = collate(examples, step=3, seed=5)
+    assert batch.teacher.tolist() == [[0, 0, 1], [0, -1, -1]]
+    assert batch.sample.tolist() == [[0, 1, 0], [0, 0, 0]]
+    assert batch.present.sum() == 4
+    again = collate(examples, step=3, seed=5)
+    assert batch.generator.initial_seed() == again.generator.initial_seed()
+    assert batch.generator.initial_seed() != collate(examples, step=4, seed=5).generator
+    assert batch.single(1).question_id == ["q2"]
+    assert batch.single(1).teacher.tolist() == [[0, -1, -1]]

@@ -1,0 +1,168 @@
+"""One cell from spec to records, and every way in which it can end."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from safetensors.torch import load_file
+
+from compact_bench import cell
+from compact_bench.errors import UserError
+from compact_bench.matrix import cells
+from compact_bench.registry import load
+from compact_bench.suite import Suite
+from tests.models import save_tiny
+
+PLUGIN = '''
+from compact_bench.api import Distiller, Step
+
+
+class Nan(Distiller):
+    name, version, reference = "nan", 1, "none"
+
+    def loss(self, student, batch):
+        return Step(loss=student.forward(batch).nll.mean() * float("nan"))
+
+
+class Wrong(Distiller):
+    name, version, reference = "wrong", 1, "none"
+
+    def weights(self, out, batch):
+        raise ZeroDivisionError("a mistake in the method")
+
+
+class Picky(Distiller):
+    name, version, reference = "picky", 1, "none"
+
+    def skip(self, run):
+        return f"needs nine teachers, has {len(run.teachers)}"
+'''
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory) -> Path:
+    return save_tiny("llama", tmp_path_factory.mktemp("student"))
+
+
+@pytest.fixture
+def plugin_folder(tmp_path) -> Path:
+    folder = tmp_path / "plugins"
+    folder.mkdir()
+    (folder / "odd.py").write_text(PLUGIN)
+    return folder
+
+
+def specs(tiny, values, plugin_folder, methods, **keys):
+    merged = {k: v for k, v in values.items() if k != "profiles"} | {
+        "profile": "mini",
+        "methods": methods,
+        "seeds": [0],
+        "compare_to": methods[0],
+        "student": {"id": str(tiny), "lora": {"r": 2}},
+        "limit": 6,
+    }
+    merged["evaluation"] = {
+        "marginal_samples": 2,
+        "max_new_tokens": 8,
+        "tasks": [{"task": "in_domain", "role": "reasoning"}],
+    }
+    suite = Suite.model_validate(merged | keys)
+    found = cells(suite, load([plugin_folder]), "data", "student", 1, ("ada", "bob"))
+    return {spec.label: spec for spec in found}
+
+
+def status(folder: Path) -> dict:
+    return json.loads((folder / "status.json").read_text())
+
+
+def test_a_cell_leaves_every_record(tiny, suite_values, plugin_folder, tmp_path):
+    events = []
+    spec = specs(tiny, suite_values, plugin_folder, ["average"])["average"]
+    cell.run_cell(spec, tmp_path / "cell", progress=events.append)
+    folder = tmp_path / "cell"
+    found = status(folder)
+    assert (found["state"], found["reason"]) == ("done", "")
+    assert found["layout"] == "shared" and found["train_questions"] == 6
+    assert found["tokens"] >= found["supervised_tokens"] > 0
+    steps = pd.read_parquet(folder / "steps.parquet")
+    assert set(steps["teacher"]) == {"ada", "bob"} and steps["step"].max() == 3
+    rows = pd.read_parquet(folder / "eval.parquet").set_index(["task", "metric", "filter"])
+    assert rows.loc[("in_domain", "accuracy", "strict"), "n"] == 6
+    assert rows.loc[("in_domain", "marginal_nll", "none"), "value"] > 0
+    assert (rows["stage"] == "after").all()
+    samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
+    assert len(samples) == 6 and {"output", "right", "question_id"} <= set(samples[0])
+    assert json.loads((folder / "spec.json").read_text())["run_id"] == spec.run_id
+    env = json.loads((folder / "env.json").read_text())
+    assert env["threads"] == 1 and env["versions"]["torch"]
+    assert all("lora_" in name for name in load_file(folder / "weights" / "trained.safetensors"))
+    assert {"train", "evaluate"} <= {e.get("phase") for e in events}
+    assert [e["step"] for e in events if e["event"] == "step"] == [1, 2, 3]
+
+
+def test_the_same_cell_gives_the_same_bits(tiny, suite_values, plugin_folder, tmp_path):
+    spec = specs(tiny, suite_values, plugin_folder, ["compact_authors"])["compact_authors"]
+    for name in ("a", "b"):
+        cell.run_cell(spec, tmp_path / name)
+        assert status(tmp_path / name)["state"] == "done"
+    read = [load_file(tmp_path / n / "weights" / "trained.safetensors") for n in ("a", "b")]
+    assert all((read[0][n] == read[1][n]).all() for n in read[0])
+    samples = [(tmp_path / n / "samples.jsonl").read_text() for n in ("a", "b")]
+    assert samples[0] == samples[1]
+
+
+@pytest.mark.parametrize(
+    ("method", "state", "reason"),
+    [
+        ("nan", "diverged", "the loss is nan at step 1"),
+        ("wrong", "failed", "ZeroDivisionError: a mistake in the method"),
+        ("picky", "skipped", "needs nine teachers, has 2"),
+        ("human_sft", "skipped", "the data set has no human rationales"),
+    ],
+)
+def test_what_goes_wrong_is_recorded(
+    tiny, suite_values, plugin_folder, tmp_path, method, state, reason
+):
+    spec = specs(tiny, suite_values, plugin_folder, [method])[method]
+    cell.run_cell(spec, tmp_path / "cell", plugins=[plugin_folder])
+    found = status(tmp_path / "cell")
+    assert (found["state"], found["reason"]) == (state, reason)
+
+
+def test_rows_longer_than_allowed_leave_nothing(tiny, suite_values, plugin_folder, tmp_path):
+    training = suite_values["training"] | {"max_tokens": 20}
+    spec = specs(tiny, suite_values, plugin_folder, ["average"], training=training)["average"]
+    cell.run_cell(spec, tmp_path / "cell")
+    found = status(tmp_path / "cell")
+    assert found["state"] == "failed" and "longer than training.max_tokens" in found["reason"]
+    assert found["dropped_rationales"] == 12
+
+
+def test_single_teachers_train_on_their_own(tiny, suite_values, plugin_folder, tmp_path):
+    found = specs(tiny, suite_values, plugin_folder, ["single_teacher", "base"])
+    assert list(found) == ["single_teacher[ada]", "single_teacher[bob]", "base"]
+    cell.run_cell(found["single_teacher[bob]"], tmp_path / "bob")
+    steps = pd.read_parquet(tmp_path / "bob" / "steps.parquet")
+    assert set(steps["teacher"]) == {"bob"} and (steps["weight"] == 1).all()
+
+
+def test_base_is_the_student_before(tiny, suite_values, plugin_folder, tmp_path):
+    spec = specs(tiny, suite_values, plugin_folder, ["base"])["base"]
+    assert spec.seed is None
+    cell.run_cell(spec, tmp_path / "cell")
+    found = status(tmp_path / "cell")
+    assert found["state"] == "done" and found["flops"] == 0
+    assert set(pd.read_parquet(tmp_path / "cell" / "eval.parquet")["stage"]) == {"before"}
+    assert not (tmp_path / "cell" / "weights").exists()
+
+
+def test_preflight_names_what_can_not_be_loaded(tiny, suite_values, plugin_folder, tmp_path):
+    found = specs(tiny, suite_values, plugin_folder, ["average"])["average"]
+    cell.preflight(found)
+    student = {"id": str(tmp_path / "gone")}
+    found = specs(tiny, suite_values, plugin_folder, ["average"], student=student)["average"]
+    with pytest.raises(UserError, match="no file or folder"):
+        cell.preflight(found)

@@ -1,0 +1,241 @@
+"""The training loop: budget, schedule, resume, repeatability, divergence."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pandas as pd
+import pytest
+import torch
+
+from compact_bench.api import Distiller, Step
+from compact_bench.errors import Diverged
+from compact_bench.student.encode import Encoder, Example
+from compact_bench.student.student import Student
+from compact_bench.suite import LoraSpec, TrainingSpec
+from compact_bench.train import Trainer
+from compact_bench_baselines.average import Average
+from compact_bench_baselines.random_teacher import RandomTeacher
+from tests.models import tiny_model, tiny_tokenizer
+
+
+class Stateful(Distiller):
+    """Remembers something of every batch, in a parameter and in a buffer."""
+
+    name, version, reference = "stateful", 1, "none"
+
+    def __init__(self, config=None):
+        super().__init__(config)
+        self.seen = torch.zeros(())
+        self.scale = torch.nn.Parameter(torch.ones(()))
+
+    def loss(self, student, batch):
+        out = student.forward(batch)
+        self.seen = self.seen + out.nll.detach().mean()
+        return Step(loss=out.nll.mean() * self.scale + self.seen * 0.01 * self.scale)
+
+    def parameters(self):
+        return [self.scale]
+
+    def state_dict(self):
+        return {"seen": self.seen}
+
+    def load_state_dict(self, state):
+        self.seen = state["seen"]
+
+
+def spec(**values) -> TrainingSpec:
+    return TrainingSpec(**{"learning_rate": 1e-2, "epochs": 2, "batch_size": 2, **values})
+
+
+def examples(count: int = 7) -> list[Example]:
+    encoder = Encoder(tiny_tokenizer())
+    return [
+        Example(
+            question_id=f"q{i}",
+            question=f"{i} and {i}?",
+            prompt_ids=encoder.prompt(f"{i} and {i}?"),
+            answer_ids=encoder.answer(str(2 * i)),
+            rationales=tuple(
+                encoder.rationale(f"{word} {i}.", str(2 * i), teacher=k)
+                for k, word in enumerate(["Double", "Add twice"])
+            ),
+        )
+        for i in range(count)
+    ]
+
+
+def student(lora: bool = False, dropout: float = 0.0) -> Student:
+    causal = tiny_model("llama")
+    model = causal
+    if lora:
+        from compact_bench.student.load import _with_lora
+
+        model = _with_lora(causal, LoraSpec(r=2), dropout, seed=0)
+    return Student(model, causal, tiny_tokenizer(), layout="shared")
+
+
+def trainer(method=None, folder=None, lora=False, count=7, dropout=0.0, **values) -> Trainer:
+    method = method or Average()
+    return Trainer(
+        student(lora, dropout),
+        method,
+        examples(count),
+        spec(**values),
+        seed=3,
+        teachers=("a", "b"),
+        folder=folder,
+    )
+
+
+def run(made: Trainer) -> dict[str, torch.Tensor]:
+    made.run(made.distiller)
+    return made.student.state_dict()
+
+
+def same(a, b) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_loss_falls_and_every_step_is_recorded():
+    made = trainer(epochs=6)
+    run(made)
+    frame = pd.DataFrame(made.records)
+    assert made.position.step == made.total_steps == 6 * 4
+    by_epoch = frame.groupby("epoch")["loss"].mean()
+    assert by_epoch.iloc[-1] < 0.7 * by_epoch.iloc[0]
+    assert len(frame) == 6 * 7 * 2
+    assert set(frame["teacher"]) == {"a", "b"}
+    assert (frame["weight"] == 0.5).all()
+    assert frame["tokens"].is_monotonic_increasing
+
+
+def test_the_same_seed_gives_the_same_weights_bit_for_bit():
+    assert same(run(trainer()), run(trainer()))
+
+
+@pytest.mark.parametrize("method", [Average, RandomTeacher, Stateful])
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(method, tmp_path):
+    whole = trainer(method())
+    expected = run(whole)
+    first = trainer(method(), folder=tmp_path)
+    stopped_at = 5
+
+    def stop(event):
+        if event["step"] == stopped_at:
+            raise KeyboardInterrupt
+
+    first.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        run(first)
+    second = trainer(method(), folder=tmp_path)
+    assert same(run(second), expected)
+    assert second.student.cost == whole.student.cost
+    a, b = (pd.DataFrame(t.records).drop(columns="seconds") for t in (whole, second))
+    pd.testing.assert_frame_equal(a, b.reset_index(drop=True)[a.columns])
+
+
+def test_dropout_resumes_bit_for_bit_too(tmp_path):
+    torch.manual_seed(0)
+    expected = run(trainer(lora=True, dropout=0.3))
+    torch.manual_seed(0)
+    first = trainer(lora=True, dropout=0.3, folder=tmp_path)
+    first.progress = lambda event: (_ for _ in ()).throw(KeyboardInterrupt) if event[
+        "step"
+    ] == 6 else None
+    with pytest.raises(KeyboardInterrupt):
+        run(first)
+    torch.manual_seed(99)
+    assert same(run(trainer(lora=True, dropout=0.3, folder=tmp_path)), expected)
+
+
+def test_accumulated_micro_batches_equal_one_batch():
+    one = run(trainer(count=8, batch_size=4, clip=1e9))
+    two = run(trainer(count=8, batch_size=2, accumulate=2, clip=1e9))
+    assert all(torch.allclose(one[n], two[n], atol=2e-4) for n in one)
+
+
+def test_schedule_follows_the_share_spent():
+    made = trainer(warmup=0.25, schedule="linear", epochs=5)
+    rates = []
+    made.progress = lambda event: rates.append(made.optimizer.param_groups[0]["lr"])
+    run(made)
+    assert len(rates) == 20
+    assert rates[0] > 0
+    assert max(rates) == pytest.approx(1e-2)
+    assert rates.index(max(rates)) == 5  # a quarter of 20 steps is spent then
+    assert rates[5:] == sorted(rates[5:], reverse=True)
+    assert rates[-1] == pytest.approx(1e-2 * (1 - (0.95 - 0.25) / 0.75))
+
+
+def test_a_budget_in_flops_ends_training():
+    probe = trainer()
+    run(probe)
+    budget = probe.student.cost.flops * 0.6
+    made = trainer(max_flops=budget)
+    run(made)
+    a_step = probe.student.cost.flops / probe.position.step
+    assert budget <= made.student.cost.flops < budget + 1.5 * a_step
+    longer = trainer(max_flops=probe.student.cost.flops * 1.5)
+    run(longer)
+    assert longer.position.step > probe.position.step
+
+
+def test_lora_trains_the_adapters_alone():
+    made = trainer(lora=True)
+    before = {n: p.detach().clone() for n, p in made.student.model.named_parameters()}
+    run(made)
+    changed = {
+        n for n, p in made.student.model.named_parameters() if not torch.equal(p, before[n])
+    }
+    assert changed and all("lora_" in name for name in changed)
+    # 4 FLOPs a parameter and token: forward, and backward through frozen weights.
+    cost = made.student.cost
+    assert cost.flops == 4.0 * made.student.parameters_passed * cost.tokens
+
+
+def test_a_nan_loss_stops_the_run_with_its_step():
+    class Breaks(Distiller):
+        name, version, reference = "breaks", 1, "none"
+
+        def loss(self, student, batch):
+            out = student.forward(batch)
+            factor = float("nan") if batch.step == 2 else 1.0
+            return Step(loss=out.nll.mean() * factor)
+
+    made = trainer(Breaks())
+    with pytest.raises(Diverged, match="the loss is nan at step 3"):
+        run(made)
+
+
+def test_random_teacher_reads_one_rationale_a_question():
+    made = trainer(RandomTeacher(), epochs=8)
+    run(made)
+    frame = pd.DataFrame(made.records)
+    assert len(frame) == 8 * 7
+    assert (frame["weight"] == 1.0).all()
+    assert 0.2 < (frame["teacher"] == "a").mean() < 0.8
+    assert made.student.cost.tokens < 0.7 * _tokens_of_average()
+
+
+def _tokens_of_average() -> int:
+    made = trainer(epochs=8)
+    run(made)
+    return made.student.cost.tokens
+
+
+def test_progress_says_step_and_loss():
+    events = []
+    made = trainer()
+    made.progress = events.append
+    run(made)
+    assert [e["step"] for e in events] == list(range(1, 9))
+    assert all(e["steps"] == 8 and e["loss"] > 0 for e in events)
+    assert events[-1]["share"] == 1.0
+
+
+def test_spec_is_all_the_trainer_needs():
+    """A plain namespace does, so that methods can train with settings of their own."""
+    values = SimpleNamespace(**spec().model_dump())
+    made = Trainer(student(), Average(), examples(2), values, seed=0, teachers=("a", "b"))
+    assert made.total_steps == 2
