@@ -43,7 +43,11 @@ def _student(student: Mapping[str, Any]) -> str:
     lora = student.get("lora")
     how = f"LoRA r {lora['r']}, alpha {lora['alpha']:g}" if lora else "all weights trained"
     revision = f" at {student['revision']}" if student.get("revision") else ""
-    return f"Student: {student.get('id')}{revision}, {student.get('dtype', 'float32')}, {how}."
+    # GGUF files hold quantised weights as a rule; the student is not the original model then.
+    gguf = str(student.get("id")).lower().endswith(".gguf")
+    weights = " (weights de-quantised from the GGUF file)" if gguf else ""
+    dtype = student.get("dtype", "float32")
+    return f"Student: {student.get('id')}{revision}{weights}, {dtype}, {how}."
 
 
 def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:

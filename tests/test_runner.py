@@ -183,11 +183,11 @@ def test_a_stopped_runner_leaves_no_worker(write_suite, plugins, results, how):
     worker = _children(process.pid)
     assert worker
     process.send_signal(how)
-    rest = process.communicate(timeout=20)[0]
+    rest = process.communicate(timeout=60)[0]
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "1 cells are left. The same command goes on from here." in rest
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while any(_runs(pid) for pid in worker):
         assert time.monotonic() < deadline
         time.sleep(0.05)
