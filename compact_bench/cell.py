@@ -25,7 +25,7 @@ from compact_bench.records import CellWriter
 from compact_bench.student.encode import encode_bank
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
-from compact_bench.suite import Suite
+from compact_bench.suite import EvaluationSpec, Suite
 from compact_bench.train import Progress, Trainer
 
 RECORDED_PACKAGES = (
@@ -108,14 +108,15 @@ def _run(
     }
     writer.steps(trainer.records)
     if trainer.position.step:
-        checkpoint.save_tensors(folder / "weights" / "trained.safetensors", student.state_dict(), {})
+        trained = folder / "weights" / "trained.safetensors"
+        checkpoint.save_tensors(trained, student.state_dict(), {})
     progress({"event": "phase", "phase": "evaluate"})
     began = time.perf_counter()
     rows, samples = evaluate(
         student.merged(),
         student.tokenizer,
         prepared.tasks,
-        suite.evaluation,
+        limited(suite),
         distiller.decoding(),
         device=str(student.device),
         chat=student.chat,
@@ -162,6 +163,17 @@ def train(
     )
     distiller.fit(trainer)
     return trainer
+
+
+def limited(suite: Suite) -> EvaluationSpec:
+    """The evaluation with the suite's limit in every task: lm-eval's own tasks read it there."""
+    tasks = [
+        task.model_copy(update={"limit": min(filter(None, (task.limit, suite.limit)))})
+        if task.limit or suite.limit
+        else task
+        for task in suite.evaluation.tasks
+    ]
+    return suite.evaluation.model_copy(update={"tasks": tasks})
 
 
 def suite_of(spec: RunSpec) -> Suite:

@@ -16,7 +16,7 @@ from compact_bench.registry import load
 from compact_bench.suite import Suite
 from tests.models import save_tiny
 
-PLUGIN = '''
+PLUGIN = """
 from compact_bench.api import Distiller, Step
 
 
@@ -39,7 +39,7 @@ class Picky(Distiller):
 
     def skip(self, run):
         return f"needs nine teachers, has {len(run.teachers)}"
-'''
+"""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def specs(tiny, values, plugin_folder, methods, **keys):
         "profile": "mini",
         "methods": methods,
         "seeds": [0],
-        "compare_to": methods[0],
+        "compare_to": methods[-1],
         "student": {"id": str(tiny), "lora": {"r": 2}},
         "limit": 6,
     }
@@ -166,3 +166,20 @@ def test_preflight_names_what_can_not_be_loaded(tiny, suite_values, plugin_folde
     found = specs(tiny, suite_values, plugin_folder, ["average"], student=student)["average"]
     with pytest.raises(UserError, match="no file or folder"):
         cell.preflight(found)
+
+
+def test_the_suites_limit_reaches_every_task(suite_values):
+    tasks = [
+        {"task": "a", "role": "reasoning", "kind": "lm_eval"},
+        {"task": "b", "role": "reasoning", "kind": "lm_eval", "limit": 3},
+        {"task": "c", "role": "reasoning", "kind": "lm_eval", "limit": 30},
+    ]
+    values = {k: v for k, v in suite_values.items() if k != "profiles"} | {"profile": "mini"}
+    values["evaluation"] = {"tasks": tasks}
+
+    def limits(limit):
+        suite = Suite.model_validate(values | {"limit": limit})
+        return [task.limit for task in cell.limited(suite).tasks]
+
+    assert limits(8) == [8, 3, 8]
+    assert limits(None) == [None, 3, 30]

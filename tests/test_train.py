@@ -140,9 +140,9 @@ def test_dropout_resumes_bit_for_bit_too(tmp_path):
     expected = run(trainer(lora=True, dropout=0.3))
     torch.manual_seed(0)
     first = trainer(lora=True, dropout=0.3, folder=tmp_path)
-    first.progress = lambda event: (_ for _ in ()).throw(KeyboardInterrupt) if event[
-        "step"
-    ] == 6 else None
+    first.progress = lambda event: (
+        (_ for _ in ()).throw(KeyboardInterrupt) if event["step"] == 6 else None
+    )
     with pytest.raises(KeyboardInterrupt):
         run(first)
     torch.manual_seed(99)
@@ -185,9 +185,7 @@ def test_lora_trains_the_adapters_alone():
     made = trainer(lora=True)
     before = {n: p.detach().clone() for n, p in made.student.model.named_parameters()}
     run(made)
-    changed = {
-        n for n, p in made.student.model.named_parameters() if not torch.equal(p, before[n])
-    }
+    changed = {n for n, p in made.student.model.named_parameters() if not torch.equal(p, before[n])}
     assert changed and all("lora_" in name for name in changed)
     # 4 FLOPs a parameter and token: forward, and backward through frozen weights.
     cost = made.student.cost

@@ -10,7 +10,7 @@ packed into sequences of like length, as the block mask keeps them apart anyway.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -95,12 +95,31 @@ def pack(lengths: Sequence[int], scale: float) -> list[list[int]]:
     return best[1]
 
 
+@dataclass
+class _Line:
+    """One sequence while it is filled."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)
+
+    def add(self, tokens: list[int], first: int, group: int, branch: int) -> range:
+        """Appends tokens with positions from `first` on; returns their places."""
+        start = len(self.ids)
+        self.ids += tokens
+        self.positions += range(first, first + len(tokens))
+        self.groups += [group] * len(tokens)
+        self.branches += [branch] * len(tokens)
+        return range(start, len(self.ids))
+
+
 def place(
     rows: Sequence[Row], shared: bool, pad_id: int, device: torch.device, scale: float = 1024.0
 ) -> Placement:
     """Lays the rows out, right-padded to the longest sequence; for `scale` see `pack`."""
     groups: list[list[int]] = [[number] for number in range(len(rows))]
-    sequences = [[g] for g in range(len(groups))]
+    members = [[g] for g in range(len(groups))]  # which groups each sequence holds
     if shared:
         by_question: dict[int, list[int]] = {}
         for number, row in enumerate(rows):
@@ -113,57 +132,54 @@ def place(
             trunk + sum(len(rows[n].ids) - trunk for n in group)
             for group, trunk in zip(groups, trunks, strict=True)
         ]
-        sequences = pack(lengths, scale)
-
-    ids: list[list[int]] = [[] for _ in sequences]
-    positions: list[list[int]] = [[] for _ in sequences]
-    owners: list[list[int]] = [[] for _ in sequences]
-    branches: list[list[int]] = [[] for _ in sequences]
+        members = pack(lengths, scale)
+    lines = [_Line() for _ in members]
     sequence = [0] * len(rows)
     places: list[list[int]] = [[] for _ in rows]
-    for q, members in enumerate(sequences):
-        for g in members:
-            trunk, start = trunks[g], len(ids[q])
-            ids[q] += rows[groups[g][0]].prefix[:trunk]
-            positions[q] += range(trunk)
-            branches[q] += [TRUNK] * trunk
+    for q, line in enumerate(lines):
+        for g in members[q]:
+            trunk = trunks[g]
+            shared_places = line.add(rows[groups[g][0]].prefix[:trunk], 0, g, TRUNK)
             for number in groups[g]:
-                own, at = rows[number].ids[trunk:], len(ids[q])
+                own = line.add(rows[number].ids[trunk:], trunk, g, number)
                 sequence[number] = q
-                places[number] = [*range(start, start + trunk), *range(at, at + len(own))]
-                ids[q] += own
-                positions[q] += range(trunk, trunk + len(own))
-                branches[q] += [number] * len(own)
-            owners[q] += [g] * (len(ids[q]) - start)
+                places[number] = [*shared_places, *own]
+    return _as_tensors(rows, lines, sequence, places, pad_id, device)
 
-    def padded(lines: list[list[int]], value: int) -> Tensor:
-        width = max(len(line) for line in ids)
-        filled = [line + [value] * (width - len(line)) for line in lines]
-        return torch.tensor(filled, dtype=torch.int64, device=device)
 
-    input_ids = padded(ids, pad_id)
-    length = input_ids.shape[1]
-    predictor, target, row_number, offset = [], [], [], []
-    for number, row in enumerate(rows):
-        first = len(row.prefix) - 1
-        for i, token in enumerate(row.target):
-            predictor.append(sequence[number] * length + places[number][first + i])
-            target.append(token)
-            row_number.append(number)
-            offset.append(i)
+def _as_tensors(
+    rows: Sequence[Row],
+    lines: list[_Line],
+    sequence: list[int],
+    places: list[list[int]],
+    pad_id: int,
+    device: torch.device,
+) -> Placement:
+    length = max(len(line.ids) for line in lines)
 
     def flat(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device)
 
+    def padded(name: str, value: int) -> Tensor:
+        filled = [getattr(line, name) for line in lines]
+        filled = [values + [value] * (length - len(values)) for values in filled]
+        return torch.tensor(filled, dtype=torch.int64, device=device)
+
+    # The state at a token predicts the next: the first target comes from the prefix's last token.
+    predictor = [
+        sequence[n] * length + places[n][len(row.prefix) - 1 + i]
+        for n, row in enumerate(rows)
+        for i in range(len(row.target))
+    ]
     return Placement(
-        input_ids=input_ids,
-        position_ids=padded(positions, 0),
-        group=padded(owners, PAD),
-        branch=padded(branches, PAD),
+        input_ids=padded("ids", pad_id),
+        position_ids=padded("positions", 0),
+        group=padded("groups", PAD),
+        branch=padded("branches", PAD),
         predictor=flat(predictor),
-        target=flat(target),
-        row=flat(row_number),
-        offset=flat(offset),
+        target=flat([token for row in rows for token in row.target]),
+        row=flat([n for n, row in enumerate(rows) for _ in row.target]),
+        offset=flat([i for row in rows for i in range(len(row.target))]),
         sequence=sequence,
         places=places,
     )

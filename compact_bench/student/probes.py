@@ -16,7 +16,8 @@ from compact_bench.api import Batch
 from compact_bench.student.layouts import PAD, Row, windowed
 
 if TYPE_CHECKING:
-    from compact_bench.student.student import Passed, Student
+    from compact_bench.student.outputs import Passed
+    from compact_bench.student.student import Student
 
 NO_STEP = 0
 
@@ -58,20 +59,19 @@ def detached_cache(cache: Any) -> Any:
 
 
 @torch.no_grad()
-def answer_gain(
-    student: Student, batch: Batch, rows: list[Row], shape: tuple[int, int], passed: Passed
-) -> Tensor:
+def answer_gain(student: Student, batch: Batch, passed: Passed) -> Tensor:
     """(B,R,S): d_s = v_s - v_{s-1}, v_s = log p(a | q, r_<=s, cue) / A; NaN where not open.
 
     v_0 has no rationale. Nats an answer token. S is at least 1.
     """
+    rows = passed.rows
     probes: list[tuple[int, int]] = []  # (row number, tokens of the rationale it sees)
     for number, row in enumerate(rows):
         if ends := open_steps(batch, row):
             probes += [(number, NO_STEP)] + [(number, end) for end in ends]
-    value = _probe(student, batch, rows, probes, passed) if probes else {}
+    value = _probe(student, batch, probes, passed) if probes else {}
     steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
-    gain = passed.hidden.new_full((*shape, max(1, steps)), float("nan"), dtype=torch.float32)
+    gain = passed.hidden.new_full((*passed.shape, max(1, steps)), float("nan"), dtype=torch.float32)
     for number, row in enumerate(rows):
         before = value.get((number, NO_STEP))
         for s, end in enumerate(open_steps(batch, row)):
@@ -84,12 +84,11 @@ def answer_gain(
 def _probe(
     student: Student,
     batch: Batch,
-    rows: list[Row],
     probes: list[tuple[int, int]],
     passed: Passed,
 ) -> dict[tuple[int, int], Tensor]:
     """The mean log-probability of the gold answer for each probe."""
-    placement, device = passed.placement, student.device
+    placement, rows, device = passed.placement, passed.rows, student.device
     cue = student.encoder.cue
     sequences: list[list[tuple[int, int]]] = [[] for _ in range(placement.input_ids.shape[0])]
     for probe in probes:

@@ -3,33 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Context, FullStates, Output, PromptKind, Target
+from compact_bench.api import Batch, Context, Output, PromptKind, Target
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder
 from compact_bench.student.heads import Head
 from compact_bench.student.layouts import Placement, Row, attention_masks, place
+from compact_bench.student.outputs import Passed
 from compact_bench.student.probes import answer_gain
 from compact_bench.student.rows import make_rows
 
 NEEDS = frozenset(
     {"token_nll", "token_rank", "states", "answer_gain", "logits", "full"}
 )  # "states:mean:8", "states:last:-1", "logits:answer", "logits:target", "logits:all"
-
-
-@dataclass
-class Passed:
-    """What one pass through the decoder left. hidden: (Q,L,D) after the final norm."""
-
-    placement: Placement
-    hidden: Tensor
-    layers: tuple[Tensor, ...] | None
-    cache: Any
 
 
 class Student:
@@ -117,24 +107,24 @@ class Student:
             raise ValueError("no rationale is present in this batch")
         one_row = target == "answer" and context == "question" and prompt != "teacher"
         shape = (len(batch.questions), 1 if one_row else batch.teacher.shape[1])
-        passed = self._pass(
+        passed = self.pass_rows(
             rows,
+            shape,
             layout or self.layout,
             all_layers="states" in wanted,
             use_cache="answer_gain" in wanted,
         )
-        out = self._losses(rows, shape, passed, wanted)
+        out = passed.losses(self.head, wanted)
         self._count(rows, passed.placement, teacher_written=not one_row)
         if "states" in wanted:
             pooling, layer = (*wanted["states"], "mean", "-1")[:2]
-            out.states = self._states(rows, shape, passed, pooling, int(layer))
+            out.states = passed.states(pooling, int(layer))
         if "full" in wanted:
-            out.full = self._full(rows, shape, passed)
+            out.full = passed.full()
         if "logits" in wanted:
-            where = wanted["logits"][0]
-            out.logits = self._logits(rows, shape, passed, batch, where)
+            out.logits = passed.logits(self.head, batch, wanted["logits"][0])
         if "answer_gain" in wanted:
-            out.answer_gain = answer_gain(self, batch, rows, shape, passed)
+            out.answer_gain = answer_gain(self, batch, passed)
         return out
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Output]:
@@ -176,7 +166,15 @@ class Student:
 
     # --- inside -----------------------------------------------------------------------------
 
-    def _pass(self, rows: list[Row], layout: str, all_layers: bool, use_cache: bool) -> Passed:
+    def pass_rows(
+        self,
+        rows: list[Row],
+        shape: tuple[int, int],
+        layout: str,
+        all_layers: bool = False,
+        use_cache: bool = False,
+    ) -> Passed:
+        """One pass of these rows through the decoder; counts nothing."""
         # A layer holds about 12 D^2 weights, attention costs 4 L D a token: they are equal at
         # L = 6 D, and masked attention runs at about half the speed of a matrix product.
         scale = 3.0 * self.causal.config.hidden_size
@@ -195,99 +193,7 @@ class Student:
         result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
         layers = result.hidden_states if all_layers else None
         cache = result.past_key_values if use_cache else None
-        return Passed(placement, result.last_hidden_state, layers, cache)
-
-    def _losses(
-        self,
-        rows: list[Row],
-        shape: tuple[int, int],
-        passed: Passed,
-        wanted: Mapping[str, Any],
-    ) -> Output:
-        placement = passed.placement
-        states = passed.hidden.flatten(0, 1)[placement.predictor]  # (N,D)
-        token_nll = self.head.token_nll(states, placement.target)  # (N,)
-        slot = self._slots(rows, shape)[placement.row]  # (N,)
-        cells = shape[0] * shape[1]
-        total = token_nll.new_zeros(cells).index_add(0, slot, token_nll)
-        count = torch.bincount(slot, minlength=cells)
-        out = Output(
-            nll=(total / count.clamp_min(1)).view(shape),
-            lengths=count.view(shape),
-        )
-        longest = int(count.max())
-        at = (slot, placement.offset)
-        if "token_nll" in wanted:
-            grid = token_nll.new_zeros(cells, longest).index_put(at, token_nll)
-            out.token_nll = grid.view(*shape, longest)
-        if "token_rank" in wanted:
-            rank = self.head.token_rank(states.detach(), placement.target)
-            grid = rank.new_zeros(cells, longest).index_put(at, rank)
-            out.token_rank = grid.view(*shape, longest)
-        return out
-
-    def _slots(self, rows: list[Row], shape: tuple[int, int]) -> Tensor:
-        """For each row its flat place in (B,R)."""
-        flat = [row.question * shape[1] + row.slot for row in rows]
-        return torch.tensor(flat, dtype=torch.int64, device=self.device)
-
-    @torch.no_grad()
-    def _states(
-        self, rows: list[Row], shape: tuple[int, int], passed: Passed, pooling: str, layer: int
-    ) -> Tensor:
-        """(B,R,D): mean over the target's tokens, or the last token's state, at one layer."""
-        assert passed.layers is not None
-        hidden = passed.layers[layer]
-        states = hidden.new_zeros(*shape, hidden.shape[-1])
-        for number, row in enumerate(rows):
-            places = passed.placement.places[number]
-            own = places[len(row.prefix) :] if pooling == "mean" else places[-1:]
-            states[row.question, row.slot] = hidden[passed.placement.sequence[number], own].mean(0)
-        return states
-
-    def _full(self, rows: list[Row], shape: tuple[int, int], passed: Passed) -> FullStates:
-        length = passed.hidden.shape[1]
-        slots = self._slots(rows, shape)
-        cells = shape[0] * shape[1]
-
-        def grid(values: Tensor) -> Tensor:
-            empty = values.new_zeros(cells, *values.shape[1:])
-            return empty.index_copy(0, slots, values).view(*shape, *values.shape[1:])
-
-        placement = passed.placement
-        assert placement.input_ids.shape == (len(rows), length)
-        return FullStates(
-            hidden=grid(passed.hidden),
-            input_ids=grid(placement.input_ids),
-            real=grid(placement.real),
-        )
-
-    def _logits(
-        self, rows: list[Row], shape: tuple[int, int], passed: Passed, batch: Batch, where: str
-    ) -> Tensor:
-        if where == "all":
-            return self.head(self._full(rows, shape, passed).hidden)
-        if where not in ("target", "answer"):
-            raise ValueError(f"logits:{where}; allowed: logits:answer, logits:target, logits:all")
-        placement = passed.placement
-        first = placement.offset.new_zeros(len(rows))
-        if where == "answer":
-            starts = [self._answer_start(row, batch) for row in rows]
-            first = torch.tensor(starts, dtype=torch.int64, device=self.device)
-        offset = placement.offset - first[placement.row]
-        keep = offset >= 0
-        states = passed.hidden.flatten(0, 1)[placement.predictor[keep]]
-        logits = self.head(states)  # (n,V)
-        slot = self._slots(rows, shape)[placement.row[keep]]
-        longest = int(offset.max()) + 1
-        grid = logits.new_zeros(shape[0] * shape[1], longest, logits.shape[-1])
-        return grid.index_put((slot, offset[keep]), logits).view(*shape, longest, -1)
-
-    @staticmethod
-    def _answer_start(row: Row, batch: Batch) -> int:
-        """Where in a row's target its answer begins: the whole target may be the answer."""
-        whole = batch.rationale_ids[row.question][row.slot]
-        return batch.answer_start[row.question][row.slot] if row.target == whole else 0
+        return Passed(rows, shape, placement, result.last_hidden_state, layers, cache)
 
     def _count(self, rows: list[Row], placement: Placement, teacher_written: bool) -> None:
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)

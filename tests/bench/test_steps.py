@@ -47,8 +47,10 @@ def test_shared_prefix_against_padded(workload, benchmark):
     benchmark.extra_info["padded_over_shared_tokens"] = round(
         tokens["padded"] / tokens["shared"], 3
     )
-    print(f"\nshared prefix: {ratio:.2f} times faster, "
-          f"{tokens['padded'] / tokens['shared']:.2f} times fewer tokens computed")
+    print(
+        f"\nshared prefix: {ratio:.2f} times faster, "
+        f"{tokens['padded'] / tokens['shared']:.2f} times fewer tokens computed"
+    )
 
 
 @pytest.mark.parametrize("name", sorted(n for n, m in METHODS.items() if m.seeded))

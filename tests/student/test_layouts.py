@@ -195,11 +195,7 @@ def test_cost_is_the_same_in_both_layouts():
     assert costs["padded"] == costs["shared"]
     assert physical["shared"] < physical["padded"]
     batch = make_batch(student.tokenizer)
-    rows = [
-        len(batch.prompt_ids[b]) + len(ids)
-        for b in range(2)
-        for ids in batch.rationale_ids[b]
-    ]
+    rows = [len(batch.prompt_ids[b]) + len(ids) for b in range(2) for ids in batch.rationale_ids[b]]
     assert costs["shared"]["tokens"] == sum(rows)
     passed = sum(p.numel() for p in student.causal.parameters())
     passed -= student.causal.get_input_embeddings().weight.numel()
