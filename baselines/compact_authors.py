@@ -54,8 +54,8 @@ class CompactAuthors(Distiller):
         parts = [self._question(student, batch.single(b)) for b in range(len(batch.questions))]
         return Step(
             loss=torch.stack([part.loss for part in parts]).mean(),
-            weights=torch.cat([part.weights for part in parts]),
-            nll=torch.cat([part.nll for part in parts]),
+            weights=torch.cat([part.weights for part in parts if part.weights is not None]),
+            nll=torch.cat([part.nll for part in parts if part.nll is not None]),
             scores={
                 name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores
             },

@@ -43,7 +43,7 @@ def save(
     records: list[dict[str, Any]],
 ) -> None:
     """Writes everything that going on from here needs."""
-    tensors = {f"student/{n}": t for n, t in student.trainable().items()}
+    tensors: dict[str, Tensor] = {f"student/{n}": t for n, t in student.trainable().items()}
     tensors |= {f"distiller/{n}": t for n, t in distiller.state_dict().items()}
     tensors |= {f"own/{i}": t for i, t in enumerate(distiller.parameters())}
     for index, state in optimizer.state_dict()["state"].items():

@@ -181,24 +181,34 @@ def _mean(values: list[float]) -> float:
 
 
 def _counted(plan: Plan) -> tuple[dict[str, float], str]:
-    """Price a cell by its characters, as if every row read every rationale: an upper bound."""
+    """Price a cell by its characters, as if every row read every rationale."""
     train, spec = plan.prepared.train, plan.suite.training
     texts = train.rationales.merge(train.questions, on="question_id")
     teachers = texts[texts["role"] == "teacher"]
     characters = teachers["text"].str.len().sum() + teachers["question"].str.len().sum()
     trained = characters / CHARACTERS_A_TOKEN * spec.epochs
-    items = sum(len(task.items) for task in plan.prepared.tasks if task.items is not None)
-    evaluation = plan.suite.evaluation
-    generated = items * evaluation.max_new_tokens * (1 + evaluation.marginal_samples) / 2
+    generated = _texts(plan) * plan.suite.evaluation.max_new_tokens / 2
     parameters, guess = _parameters(plan.suite.student.id)
     per_token = 4 if plan.suite.student.lora else 6
     flops = parameters * (per_token * trained + 2 * generated)
     seconds = flops / (FLOPS_A_SECOND_AND_THREAD * plan.threads)
     source = (
         f"token counts ({CHARACTERS_A_TOKEN} characters a token, {guess}, every rationale read, "
-        f"{FLOPS_A_SECOND_AND_THREAD:.0e} FLOP/s a thread, no GPU): an upper bound, and rough"
+        f"{FLOPS_A_SECOND_AND_THREAD:.0e} FLOP/s a thread, no GPU): rough"
     )
     return {"seconds": seconds, "flops": flops, "tokens": trained}, source
+
+
+def _texts(plan: Plan) -> int:
+    """Count the texts that an evaluation generates: answers, and the marginal NLL's rationales."""
+    spec = plan.suite.evaluation
+    texts = 0
+    for task in plan.prepared.tasks:
+        if task.kind == "generate" and task.items is not None:
+            sampled = min(len(task.items), spec.marginal_items or len(task.items))
+            texts += len(task.items)
+            texts += sampled * spec.marginal_samples if task.role == "reasoning" else 0
+    return texts
 
 
 def _parameters(student: str) -> tuple[float, str]:

@@ -107,8 +107,7 @@ def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry:
         _watch(plan, pending, options, say, pool)
     except KeyboardInterrupt:
         pool.stop(at_once=True)
-        left = len(plan.pending())
-        say(f"stopped; {left} cells are left. The same command goes on from here.")
+        say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
         return False
     except BaseException:
         pool.stop(at_once=True)

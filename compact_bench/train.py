@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import torch
 
 from compact_bench import checkpoint
 from compact_bench.api import Batch, Distiller, Step
-from compact_bench.errors import Diverged
+from compact_bench.errors import CellError, Diverged
 from compact_bench.student.encode import Example, collate
 from compact_bench.student.student import Student
 
@@ -62,6 +63,20 @@ class Trainer:
         self.records: list[dict[str, Any]] = []
         self.position = Position()
         self.optimizer = self._new_optimizer()
+
+    def recorded_weights(self, run_id: str) -> dict[tuple[int, str, str, int], float]:
+        """The weights that another cell of these results recorded.
+
+        By (step, question_id, teacher, sample). Raises CellError where there are none.
+        """
+        path = self.folder.parent.parent / run_id / "steps.parquet" if self.folder else None
+        if path is None or not path.exists():
+            raise CellError(f"weights_from: no run {run_id!r} in these results")
+        frame = pd.read_parquet(path)
+        if "weight" not in frame:
+            raise CellError(f"weights_from: run {run_id!r} recorded no weights")
+        keys = zip(*(frame[c] for c in ("step", "question_id", "teacher", "sample")), strict=True)
+        return dict(zip(keys, frame["weight"], strict=True))
 
     # --- the budget -------------------------------------------------------------------------
 
@@ -134,7 +149,8 @@ class Trainer:
     def _batch(self, examples: Sequence[Example], micro: int) -> Batch:
         return collate(
             examples,
-            step=self.position.step * self.spec.accumulate + micro,
+            step=self.position.step,
+            micro=micro,
             epoch=self.position.epoch,
             seed=self.seed,
             teachers=self.teachers,

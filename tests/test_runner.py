@@ -186,7 +186,7 @@ def test_a_stopped_runner_leaves_no_worker(write_suite, plugins, results, how):
     rest = process.communicate(timeout=60)[0]
     if how == signal.SIGINT:
         assert process.returncode == 130
-        assert "1 cells are left. The same command goes on from here." in rest
+        assert "cells left: 1. The same command goes on from here." in rest
     deadline = time.monotonic() + 60
     while any(_runs(pid) for pid in worker):
         assert time.monotonic() < deadline

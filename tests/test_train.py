@@ -9,13 +9,14 @@ import pytest
 import torch
 
 from compact_bench.api import Distiller, Step
-from compact_bench.errors import Diverged
+from compact_bench.errors import CellError, Diverged
 from compact_bench.student.encode import Encoder, Example
 from compact_bench.student.student import Student
 from compact_bench.suite import LoraSpec, TrainingSpec
 from compact_bench.train import Trainer
 from compact_bench_baselines.average import Average
 from compact_bench_baselines.random_teacher import RandomTeacher
+from compact_bench_baselines.replay import Replay
 from tests.models import tiny_model, tiny_tokenizer
 
 
@@ -237,3 +238,29 @@ def test_spec_is_all_the_trainer_needs():
     values = SimpleNamespace(**spec().model_dump())
     made = Trainer(student(), Average(), examples(2), values, seed=0, teachers=("a", "b"))
     assert made.total_steps == 2
+
+
+def test_recorded_weights_are_replayed(tmp_path):
+    """A run with the weights of a weighting method ends with the same student."""
+
+    class FirstTwoThirds(Distiller):
+        name, version, reference = "two_thirds", 1, "none"
+
+        def weights(self, out, batch):
+            return torch.tensor([[2 / 3, 1 / 3]]).expand(len(batch.questions), 2)
+
+    source = trainer(FirstTwoThirds())
+    expected = run(source)
+    (tmp_path / "runs" / "abc").mkdir(parents=True)
+    pd.DataFrame(source.records).to_parquet(tmp_path / "runs" / "abc" / "steps.parquet")
+    folder = tmp_path / "runs" / "new" / "weights"
+    made = trainer(Replay(Replay.Config(weights_from="abc")), folder=folder)
+    made.distiller.fit(made)
+    result = made.student.state_dict()
+    assert all(torch.allclose(result[n], expected[n], atol=1e-6) for n in expected)
+    for name, message in (("gone", "no run 'gone'"), ("abc", "no weights for step 9")):
+        other = trainer(Replay(Replay.Config(weights_from=name)), folder=tmp_path / name / "w")
+        other.folder = tmp_path / "runs" / "other" / "weights"
+        other.spec = spec(epochs=3)
+        with pytest.raises(CellError, match=message):
+            other.distiller.fit(other)

@@ -130,6 +130,7 @@ def encode_bank(
 def collate(
     examples: Iterable[Example],
     step: int = 0,
+    micro: int = 0,
     epoch: int = 0,
     seed: int = 0,
     teachers: Sequence[str] = (),
@@ -144,7 +145,9 @@ def collate(
         for r, rationale in enumerate(example.rationales):
             teacher[b, r] = rationale.teacher
             sample[b, r] = rationale.sample
-    generator = torch.Generator().manual_seed((seed * 1_000_003 + step) % 2**63)
+    # Not stored in a checkpoint: a step's draws follow from where it is.
+    draw = (seed * 1_000_003 + step) * 1_009 + micro
+    generator = torch.Generator().manual_seed(draw % 2**63)
     return Batch(
         question_id=[e.question_id for e in examples],
         questions=[e.question for e in examples],

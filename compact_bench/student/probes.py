@@ -7,6 +7,7 @@ the gold answer. No gradient, no second reading of the rationale.
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -73,11 +74,9 @@ def answer_gain(student: Student, batch: Batch, passed: Passed) -> Tensor:
     steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
     gain = passed.hidden.new_full((*passed.shape, max(1, steps)), float("nan"), dtype=torch.float32)
     for number, row in enumerate(rows):
-        before = value.get((number, NO_STEP))
-        for s, end in enumerate(open_steps(batch, row)):
-            now = value[number, end]
-            gain[row.question, row.slot, s] = now - before
-            before = now
+        ends = open_steps(batch, row)
+        for s, (before, end) in enumerate(pairwise([NO_STEP, *ends])):
+            gain[row.question, row.slot, s] = value[number, end] - value[number, before]
     return gain
 
 
@@ -96,14 +95,14 @@ def _probe(
     lines: list[dict[str, list[Any]]] = []
     for probes_here in sequences:
         line: dict[str, list[Any]] = {"ids": [], "position": [], "branch": [], "visible": []}
-        for branch, (number, end) in enumerate(probes_here):
+        for probe_number, (number, end) in enumerate(probes_here):
             row = rows[number]
             read = len(row.prefix) + end
-            tokens = cue + batch.answer_ids[row.question][:-1]
-            line["ids"] += tokens
-            line["position"] += range(read, read + len(tokens))
-            line["branch"] += [branch] * len(tokens)
-            line["visible"] += [placement.places[number][:read]] * len(tokens)
+            asked = cue + batch.answer_ids[row.question][:-1]
+            line["ids"] += asked
+            line["position"] += range(read, read + len(asked))
+            line["branch"] += [probe_number] * len(asked)
+            line["visible"] += [placement.places[number][:read]] * len(asked)
         lines.append(line)
     width = max(len(line["ids"]) for line in lines)
 

@@ -18,7 +18,7 @@ from compact_bench.student.probes import answer_gain
 from compact_bench.student.rows import make_rows
 
 NEEDS = frozenset(
-    {"token_nll", "token_rank", "states", "answer_gain", "logits", "full"}
+    {"token_nll", "token_rank", "states", "answer_gain", "logits", "teacher_logits", "full"}
 )  # "states:mean:8", "states:last:-1", "logits:answer", "logits:target", "logits:all"
 
 
@@ -51,6 +51,7 @@ class Student:
         self.chat = chat
         self.device = torch.device(device)
         self.cost = Cost()
+        self.teacher: Student | None = None
         self.parameters_passed = parameters_passed(causal)
         trained = sum(p.numel() for p in self.trainable().values())
         self.full_training = trained >= self.parameters_passed
@@ -80,6 +81,26 @@ class Student:
             self.model = self.causal = self.model.merge_and_unload()
         return self.model.eval()
 
+    def load_teacher(self, student_id: str) -> None:
+        """Loads another model (hub id, folder, GGUF file) and attaches it.
+
+        Raises UserError where it can't be loaded, ValueError for another tokenizer.
+        """
+        from compact_bench.student.load import load_student
+        from compact_bench.suite import StudentSpec
+
+        self.attach_teacher(load_student(StudentSpec(id=student_id, device=str(self.device))))
+
+    def attach_teacher(self, teacher: Student) -> None:
+        """Lets `teacher_logits` be asked of another model with the same tokenizer.
+
+        Raises ValueError where the vocabularies differ: their logits can't be compared then.
+        """
+        if teacher.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError("teacher_logits: the teacher's tokenizer is not the student's")
+        teacher.model.eval()
+        self.teacher = teacher
+
     # --- forwards ---------------------------------------------------------------------------
 
     def forward(
@@ -94,8 +115,10 @@ class Student:
         """Mean NLL of each row's target, and what `needs` names (see `Output`).
 
         `needs`: token_nll, token_rank, "states:mean:LAYER" or "states:last:LAYER", answer_gain,
-        "logits:answer" | "logits:target" | "logits:all", full. The last two read every position
-        and so use the padded layout. Raises ValueError for an unknown need or an empty batch.
+        "logits:answer" | "logits:target" | "logits:all", teacher_logits (of the model that
+        `attach_teacher` gave, at the target's tokens), full. "logits:all" and full read every
+        position and so use the padded layout. Raises ValueError for an unknown need or an empty
+        batch.
         """
         wanted = {need.split(":")[0]: need.split(":")[1:] for need in needs}
         if unknown := set(wanted) - NEEDS:
@@ -123,6 +146,8 @@ class Student:
             out.full = passed.full()
         if "logits" in wanted:
             out.logits = passed.logits(self.head, batch, wanted["logits"][0])
+        if "teacher_logits" in wanted:
+            out.teacher_logits = self._teacher_logits(rows, shape, batch)
         if "answer_gain" in wanted:
             out.answer_gain = answer_gain(self, batch, passed)
         return out
@@ -194,6 +219,17 @@ class Student:
         layers = result.hidden_states if all_layers else None
         cache = result.past_key_values if use_cache else None
         return Passed(rows, shape, placement, result.last_hidden_state, layers, cache)
+
+    @torch.no_grad()
+    def _teacher_logits(self, rows: list[Row], shape: tuple[int, int], batch: Batch) -> Tensor:
+        if self.teacher is None:
+            raise ValueError("teacher_logits: no teacher model is attached")
+        passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
+        tokens = sum(len(row.prefix) + len(row.target) for row in rows)
+        self.cost.tokens += tokens
+        self.cost.physical_tokens += passed.placement.input_ids.numel()
+        self.cost.flops += 2.0 * self.teacher.parameters_passed * tokens
+        return passed.logits(self.teacher.head, batch, "target")
 
     def _count(self, rows: list[Row], placement: Placement, teacher_written: bool) -> None:
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)

@@ -10,7 +10,8 @@ from compact_bench.registry import load
 from tests.student.test_layouts import make_batch, make_student
 
 METHODS = load().methods
-TRAINED = sorted(name for name, method in METHODS.items() if method.seeded)
+# `replay` can't make a step without another run's records: tests/test_train.py trains it.
+TRAINED = sorted(n for n, method in METHODS.items() if method.seeded and n != "replay")
 
 
 def make(name: str) -> Distiller:

@@ -260,3 +260,30 @@ def test_an_empty_batch_is_refused():
     with pytest.raises(ValueError, match="unknown needs"):
         student.forward(batch, needs={"token_nil"})
     assert math.isfinite(float(student.forward(batch).nll.sum().detach()))
+
+
+def test_teacher_logits_are_the_teachers_own():
+    student, teacher = make_student("llama", "shared"), make_student("qwen2", "padded")
+    batch = make_batch(student.tokenizer)
+    with pytest.raises(ValueError, match="no teacher model is attached"):
+        student.forward(batch, needs={"teacher_logits"})
+    student.attach_teacher(teacher)
+    logits = student.forward(batch, needs={"teacher_logits"}).teacher_logits
+    ids = torch.tensor([batch.prompt_ids[1] + batch.rationale_ids[1][0]])
+    expected = teacher.causal(ids).logits[0, len(batch.prompt_ids[1]) - 1 : -1]
+    assert torch.allclose(logits[1, 0, : len(expected)], expected, atol=1e-5)
+    assert not logits.requires_grad
+    assert teacher.cost.flops == 0 and student.cost.flops > 0
+
+
+def test_states_are_those_of_the_row_alone():
+    student = make_student("llama", "shared")
+    batch = make_batch(student.tokenizer)
+    ids = torch.tensor([batch.prompt_ids[0] + batch.rationale_ids[0][2]])
+    own = student.causal(ids, output_hidden_states=True).hidden_states[1][0]
+    start = len(batch.prompt_ids[0])
+    mean = student.forward(batch, needs={"states:mean:1"}).states
+    last = student.forward(batch, needs={"states:last:1"}).states
+    assert torch.allclose(mean[0, 2], own[start:].mean(0), atol=1e-5)
+    assert torch.allclose(last[0, 2], own[-1], atol=1e-5)
+    assert not mean.requires_grad

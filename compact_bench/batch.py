@@ -1,0 +1,123 @@
+"""What a method is given at each step, and what it gives back.
+
+Sizes: B questions, R rationales a question, T tokens, A answer tokens, S steps, D hidden size,
+V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from compact_bench.lazy import torch
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+
+@dataclass
+class Batch:
+    """The questions of one step with their rationales.
+
+    teacher: (B,R) int64, the teacher's index, -1 where absent or not read.
+    sample: (B,R) int64, which of a teacher's rationales.
+    rationale_ids[b][r]: target tokens, the answer sentence and EOS included.
+    body_end[b][r]: how many of them come before the answer sentence.
+    answer_start[b][r]: index in rationale_ids of the first token of the rationale's own answer
+        (the length of the row's tokens without EOS where the rationale has no answer).
+    answer_ids[b]: tokens of the gold answer, A of them.
+    step_ends[b][r]: for each reasoning step, how many of the row's tokens it and all before use.
+    step: optimizer steps done before this one. generator: torch.Generator on the CPU, seeded by
+        the run's seed and the place of this batch in the run.
+    """
+
+    question_id: list[str]
+    questions: list[str]
+    teacher: Tensor
+    sample: Tensor
+    prompt_ids: list[list[int]]
+    rationale_ids: list[list[list[int]]]
+    body_end: list[list[int]]
+    answer_start: list[list[int]]
+    answer_ids: list[list[int]]
+    step_ends: list[list[list[int]]]
+    step: int
+    epoch: int
+    generator: Any
+    teachers: tuple[str, ...] = ()
+
+    @property
+    def present(self) -> Tensor:
+        """(B,R) bool."""
+        return self.teacher >= 0
+
+    def single(self, b: int) -> Batch:
+        """The b-th question as a batch of its own."""
+        return replace(
+            self,
+            **{
+                name: getattr(self, name)[b : b + 1]
+                for name in (
+                    *("question_id", "questions", "teacher", "sample", "prompt_ids"),
+                    *("rationale_ids", "body_end", "answer_start", "answer_ids", "step_ends"),
+                )
+            },
+        )
+
+    def restrict(self, rows: Tensor) -> Batch:
+        """The same batch with the rationales outside `rows` (B,R bool) marked absent."""
+        absent = torch.full_like(self.teacher, -1)
+        return replace(self, teacher=torch.where(rows & self.present, self.teacher, absent))
+
+
+@dataclass
+class FullStates:
+    """The padded layout laid open, for methods that score every position, padding included.
+
+    hidden: (B,R,T,D) after the final norm; input_ids, real: (B,R,T).
+    """
+
+    hidden: Tensor
+    input_ids: Tensor
+    real: Tensor
+
+    def last(self) -> Tensor:
+        """(B,R,D), the state at each row's last real token (zeros for absent rows)."""
+        index = (self.real.sum(-1) - 1).clamp_min(0)  # (B,R)
+        index = index[..., None, None].expand(*index.shape, 1, self.hidden.shape[-1])
+        return self.hidden.gather(2, index).squeeze(2)
+
+
+@dataclass
+class Output:
+    """What `Student.forward` returns; what was not in `needs` is None.
+
+    nll: (B,R) nats a target token, with gradient, 0 where absent. With target "answer" and
+        context "question" a question has one row and R is 1.
+    token_nll, token_rank: (B,R,T) over target tokens, 0 beyond a row's end.
+    states: (B,R,D) detached. answer_gain: (B,R,S) detached, NaN where a step is not open.
+    logits: (B,R,T,V) at the positions that were asked for. teacher_logits: (B,R,T,V) at the
+        target's tokens, detached. lengths: (B,R) target tokens.
+    """
+
+    nll: Tensor
+    lengths: Tensor
+    token_nll: Tensor | None = None
+    token_rank: Tensor | None = None
+    states: Tensor | None = None
+    answer_gain: Tensor | None = None
+    logits: Tensor | None = None
+    teacher_logits: Tensor | None = None
+    full: FullStates | None = None
+
+
+@dataclass
+class Step:
+    """One step's result: loss (scalar with gradient), weights (B,R) detached, what to record."""
+
+    loss: Tensor
+    weights: Tensor | None = None
+    nll: Tensor | None = None
+    scores: Mapping[str, Tensor] = field(default_factory=dict)
+    logs: Mapping[str, float] = field(default_factory=dict)
