@@ -24,6 +24,7 @@ def setting(results: Results) -> list[str]:
         _data(suite.get("data", {}), results.teachers),
         _tasks(results),
         seeds(results),
+        at_chance(results),
         _training(suite.get("training", {})),
         *_limits(suite, results.splits),
         suite.get("notes", ""),
@@ -78,6 +79,24 @@ def seeds(results: Results) -> str:
             "nothing but noise fall outside such a 95% interval."
         )
     return f"Seeds {names}." if names else "No row was trained with a seed."
+
+
+def at_chance(results: Results) -> str:
+    """Name forgetting tasks that the student did no better than by guessing before training.
+
+    Within two standard errors of chance there is nothing that could be seen to be forgotten.
+    """
+    blind = []
+    for measure in results.headlines("forgetting"):
+        before, n = results.before.get(measure, np.nan), results.n_items.get(measure, 0)
+        if measure.metric != "accuracy" or not np.isfinite(before) or not n:
+            continue
+        chance = results.chance.get(measure, 0.0)
+        if before - chance < 2 * np.sqrt(before * (1 - before) / n):
+            blind.append(f"{measure.task_title} ({before:.1%} before training, chance {chance:.0%})")
+    if not blind:
+        return ""
+    return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
 
 
 def _training(training: Mapping[str, Any]) -> str:
