@@ -93,7 +93,9 @@ def at_chance(results: Results) -> str:
             continue
         chance = results.chance.get(measure, 0.0)
         if before - chance < 2 * np.sqrt(before * (1 - before) / n):
-            blind.append(f"{measure.task_title} ({before:.1%} before training, chance {chance:.0%})")
+            blind.append(
+                f"{measure.task_title} ({before:.1%} before training, chance {chance:.0%})"
+            )
     if not blind:
         return ""
     return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."

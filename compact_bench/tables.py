@@ -193,6 +193,7 @@ def metrics(results: Results) -> Table:
     kinds = dict.fromkeys((m.metric, m.filter) for m in results.measures)
     order = sorted(kinds, key=lambda kind: [*METRICS].index(kind[0]) if kind[0] in METRICS else 99)
     titles = {k: heading(Measure("", *k, "")).removeprefix(": ") for k in order}
+    # A written task's strict accuracy and a choice task's share a title, and so a column.
     columns: dict[str, list[Entry]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
     lines = []
     for row in results.rows:
@@ -200,10 +201,10 @@ def metrics(results: Results) -> Table:
             columns["method"].append(Entry(row.label))
             columns["task"].append(Entry(task.replace("_", " ")))
             here = {(m.metric, m.filter): m for m in row.values if m.task == task}
-            for kind in order:
-                measure = here.get(kind)
+            for title in dict.fromkeys(titles.values()):
+                measure = next((here[k] for k in order if titles[k] == title and k in here), None)
                 value = with_sd(row.summary(measure), measure) if measure else NONE
-                columns[titles[kind]].append(Entry(value))
+                columns[title].append(Entry(value))
             for measure in here.values():
                 key = {"label": row.label, **_key(measure)}
                 lines += [key | {"seed": s, "value": v} for s, v in row.values[measure].items()]

@@ -186,7 +186,7 @@ def test_run_report_and_run_again(call, tmp_path, readme_plugin):
     results = tmp_path / "results"
     arguments = ["run", GSM8K, "--limit", "6", "--seeds", "0", "--only", "average"]
     arguments += ["--set", "methods=[average, shortest]", "--plugins", readme_plugin]
-    arguments += ["--only", "shortest"]
+    arguments += ["--only", "shortest", "--set", "training.epochs=1"]
     code, out, err = call(*arguments, "--results", results)
     assert code == 0, out + err
     root = results / "gsm8k" / "mini"

@@ -201,3 +201,20 @@ def test_a_done_cell_without_values_is_a_failure(tmp_path: Path) -> None:
 )  # fmt: skip
 def test_counts_are_short(value: float, shown: str) -> None:
     assert tables.compact(value) == shown
+
+
+def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> None:
+    """A written task has strict accuracy, a choice task has accuracy without a filter."""
+    root = synthetic.make(tmp_path, synthetic.Made(labels=("base", "average"), steps=3))
+    for path in root.glob("runs/*/eval.parquet"):
+        frame = pd.read_parquet(path)
+        facts = frame["task"].eq("mini_facts") & frame["metric"].eq("accuracy")
+        frame.loc[facts, "filter"] = "none"
+        frame[~facts | frame["filter"].eq("none")].drop_duplicates(
+            ["task", "metric", "filter", "stage"]
+        ).to_parquet(path)
+    table = tables.metrics(collect.collect(records.read_cells(root), records.read_plan(root)))
+    accuracy = next(i for i, name in enumerate(table.columns) if name.startswith("accuracy, "))
+    by_task = {row[1].text: row[accuracy].text for row in table.rows if row[0].text == "average"}
+    assert set(by_task) >= {"in domain", "mini facts"}
+    assert all(value[0].isdigit() for value in by_task.values())
