@@ -155,6 +155,7 @@ def test_seeds_come_one_after_the_other(write_suite, plugins, results):
 
 
 INTERRUPTED = """
+import signal
 import sys
 from pathlib import Path
 from compact_bench import runner
@@ -162,6 +163,8 @@ from compact_bench.plan import Options
 from compact_bench.pool import Entry
 from compact_bench.suite import load_suite
 
+# A shell starts background jobs with Ctrl-C ignored; this process is in the foreground's place.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 suite, results, plugins = sys.argv[1:]
 entry = Entry(1, "stub_cells:cell", "stub_cells:check")
 options = Options(Path(results), None, (Path(plugins),))
