@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import platform
-import resource
 import subprocess
 import sys
 import time
@@ -58,6 +57,7 @@ def run_cell(
     writer.spec(spec.to_json() | {"run_id": spec.run_id})
     writer.env(environment(spec.threads))
     torch.set_num_threads(spec.threads)
+    _reset_peak_memory()
     facts: dict[str, Any] = {}
     try:
         state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
@@ -99,6 +99,8 @@ def _run(
     progress({"event": "phase", "phase": "load"})
     torch.manual_seed(seed)
     student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
+    if distiller.layout == "padded":
+        student.layout, student.layout_reason = "padded", "asked for by the method"
     progress({"event": "phase", "phase": "train"})
     trainer = train(student, distiller, prepared, suite, seed, folder / "weights", progress, facts)
     facts |= student.cost.as_dict() | {
@@ -160,6 +162,7 @@ def train(
         teachers=bank.teachers,
         folder=folder,
         progress=progress,
+        questions=list(prepared.train.questions["question_id"]),
     )
     distiller.fit(trainer)
     return trainer
@@ -232,8 +235,24 @@ def _git_commit() -> str | None:
 
 
 def _peak_memory_mb() -> float:
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return float(peak / 1024 if sys.platform != "darwin" else peak / 1024**2)
+    """This cell's peak: of the device where there is one, else of the process (Linux)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1024**2
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return float("nan")
+
+
+def _reset_peak_memory() -> None:
+    """A worker does one cell after the other: each starts at what is in use, not at the peak."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is the process's then
 
 
 def _traceback(error: Exception) -> None:

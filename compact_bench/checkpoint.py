@@ -6,6 +6,8 @@ killed between the two files loses nothing and repeats nothing.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -49,7 +51,10 @@ def save(
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": t for name, t in state.items()}
     tensors["rng"] = torch.get_rng_state()
+    if student.device.type == "cuda":
+        tensors["rng_cuda"] = torch.cuda.get_rng_state(student.device)
     meta = {
+        "method": source_hash(distiller),
         "position": json.dumps(position),
         "cost": json.dumps(student.cost.as_dict()),
     }
@@ -64,21 +69,29 @@ def load(
     optimizer: torch.optim.Optimizer,
     distiller: Distiller,
 ) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
-    """Puts a checkpoint back in place; its position and records, or None where there is none."""
+    """Puts a checkpoint back in place; its position and records, or None where there is none.
+
+    One that another version of the method's code left is ignored: half a run of each is neither.
+    """
     if folder is None or not (folder / FILE).exists():
         return None
     parts: dict[str, dict[str, Tensor]] = {"student": {}, "distiller": {}, "own": {}}
     moments: dict[int, dict[str, Tensor]] = {}
     with safe_open(folder / FILE, framework="pt", device=str(student.device)) as file:
         meta = file.metadata()
+        if meta["method"] != source_hash(distiller):
+            return None
         for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
             kind, _, name = key.partition("/")
             if kind == "optimizer":
                 index, _, moment = name.partition("/")
                 moments.setdefault(int(index), {})[moment] = file.get_tensor(key)
-            elif kind != "rng":
+            elif kind == "rng":
+                torch.set_rng_state(file.get_tensor(key).cpu())
+            elif kind == "rng_cuda":
+                torch.cuda.set_rng_state(file.get_tensor(key).cpu(), student.device)
+            else:
                 parts[kind][name] = file.get_tensor(key)
-        torch.set_rng_state(file.get_tensor("rng").cpu())
     student.load_state_dict(parts["student"])
     distiller.load_state_dict(parts["distiller"])
     with torch.no_grad():
@@ -95,7 +108,17 @@ def load(
     return position, records.to_dict("records")
 
 
+def source_hash(distiller: Distiller) -> str:
+    """A hash of the method's code, as far as it can be read."""
+    try:
+        source = inspect.getsource(type(distiller))
+    except (OSError, TypeError):
+        source = type(distiller).__qualname__
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
 def remove(folder: Path) -> None:
-    """Removes a checkpoint that is no longer needed."""
+    """Removes the checkpoints of all stages, which are no longer needed."""
     for name in (FILE, RECORDS):
-        (folder / name).unlink(missing_ok=True)
+        for path in folder.rglob(name):
+            path.unlink()

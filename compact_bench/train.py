@@ -26,10 +26,14 @@ Progress = Callable[[dict[str, Any]], None]
 
 @dataclass
 class Position:
-    """How far a run is: optimizer steps done, and epochs finished."""
+    """How far a stage is: optimizer steps done, epochs finished.
+
+    `earlier` counts the steps of the stages before; `seconds` of training are of all stages.
+    """
 
     step: int = 0
     epoch: int = 0
+    earlier: int = 0
     seconds: float = 0.0
 
 
@@ -37,7 +41,8 @@ class Trainer:
     """Trains one student with one method.
 
     examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
-    no checkpoints). progress: called with {"event": "step", ...}.
+    no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
+    questions of the suite, so that rows that lack some read the others in the same order.
     """
 
     def __init__(
@@ -51,6 +56,7 @@ class Trainer:
         teachers: Sequence[str] = (),
         folder: Path | None = None,
         progress: Progress = lambda event: None,
+        questions: Sequence[str] = (),
     ) -> None:
         self.student = student
         self.distiller = distiller
@@ -60,8 +66,11 @@ class Trainer:
         self.teachers = tuple(teachers)
         self.folder = folder
         self.progress = progress
+        self.questions = list(questions) or [e.question_id for e in self.examples]
         self.records: list[dict[str, Any]] = []
         self.position = Position()
+        self.epochs = int(spec.epochs)
+        self.stages: list[str] = []
         self.optimizer = self._new_optimizer()
 
     def recorded_weights(self, run_id: str) -> dict[tuple[int, str, str, int], float]:
@@ -87,8 +96,8 @@ class Trainer:
 
     @property
     def total_steps(self) -> int:
-        """Optimizer steps in all epochs."""
-        return int(self.spec.epochs * math.ceil(len(self.examples) / self.questions_a_step))
+        """Optimizer steps in all epochs of the stage."""
+        return int(self.epochs * math.ceil(len(self.examples) / self.questions_a_step))
 
     def spent(self) -> float:
         """Share of the budget that is spent: of FLOPs where those are the budget, else of steps."""
@@ -116,20 +125,34 @@ class Trainer:
 
     # --- the loop ---------------------------------------------------------------------------
 
-    def run(self, distiller: Distiller) -> None:
+    def run(self, distiller: Distiller, stage: str = "", epochs: int | None = None) -> None:
         """Trains until the budget is spent; goes on from the last checkpoint, if there is one.
 
-        Raises Diverged where the loss is NaN or infinite.
+        A method that trains several times (branches, say) gives each its own stage name, a new
+        optimizer and schedule, and perhaps its own number of epochs. An interrupted cell calls
+        `fit` again: a stage that was finished only puts its end state back.
+
+        Raises Diverged where the loss or gradient is NaN or infinite, ValueError for a stage
+        that was run before.
         """
-        self._resume(distiller)
+        if stage in self.stages:
+            raise ValueError(f"stage {stage!r} was run before; each run needs a name of its own")
+        if self.stages:
+            earlier = self.position.earlier + self.position.step
+            self.position = Position(earlier=earlier, seconds=self.position.seconds)
+            self.optimizer = self._new_optimizer()
+        self.stages.append(stage)
+        self.epochs = epochs or int(self.spec.epochs)
+        folder = self.folder / stage if self.folder else None
+        self._resume(distiller, folder)
         self.student.model.train()
-        while self.position.epoch < self.spec.epochs or self.spec.max_flops:
+        while self.position.epoch < self.epochs or self.spec.max_flops:
             for micro_batches in self._epoch():
                 if self.spec.max_flops and self.spent() >= 1:
                     break
                 self._step(distiller, micro_batches)
             self.position.epoch += 1
-            self._save(distiller)
+            self._save(distiller, folder)
             if self.spec.max_flops and self.spent() >= 1:
                 break
         self.student.model.eval()
@@ -137,7 +160,9 @@ class Trainer:
     def _epoch(self) -> Iterator[list[Batch]]:
         """The epoch's steps, each a list of micro-batches, in an order that seed and epoch fix."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.position.epoch)
-        order = torch.randperm(len(self.examples), generator=draw).tolist()
+        place = {example.question_id: i for i, example in enumerate(self.examples)}
+        drawn = torch.randperm(len(self.questions), generator=draw).tolist()
+        order = [place[self.questions[i]] for i in drawn if self.questions[i] in place]
         for start in range(0, len(order), self.questions_a_step):
             chosen = order[start : start + self.questions_a_step]
             size = self.spec.batch_size
@@ -149,7 +174,7 @@ class Trainer:
     def _batch(self, examples: Sequence[Example], micro: int) -> Batch:
         return collate(
             examples,
-            step=self.position.step,
+            step=self.position.earlier + self.position.step,
             micro=micro,
             epoch=self.position.epoch,
             seed=self.seed,
@@ -160,16 +185,22 @@ class Trainer:
     def _step(self, distiller: Distiller, micro_batches: Sequence[Batch]) -> None:
         started = time.perf_counter()
         self.optimizer.zero_grad(set_to_none=True)
-        results = [(batch, distiller.backward(self.student, batch)) for batch in micro_batches]
-        loss = sum(float(step.loss.detach()) for _, step in results) / len(results)
-        if not math.isfinite(loss):
-            raise Diverged(f"the loss is {loss} at step {self.position.step + 1}")
-        parameters = list(self.student.trainable().values())
-        if len(results) > 1:
-            for parameter in parameters:
-                if parameter.grad is not None:
-                    parameter.grad.div_(len(results))
-        torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        parameters = [*self.student.trainable().values(), *distiller.parameters()]
+        total = sum(len(batch.questions) for batch in micro_batches)
+        results = []
+        loss = 0.0
+        for batch in micro_batches:
+            share = len(batch.questions) / total
+            # A short last micro-batch counts by its questions: g <- g + share * its gradient.
+            _scale(parameters, 1 / share)
+            step = distiller.backward(self.student, batch)
+            _scale(parameters, share)
+            loss += share * float(step.loss.detach())
+            results.append((batch, step))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        for name, value in (("loss", loss), ("gradient's norm", float(norm))):
+            if not math.isfinite(value):
+                raise Diverged(f"the {name} is {value} at step {self.position.step + 1}")
         rate = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -192,7 +223,7 @@ class Trainer:
         """One record a question and rationale that was read."""
         cost = self.student.cost
         shared = {
-            "step": self.position.step,
+            "step": self.position.earlier + self.position.step,
             "epoch": self.position.epoch,
             "loss": loss,
             "lr": rate,
@@ -231,11 +262,11 @@ class Trainer:
             parameters, lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
         )
 
-    def _save(self, distiller: Distiller) -> None:
-        if self.folder is None:
+    def _save(self, distiller: Distiller, folder: Path | None) -> None:
+        if folder is None:
             return
         checkpoint.save(
-            self.folder,
+            folder,
             student=self.student,
             optimizer=self.optimizer,
             distiller=distiller,
@@ -243,10 +274,18 @@ class Trainer:
             records=self.records,
         )
 
-    def _resume(self, distiller: Distiller) -> None:
+    def _resume(self, distiller: Distiller, folder: Path | None) -> None:
         found = checkpoint.load(
-            self.folder, student=self.student, optimizer=self.optimizer, distiller=distiller
+            folder, student=self.student, optimizer=self.optimizer, distiller=distiller
         )
         if found is not None:
             position, self.records = found
             self.position = Position(**position)
+
+
+def _scale(parameters: Sequence[torch.Tensor], factor: float) -> None:
+    """Multiplies the gradients that are there."""
+    if factor != 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

@@ -264,3 +264,115 @@ def test_recorded_weights_are_replayed(tmp_path):
         other.spec = spec(epochs=3)
         with pytest.raises(CellError, match=message):
             other.distiller.fit(other)
+
+
+class Branches(Distiller):
+    """Two branches from the same start, their weights averaged: what branch-and-merge needs."""
+
+    name, version, reference = "branches", 1, "none"
+
+    def fit(self, trainer):
+        start = trainer.student.state_dict()
+        ends = []
+        for stage in ("one", "two"):
+            trainer.student.load_state_dict(start)
+            trainer.run(self, stage=stage, epochs=1)
+            ends.append(trainer.student.state_dict())
+        trainer.student.load_state_dict({n: (ends[0][n] + ends[1][n]) / 2 for n in start})
+
+
+def test_a_method_may_train_in_stages(tmp_path):
+    made = trainer(Branches())
+    made.distiller.fit(made)
+    frame = pd.DataFrame(made.records)
+    assert sorted(frame["step"].unique()) == list(range(1, 9))  # four steps each
+    assert made.student.cost.tokens == frame["tokens"].max()
+    with pytest.raises(ValueError, match="stage 'two' was run before"):
+        made.run(made.distiller, stage="two")
+
+
+@pytest.mark.parametrize("stop_at", [2, 4, 6])
+def test_stages_resume_where_they_were(tmp_path, stop_at):
+    whole = trainer(Branches())
+    whole.distiller.fit(whole)
+    first = trainer(Branches(), folder=tmp_path)
+    seen = []
+
+    def stop(event):
+        seen.append(event)
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+
+    first.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        first.distiller.fit(first)
+    second = trainer(Branches(), folder=tmp_path)
+    second.distiller.fit(second)
+    assert same(second.student.state_dict(), whole.student.state_dict())
+    assert second.student.cost == whole.student.cost
+    assert len(second.records) == len(whole.records)
+
+
+def test_a_short_last_micro_batch_counts_by_its_questions():
+    one = run(trainer(count=7, batch_size=7, clip=1e9))
+    two = run(trainer(count=7, batch_size=3, accumulate=3, clip=1e9))
+    assert all(torch.allclose(one[n], two[n], atol=2e-4) for n in one)
+
+
+def test_the_methods_own_parameters_are_clipped_and_averaged():
+    gradients = []
+    for sizes in ({"batch_size": 4}, {"batch_size": 2, "accumulate": 2}):
+        made = trainer(Stateful(), count=4, epochs=1, clip=1e9, **sizes)
+        made.distiller.seen = made.distiller.seen * 0
+        run(made)
+        gradients.append(float(made.distiller.scale.grad))
+    # The remembered part differs by the number of batches seen: a hundredth of an NLL.
+    assert gradients[0] == pytest.approx(gradients[1], rel=0.02)
+    made = trainer(Stateful(), count=4, epochs=1, clip=1e-3)
+    run(made)
+    assert abs(float(made.distiller.scale.grad)) <= 1e-3
+
+
+def test_a_gradient_that_is_not_finite_stops_the_run():
+    class Breaks(Distiller):
+        name, version, reference = "breaks", 1, "none"
+
+        def backward(self, student, batch):
+            step = self.loss(student, batch)
+            step.loss.backward()
+            next(iter(student.trainable().values())).grad.fill_(float("inf"))
+            return step
+
+    made = trainer(Breaks(), epochs=1, count=2)
+    with pytest.raises(Diverged, match="the gradient's norm is"):
+        run(made)
+
+
+def test_rows_that_lack_questions_read_the_others_in_the_same_order():
+    whole = trainer(epochs=1)
+    run(whole)
+    part = Trainer(
+        student(),
+        Average(),
+        [e for e in examples() if e.question_id not in ("q1", "q4")],
+        spec(epochs=1),
+        seed=3,
+        teachers=("a", "b"),
+        questions=[e.question_id for e in examples()],
+    )
+    run(part)
+    orders = [list(dict.fromkeys(r["question_id"] for r in made.records)) for made in (whole, part)]
+    assert orders[1] == [q for q in orders[0] if q not in ("q1", "q4")]
+
+
+def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path, monkeypatch):
+    run(trainer(folder=tmp_path))
+    again = trainer(folder=tmp_path)
+    run(again)
+    assert len(again.records) == 2 * 7 * 2  # nothing was trained anew: the records were read
+    monkeypatch.setattr("compact_bench.checkpoint.source_hash", lambda distiller: "other code")
+    steps = []
+    changed = trainer(folder=tmp_path)
+    changed.progress = steps.append
+    run(changed)
+    assert len(steps) == changed.total_steps

@@ -12,8 +12,8 @@ class Cost:
 
     tokens: real tokens, the prompt counted for every row read. physical_tokens: what the
     machine computed, padding included and shared prefixes once. supervised_tokens: target
-    tokens of forwards with gradient. teacher_tokens: those that a teacher wrote. flops:
-    2N a token forward, +2N backward through frozen weights or +4N in full training, N being
+    tokens of forwards with gradient. teacher_tokens: those that a teacher, or a person, wrote.
+    flops: 2N a token forward, +2N backward through frozen weights or +4N in full training, N being
     the parameters that a token passes.
     """
 

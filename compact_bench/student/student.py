@@ -121,6 +121,8 @@ class Student:
         batch.
         """
         wanted = {need.split(":")[0]: need.split(":")[1:] for need in needs}
+        if len(wanted) < len(needs):
+            raise ValueError(f"needs name one thing twice: {sorted(needs)}")
         if unknown := set(wanted) - NEEDS:
             raise ValueError(f"unknown needs {sorted(unknown)}; allowed: {sorted(NEEDS)}")
         if "full" in wanted or wanted.get("logits") == ["all"]:
