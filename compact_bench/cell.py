@@ -73,7 +73,7 @@ def run_cell(
         reason.splitlines()[0] if reason else "",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
-        peak_memory_mb=_peak_memory_mb(),
+        cell_peak_memory_mb=_peak_memory_mb(),
         **facts,
     )
 
@@ -200,9 +200,25 @@ def suite_of(spec: RunSpec) -> Suite:
 def preflight(spec: RunSpec) -> None:
     """Loads the student once, to learn before anything starts whether that works.
 
-    Raises UserError where it doesn't.
+    Also whether lm-eval knows the tasks that are its own, and whether answers fit the student.
+    Raises UserError where something doesn't.
     """
-    load_student(suite_of(spec).student)
+    suite = suite_of(spec)
+    student = load_student(suite.student)
+    longest = getattr(student.causal.config, "max_position_embeddings", None)
+    if longest and suite.evaluation.max_new_tokens >= longest:
+        raise UserError(
+            f"evaluation.max_new_tokens: {suite.evaluation.max_new_tokens} leaves no room for a "
+            f"question; the student reads at most {longest} tokens"
+        )
+    named = [task.task for task in suite.evaluation.tasks if task.kind == "lm_eval"]
+    if named:
+        from lm_eval.tasks import TaskManager
+
+        known = TaskManager().all_tasks
+        for name in named:
+            if name not in known:
+                raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")
 
 
 def environment(threads: int) -> dict[str, Any]:

@@ -57,6 +57,10 @@ def publish(folder: Path, target: Path) -> report.ReportPaths:
     if folder.resolve() == target.resolve():
         raise UserError(f"{folder} is the published folder itself: name the results to publish")
     plan = read_plan(folder)
+    if plan.suite.get("limit"):
+        raise UserError(f"{folder} was run with --limit: a quick look is nothing to publish")
+    if plan.suite.get("evaluation", {}).get("select"):
+        raise UserError(f"{folder} was evaluated on the dev split: it serves to choose settings")
     own = plan.suite.get("data", {}).get("source") in OWN_SOURCES
     with writable(target):
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -116,7 +120,11 @@ def _sample_lines(source: Path) -> list[str]:
     lines = []
     for line in source.read_text("utf-8").split("\n"):
         if line:
-            kept = {key: value for key, value in json.loads(line).items() if _is_ours(key, value)}
+            row = json.loads(line)
+            for key in ("answer", "extracted"):  # a whole solution stands there in some tasks
+                if len(str(row.get(key) or "")) > _LONGEST_ANSWER:
+                    row[key] = None
+            kept = {key: value for key, value in row.items() if _is_ours(key, value)}
             lines.append(json.dumps(kept, ensure_ascii=False) + "\n")
     return lines
 

@@ -25,7 +25,7 @@ FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
 class Strict(BaseModel):
     """A part of a suite file; an unknown key is an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=False)
+    model_config = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
 
 
 class LoraSpec(Strict):
@@ -95,7 +95,7 @@ class TrainingSpec(Strict):
 class TaskSpec(Strict):
     """One task that students are asked before and after training."""
 
-    task: Annotated[str, Field(min_length=1)]
+    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     role: Literal["reasoning", "forgetting"]
     limit: Positive | None = None
     source: str | None = None
@@ -139,6 +139,9 @@ class Suite(Strict):
             self.data.mini.problem = self.suite
         if len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"seeds holds a seed twice: {self.seeds}")
+        names = [task.task for task in self.evaluation.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"evaluation.tasks names a task twice: {', '.join(names)}")
         if any(isinstance(row, dict) and len(row) != 1 for row in self.methods):
             raise ValueError("a method with settings is written '- NAME: {setting: value}'")
         return self

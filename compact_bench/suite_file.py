@@ -29,7 +29,11 @@ class Source:
 
     def profiles(self) -> list[str]:
         """Return the names of the profiles, in the file's order."""
-        return [str(name) for name in self.data.get("profiles") or {}]
+        found = self.data.get("profiles") or {}
+        if not isinstance(found, dict):
+            where = self.where(("profiles",))
+            raise UserError(f"{where}: profiles is a mapping of names, got {type(found).__name__}")
+        return [str(name) for name in found]
 
     def where(self, path: Location) -> str:
         """Return the option, or ``file:line`` of the key at ``path`` or its nearest parent."""
@@ -60,6 +64,8 @@ def read_source(path: Path) -> Source:
         line = f":{mark.line + 1}" if mark else ""
         problem = getattr(error, "problem", None) or str(error).replace("\n", " ")
         raise UserError(f"{path}{line}: not valid YAML: {problem}") from error
+    except ValueError as error:  # a value that looks like a date but is none
+        raise UserError(f"{path}: not valid YAML: {error}") from error
     if not isinstance(data, dict) or node is None:
         raise UserError(f"{path}: a suite file holds a mapping of keys, got {type(data).__name__}")
     source = Source(str(path), data)

@@ -32,7 +32,7 @@ COSTS = {
     "flops": "FLOPs",
     "train_seconds": "seconds of training",
     "eval_seconds": "of evaluation",
-    "peak_memory_mb": "peak memory, MB",
+    "cell_peak_memory_mb": "peak memory, MB",
 }
 _NOTE_LENGTH = 48
 

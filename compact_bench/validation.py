@@ -46,8 +46,25 @@ def _check(suite: Suite, methods: registry.Registry, mirror: Path | None) -> tup
     sources = [suite.data.source, *(task.source for task in suite.evaluation.tasks)]
     at_hand = all(name in (None, "mini") or str(name).endswith(".jsonl") for name in sources)
     if not (at_hand or mirror):
+        _check_names(suite)
         return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
     from compact_bench.data.prepare import prepare
 
     prepared = prepare(suite, mirror)
     return len(matrix.rows(suite, methods, prepared.train.teachers)), "data read"
+
+
+def _check_names(suite: Suite) -> None:
+    """Check the names of data sets and teachers against the catalog, which is at hand."""
+    from compact_bench.data.sources import catalog, dataset, teacher_part
+
+    if not suite.data.source.endswith(".jsonl") and suite.data.source != "mini":
+        data = dataset(suite.data.source)
+        for teacher in suite.data.teachers:
+            teacher_part(data, teacher)
+    for task in suite.evaluation.tasks:
+        name = task.source or task.task
+        if task.kind == "lm_eval" or name in ("in_domain", *catalog().datasets):
+            continue
+        if not (name.endswith(".jsonl") or suite.data.source == "mini"):
+            dataset(name)

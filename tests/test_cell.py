@@ -183,3 +183,24 @@ def test_the_suites_limit_reaches_every_task(suite_values):
 
     assert limits(8) == [8, 3, 8]
     assert limits(None) == [None, 3, 30]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"max_new_tokens": 5000}, "5000 leaves no room"),
+        (
+            {"tasks": [{"task": "no_such_task", "role": "reasoning", "kind": "lm_eval"}]},
+            "lm-eval has no task 'no_such_task'",
+        ),
+    ],
+)
+def test_preflight_checks_what_evaluation_will_need(
+    tiny, suite_values, plugin_folder, changes, message
+):
+    import dataclasses
+
+    found = specs(tiny, suite_values, plugin_folder, ["average"])["average"]
+    found = dataclasses.replace(found, evaluation=found.evaluation | changes)
+    with pytest.raises(UserError, match=message):
+        cell.preflight(found)

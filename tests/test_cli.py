@@ -129,7 +129,7 @@ def test_bad_input_is_one_line_and_exit_code_2(refused, write_suite, plugins, tm
     good = write_suite()
     assert "limit" in refused("run", good, "--limit", "0", *tail)
     assert "--seeds x" in refused("run", good, "--seeds", "x", *tail)
-    assert "'mini' (did" not in refused("run", good, "--profile", "minni", *tail)
+    assert "did you mean 'mini'" in refused("run", good, "--profile", "minni", *tail)
     assert "no such row" in refused("run", good, "--only", "dumy", *tail)
     assert "no such folder" in refused("run", good, "--plugins", tmp_path / "none")
     assert "can't read" in refused("run", tmp_path / "none.yaml")
@@ -184,7 +184,10 @@ def readme_plugin(tmp_path):
 
 def test_run_report_and_run_again(call, tmp_path, readme_plugin):
     results = tmp_path / "results"
-    arguments = ["run", GSM8K, "--limit", "6", "--seeds", "0", "--only", "average"]
+    # Not --limit: a quick look is refused by publish.
+    arguments = ["run", GSM8K, "--seeds", "0", "--only", "average"]
+    arguments += ["--set", "data.train=6", "--set", "data.test=6"]
+    arguments += ["--set", "evaluation.tasks=[{task: in_domain, role: reasoning}]"]
     arguments += ["--set", "methods=[average, shortest]", "--plugins", readme_plugin]
     arguments += ["--only", "shortest", "--set", "training.epochs=1"]
     code, out, err = call(*arguments, "--results", results)
@@ -223,3 +226,19 @@ def test_help_and_list_start_fast():
     click = _best_of(["-c", "import click"])
     assert _best_of(["-m", "compact_bench", "--help"]) <= 4 * click
     assert _best_of(["-m", "compact_bench", "list", "methods"]) <= 8 * click
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "svmp", "test_source": None}, "did you mean 'svamp'"),
+        ({"source": "svamp", "test_source": None, "teachers": ["gpt4"]}, "teacher 'gpt4'"),
+    ],
+)
+def test_validate_checks_names_without_reading_the_data(
+    call, write_suite, suite_values, plugins, changes, expected
+):
+    path = write_suite(data=suite_values["data"] | changes)
+    code, out, err = call("validate", path, "--plugins", plugins)
+    assert code == 2
+    assert expected in out + err

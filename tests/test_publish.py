@@ -197,3 +197,32 @@ def test_reproduce_needs_both(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path / "new", made())
     with pytest.raises(UserError, match="run the suite first"):
         publish.reproduce(root, tmp_path / "published")
+
+
+@pytest.mark.usefixtures("no_figures")
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [({"limit": 8}, "--limit"), ({"evaluation": {"select": True}}, "dev split")],
+)
+def test_a_quick_look_is_not_published(
+    tmp_path: Path, changes: dict[str, object], expected: str
+) -> None:
+    root = synthetic.make(tmp_path / "new", made())
+    path = root / "suite.json"
+    content = json.loads(path.read_text())
+    content["suite"] |= changes
+    path.write_text(json.dumps(content))
+    with pytest.raises(UserError, match=expected):
+        publish.publish(root, tmp_path / "published")
+
+
+@pytest.mark.usefixtures("no_figures")
+def test_whole_solutions_in_samples_stay_behind(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "new", made(suite={"data": {"source": "gsm8k"}}))
+    for path in root.glob("runs/*/samples.jsonl"):
+        rows = [json.loads(line) for line in path.read_text().splitlines()]
+        for row in rows:
+            row["answer"] = "Janet sells 16 - 3 - 4 eggs, a whole human solution. #### 18"
+        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    publish.publish(root, tmp_path / "published")
+    assert "human solution" not in texts(tmp_path / "published")

@@ -57,3 +57,8 @@ def test_other_peoples_texts_are_not_published(folder):
         texts = frame.select_dtypes("str")
         longest = texts.apply(lambda column: column.str.len().max()).max()
         assert not texts.size or longest <= 64, path
+    for path in folder.rglob("samples.jsonl"):
+        for line in path.read_text().splitlines():
+            row = json.loads(line)
+            assert len(str(row.get("answer"))) <= 32, path
+            assert not set(row) & {"question", "prompt", "rationale"}, path

@@ -178,3 +178,32 @@ def test_seeds():
 def test_nearest():
     assert nearest("avrage", ["average", "base"]) == " (did you mean 'average'?)"
     assert nearest("xyz", ["average"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("override", "expected"),
+    [
+        ("training.clip=.inf", "training.clip"),
+        ("evaluation.tasks=[{task: a/b, role: reasoning}]", "task"),
+        (
+            "evaluation.tasks=[{task: a, role: reasoning}, {task: a, role: forgetting}]",
+            "names a task twice",
+        ),
+    ],
+)
+def test_values_that_would_fail_every_cell_are_refused(demo, override, expected):
+    with pytest.raises(UserError, match=expected) as error:
+        load_suite(demo, "mini", [override])
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("suite: a\nprofiles: 3\n", "profiles is a mapping"), ("seeds: [2001-99-99]\n", "not valid")],
+)
+def test_odd_yaml_is_one_line(tmp_path, text, expected):
+    path = tmp_path / "odd.yaml"
+    path.write_text(text)
+    with pytest.raises(UserError, match=expected) as error:
+        profiles(path)
+    assert "\n" not in str(error.value)

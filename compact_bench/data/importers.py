@@ -81,6 +81,8 @@ def _text(where: str, row: Mapping[str, Any], key: str, *, empty: bool = False) 
         return str(value)
     if not isinstance(value, str):
         raise UserError(f"{where}: {key!r} is {type(value).__name__} instead of text")
+    if any("\ud800" <= letter <= "\udfff" for letter in value):
+        raise UserError(f"{where}: {key!r} holds half a surrogate pair, which is no text")
     if not empty and not value.strip():
         raise UserError(f"{where}: {key!r} is empty")
     return value

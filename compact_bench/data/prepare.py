@@ -75,6 +75,11 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
     Raises: UserError for an unknown source, teacher or task, a bad row, a wrong checksum, an
     empty training set, or a test question that is trained or selected on.
     """
+    if suite.data.test_source and not _is_file(suite.data.source):
+        raise UserError(
+            f"data.test_source goes with a JSONL file as data.source; {suite.data.source} has "
+            "test questions of its own"
+        )
     split = _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
     if split.train.questions.empty or split.train.rationales.empty:
         raise UserError(
