@@ -43,6 +43,7 @@ NAMES = (
 ANSWERS = ("answer", "gold")  # a number, yes/no or a letter, if it is that short
 SAMPLE_TEXTS = ("task", "question_id", "output", "extracted", "answer", "stage")
 _LONGEST_ANSWER = 32
+PATH_KEYS = ("id", "source", "test_source")  # where a suite may name a file or folder
 
 
 def publish(folder: Path, target: Path) -> report.ReportPaths:
@@ -83,9 +84,23 @@ def publish(folder: Path, target: Path) -> report.ReportPaths:
     return made.moved(draft, target)
 
 
+def without_folders(value: Any) -> Any:
+    """Cut paths down to their last name: those that a suite names, and absolute ones anywhere."""
+    if isinstance(value, dict):
+        return {
+            key: Path(item).name
+            if key in PATH_KEYS and isinstance(item, str) and item.startswith((".", "/", "~"))
+            else without_folders(item)
+            for key, item in value.items()
+        }
+    if isinstance(value, list):
+        return [without_folders(item) for item in value]
+    return without_paths(value)
+
+
 def _copy_plan(folder: Path, draft: Path) -> None:
     content = json.loads((folder / "suite.json").read_text("utf-8"))
-    write_json(draft / "suite.json", without_paths(content))
+    write_json(draft / "suite.json", without_folders(content))
 
 
 def _copy_cells(folder: Path, draft: Path, plan: Plan, own: bool) -> int:
@@ -106,7 +121,7 @@ def _copy_cells(folder: Path, draft: Path, plan: Plan, own: bool) -> int:
 def _copy_record(source: Path, target: Path, own: bool) -> None:
     if source.suffix == ".json":
         content = json.loads(source.read_text("utf-8"))
-        write_json(target, without_paths(content))
+        write_json(target, without_folders(content))
     elif own:
         write_bytes(target, source.read_bytes())
     elif source.suffix == ".parquet":

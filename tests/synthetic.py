@@ -179,7 +179,7 @@ def write_cell(
         state, reason, time="2025-11-24T03:07:00+00:00", seconds=48.5, tokens=tokens,
         physical_tokens=int(tokens * 1.3), flops=tokens * 7.2e6, supervised_tokens=tokens // 3,
         teacher_tokens=tokens // 4, train_seconds=0.0 if label == "base" else 31.4,
-        eval_seconds=14.2, peak_memory_mb=812.0, layout="shared", layout_reason="",
+        eval_seconds=14.2, cell_peak_memory_mb=812.0, layout="shared", layout_reason="",
         dropped_rationales=0,
     )  # fmt: skip
 

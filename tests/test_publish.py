@@ -226,3 +226,16 @@ def test_whole_solutions_in_samples_stay_behind(tmp_path: Path) -> None:
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     publish.publish(root, tmp_path / "published")
     assert "human solution" not in texts(tmp_path / "published")
+
+
+@pytest.mark.parametrize(
+    "path", ["../../home/jane/tiny.gguf", "~/models/tiny.gguf", "/home/my user/models/tiny.gguf"]
+)
+def test_folders_of_files_are_not_published(path: str) -> None:
+    suite = {"suite": {"student": {"id": path}, "evaluation": {"tasks": [{"source": path}]}}}
+    assert publish.without_folders(suite) == {
+        "suite": {
+            "student": {"id": "tiny.gguf"},
+            "evaluation": {"tasks": [{"source": "tiny.gguf"}]},
+        }
+    }
