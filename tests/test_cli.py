@@ -242,3 +242,37 @@ def test_validate_checks_names_without_reading_the_data(
     code, out, err = call("validate", path, "--plugins", plugins)
     assert code == 2
     assert expected in out + err
+
+
+def test_bad_data_is_one_line_and_nothing_starts(refused, write_suite, data_files, plugins):
+    train, test = data_files
+    suite = write_suite()
+    first = train.read_text().splitlines()[0]
+    test.write_text(test.read_text() + first + "\n")
+    assert "test questions of 'in_domain' are in the training set" in refused(
+        "run", suite, "--plugins", plugins
+    )
+    with train.open("a") as file:
+        file.write('{"question": oops\n')
+    assert f"{train}:31: not JSON" in refused("run", suite, "--plugins", plugins)
+
+
+def test_a_wrong_checksum_is_refused(refused, write_suite, plugins, tmp_path):
+    from compact_bench.data.sources import RAW, catalog
+
+    for repository in catalog().repositories.values():
+        for name in repository.files:
+            path = tmp_path / "mirror" / repository.url.removeprefix(RAW) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text("[]")
+    suite = write_suite(data={"source": "svamp"})
+    line = refused("run", suite, "--plugins", plugins, "--mirror", tmp_path / "mirror")
+    assert "SHA-256" in line and "the catalog expects" in line
+
+
+def test_a_broken_plugin_stops_only_what_selects_it(call, refused, write_suite, plugins):
+    (plugins / "broke.py").write_text("import nothing_here\n")
+    code, out, _ = call("list", "methods", "--plugins", plugins)
+    assert code == 0 and "No module named 'nothing_here'" in out
+    suite = write_suite(methods=["still", "broke"])
+    assert "broke.py: ModuleNotFoundError" in refused("run", suite, "--plugins", plugins)
