@@ -64,6 +64,11 @@ def _tasks(results: Results) -> str:
     for measure in [*results.headlines("reasoning"), *results.headlines("forgetting")]:
         n = results.n_items.get(measure, np.nan)
         counts.append(f"{measure.task_title} {n:.0f}" if np.isfinite(n) else measure.task_title)
+    # The marginal NLL samples rationales, and may be asked of the first items only.
+    for measure in results.measures:
+        n = results.n_items.get(measure, np.nan)
+        if measure.metric == "marginal_nll" and np.isfinite(n):
+            counts.append(f"{measure.task_title} answer NLL {n:.0f}")
     split = " and ".join(results.splits)
     return f"Items ({split} split): {', '.join(counts)}." if counts else ""
 

@@ -36,3 +36,10 @@ def test_weights_of_a_gguf_file_are_called_de_quantised(results):
     plan = replace(results.plan, suite=results.suite | {"student": {"id": "x/tiny.Q4_1.gguf"}})
     text = str(captions.caption(replace(results, plan=plan), "Methods"))
     assert "tiny.Q4_1.gguf (weights de-quantised from the GGUF file)" in text
+
+
+def test_the_items_of_the_answer_nll_are_counted_apart(results):
+    nll = next(m for m in results.measures if m.metric == "marginal_nll")
+    fewer = replace(results, n_items={**results.n_items, nll: 7})
+    text = str(captions.caption(fewer, "Methods"))
+    assert "in domain 60" in text and "in domain answer NLL 7" in text
