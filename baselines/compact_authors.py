@@ -52,16 +52,17 @@ class CompactAuthors(Distiller):
     def loss(self, student, batch: Batch) -> Step:
         """One forward a question: its rows are padded to its own longest, as was released."""
         parts = [self._question(student, batch.single(b)) for b in range(len(batch.questions))]
+        losses, columns = zip(*parts, strict=True)
+        joined = {name: torch.cat([one[name] for one in columns]) for name in columns[0]}
         return Step(
-            loss=torch.stack([part.loss for part in parts]).mean(),
-            weights=torch.cat([part.weights for part in parts if part.weights is not None]),
-            nll=torch.cat([part.nll for part in parts if part.nll is not None]),
-            scores={
-                name: torch.cat([part.scores[name] for part in parts]) for name in parts[0].scores
-            },
+            loss=torch.stack(losses).mean(),
+            weights=joined.pop("weights"),
+            nll=joined.pop("nll"),
+            scores=joined,
         )
 
-    def _question(self, student, batch: Batch) -> Step:
+    def _question(self, student, batch: Batch):
+        """One question's loss, and its (1,R) weights, NLL and scores by name."""
         out = student.forward(batch, needs=self.needs if self.config.consistency else {"full"})
         rows = batch.present[0]
         found = {**self._scores(student, batch, out, rows), "difficulty": out.nll[0, rows]}
@@ -72,10 +73,10 @@ class CompactAuthors(Distiller):
             logits, real = out.logits[0, rows], out.full.real[0, rows]
             penalty = consistency(logits, real, weights[0, rows], self.config.smallest_pair)
             loss = loss + self.config.consistency * penalty
-        scores = {name: torch.zeros_like(weights) for name in found}
+        columns = {name: torch.zeros_like(weights) for name in found}
         for name, values in found.items():
-            scores[name][0, rows] = values.detach().to(weights.dtype)
-        return Step(loss=loss, weights=weights, nll=out.nll.detach(), scores=scores)
+            columns[name][0, rows] = values.detach().to(weights.dtype)
+        return loss, {"weights": weights, "nll": out.nll.detach(), **columns}
 
     def _scores(self, student, batch, out, rows):
         with torch.no_grad():

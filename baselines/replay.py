@@ -39,17 +39,14 @@ class Replay(Distiller):
         weights = torch.zeros(batch.teacher.shape)
         samples = batch.sample.tolist()
         for b, row in enumerate(batch.teacher.tolist()):
-            found = [
-                self.recorded.get(
-                    (batch.step + 1, batch.question_id[b], batch.teachers[k], samples[b][r]), 0.0
-                )
-                for r, k in enumerate(row)
-                if k >= 0
-            ]
-            if not sum(found):
+            for r, k in enumerate(row):
+                if k >= 0:
+                    teacher = batch.teachers[k]
+                    key = (batch.step + 1, batch.question_id[b], teacher, samples[b][r])
+                    weights[b, r] = self.recorded.get(key, 0.0)
+            if not weights[b].any():
                 raise CellError(
                     f"weights_from: run {self.config.weights_from!r} has no weights for step "
                     f"{batch.step + 1}, question {batch.question_id[b]}"
                 )
-            weights[b, : len(found)] = torch.tensor(found)
         return weights.to(batch.teacher.device)

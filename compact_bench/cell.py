@@ -109,7 +109,7 @@ def _run(
         "layout_reason": student.layout_reason,
     }
     writer.steps(trainer.records)
-    if trainer.position.step:
+    if trainer.position.run:
         trained = folder / "weights" / "trained.safetensors"
         checkpoint.save_tensors(trained, student.state_dict(), {})
     progress({"event": "phase", "phase": "evaluate"})
@@ -123,7 +123,7 @@ def _run(
         device=str(student.device),
         chat=student.chat,
         seed=seed,
-        stage="after" if trainer.position.step else "before",
+        stage="after" if trainer.position.run else "before",
         progress=progress,
     )
     facts["eval_seconds"] = time.perf_counter() - began

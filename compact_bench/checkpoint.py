@@ -104,7 +104,7 @@ def load(
     position = json.loads(meta["position"])
     records = pd.read_parquet(folder / RECORDS)
     if len(records):
-        records = records[records["step"] <= position["step"]]
+        records = records[records["step"] <= position["earlier"] + position["step"]]
     return position, records.to_dict("records")
 
 

@@ -36,6 +36,11 @@ class Position:
     earlier: int = 0
     seconds: float = 0.0
 
+    @property
+    def run(self) -> int:
+        """Optimizer steps done in all stages."""
+        return self.earlier + self.step
+
 
 class Trainer:
     """Trains one student with one method.
@@ -138,8 +143,7 @@ class Trainer:
         if stage in self.stages:
             raise ValueError(f"stage {stage!r} was run before; each run needs a name of its own")
         if self.stages:
-            earlier = self.position.earlier + self.position.step
-            self.position = Position(earlier=earlier, seconds=self.position.seconds)
+            self.position = Position(earlier=self.position.run, seconds=self.position.seconds)
             self.optimizer = self._new_optimizer()
         self.stages.append(stage)
         self.epochs = epochs or int(self.spec.epochs)
@@ -174,7 +178,7 @@ class Trainer:
     def _batch(self, examples: Sequence[Example], micro: int) -> Batch:
         return collate(
             examples,
-            step=self.position.earlier + self.position.step,
+            step=self.position.run,
             micro=micro,
             epoch=self.position.epoch,
             seed=self.seed,
@@ -200,7 +204,7 @@ class Trainer:
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
         for name, value in (("loss", loss), ("gradient's norm", float(norm))):
             if not math.isfinite(value):
-                raise Diverged(f"the {name} is {value} at step {self.position.step + 1}")
+                raise Diverged(f"the {name} is {value} at step {self.position.run + 1}")
         rate = self.learning_rate()
         for group in self.optimizer.param_groups:
             group["lr"] = rate
@@ -223,7 +227,7 @@ class Trainer:
         """One record a question and rationale that was read."""
         cost = self.student.cost
         shared = {
-            "step": self.position.earlier + self.position.step,
+            "step": self.position.run,
             "epoch": self.position.epoch,
             "loss": loss,
             "lr": rate,

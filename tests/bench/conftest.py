@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 import pytest
-import torch
 
 from compact_bench.data.prepare import prepare
 from compact_bench.student.encode import collate, encode_bank
@@ -39,5 +38,4 @@ def workload(request):
     bank = prepared.train.only_teachers(prepared.train.teachers)
     examples, _ = encode_bank(bank, student.encoder, suite.training.max_tokens)
     batches = [collate(examples[4 * i : 4 * i + 4]) for i in range(BATCHES)]
-    assert torch.get_num_threads() >= 1
     return student, batches
