@@ -24,7 +24,8 @@ from compact_bench.records import CellWriter
 from compact_bench.student.encode import encode_bank
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
-from compact_bench.suite import EvaluationSpec, Suite
+from compact_bench.suite import Suite
+from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.train import Progress, Trainer
 
 RECORDED_PACKAGES = (

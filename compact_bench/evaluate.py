@@ -21,7 +21,7 @@ from compact_bench.data.splits import parse_choices
 from compact_bench.lm import StudentLM
 from compact_bench.marginal import marginal_nll
 from compact_bench.student.template import prompt_text
-from compact_bench.suite import EvaluationSpec
+from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.tasks.files import write_task
 
 # lm-eval's names of what our tables call accuracy, and of the two ways to take an answer.

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from compact_bench.api import Distiller
     from compact_bench.registry import Registry
 
+# A setting of this name holds a run id, or in a suite file the label of another row.
+WEIGHTS_FROM = "weights_from"
 # Bumped when the core's numbers change: results of before are then not taken for done.
 ENGINE_VERSION = 1
 
@@ -44,6 +46,7 @@ class RunSpec:
     limit: int | None
     threads: int
     engine_version: int = ENGINE_VERSION
+    condition: str = ""  # the name of the suite's condition, whose data are in `data`
 
     @property
     def run_id(self) -> str:
@@ -56,13 +59,20 @@ class RunSpec:
         values["student"] = {**self.student, "id": _file_name(self.student.get("id"))}
         names = {key: _file_name(self.data.get(key)) for key in ("source", "test_source")}
         values["data"] = {**self.data, **names}
+        values.pop("condition")  # a name for data that are hashed anyway
         text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
     @property
     def name(self) -> str:
         """The cell's name for people: ``average, seed 0``."""
-        return self.label if self.seed is None else f"{self.label}, seed {self.seed}"
+        parts = [self.label, self.condition, "" if self.seed is None else f"seed {self.seed}"]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def after(self) -> str:
+        """The run id of the cell whose recorded weights this one reads, or ``""``."""
+        return str(self.config.get(WEIGHTS_FROM) or "")
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields as plain JSON values."""
@@ -97,12 +107,12 @@ def rows(suite: Suite, registry: Registry, teachers: Sequence[str]) -> tuple[Row
     Raises UserError for an unknown method, a wrong setting, or the same row twice.
     """
     found: list[Row] = []
-    for name, settings, place in suite.rows():
-        method = registry.get(name, where=suite.where((*place, name)))
-        config = _config(method, settings, suite, (*place, name))
+    for name, settings, place, label in suite.rows():
+        method = registry.get(name, where=suite.where(place))
+        config = _config(method, settings, suite, place)
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
-            found.append(Row(method(variant).label, method, values))
+            found.append(Row(label or method(variant).label, method, values))
     found = _distinct(found)
     labels = [row.label for row in found]
     if len(set(labels)) < len(labels):
@@ -113,6 +123,11 @@ def rows(suite: Suite, registry: Registry, teachers: Sequence[str]) -> tuple[Row
         raise UserError(
             f"{suite.where(('compare_to',))}: compare_to names no row: {suite.compare_to!r}{hint}"
         )
+    for key, names in (("ladder", suite.ladder), ("regret_to", [suite.regret_to])):
+        for name in names:
+            if name and name not in labels:
+                hint = nearest(name, labels)
+                raise UserError(f"{suite.where((key,))}: {key} names no row: {name!r}{hint}")
     return tuple(found)
 
 
@@ -145,39 +160,65 @@ def _distinct(found: Iterable[Row]) -> list[Row]:
     return result
 
 
-def cells(
-    suite: Suite,
-    registry: Registry,
-    prepared_fingerprint: str,
-    student_hash: str,
-    threads: int,
-    teachers: Sequence[str],
-) -> tuple[RunSpec, ...]:
-    """Return every cell of the suite: rows in the suite's order, seeds within a row.
+@dataclass(frozen=True)
+class Data:
+    """The training data that rows are run with: those of one condition, or the suite's own."""
 
-    A method without randomness (``seeded`` is False) has one cell, with seed None.
+    spec: dict[str, Any]
+    fingerprint: str
+    teachers: Sequence[str]
+    condition: str = ""
+
+
+def cells(
+    suite: Suite, registry: Registry, data: Sequence[Data], student_hash: str, threads: int
+) -> tuple[RunSpec, ...]:
+    """Return every cell of the suite: rows in the suite's order, conditions and seeds within.
+
+    A method without randomness (``seeded`` is False) trains on nothing: it has one cell, with seed
+    None and the first data. Raises UserError where ``weights_from`` leads in a circle.
     """
     shared: dict[str, Any] = {
         "suite": suite.suite,
         "profile": suite.profile,
         "student": suite.student.model_dump(mode="json"),
         "student_hash": student_hash,
-        "data": suite.data.model_dump(mode="json"),
-        "data_hash": prepared_fingerprint,
         "training": suite.training.model_dump(mode="json"),
         "evaluation": suite.evaluation.model_dump(mode="json"),
         "limit": suite.limit,
         "threads": threads,
     }
-    return tuple(
-        RunSpec(
-            label=row.label,
-            method=row.method.name,
-            version=row.method.version,
-            config=row.config,
-            seed=seed,
-            **shared,
-        )
-        for row in rows(suite, registry, teachers)
-        for seed in (suite.seeds if row.method.seeded else [None])
-    )
+    found = []
+    for number, one in enumerate(data):
+        for order, row in enumerate(rows(suite, registry, one.teachers)):
+            for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
+                if number and not row.method.seeded:
+                    continue
+                spec = RunSpec(
+                    label=row.label,
+                    method=row.method.name,
+                    version=row.method.version,
+                    config=row.config,
+                    seed=seed,
+                    data=one.spec,
+                    data_hash=one.fingerprint,
+                    condition=one.condition if row.method.seeded else "",
+                    **shared,
+                )
+                found.append(((order, number, place), spec))
+    ordered = [spec for _, spec in sorted(found, key=lambda pair: pair[0])]
+    return tuple(_with_source(spec, ordered, suite) for spec in ordered)
+
+
+def _with_source(
+    spec: RunSpec, every: Sequence[RunSpec], suite: Suite, seen: Sequence[str] = ()
+) -> RunSpec:
+    """The cell with the run id of the row that ``weights_from`` names, same seed and data."""
+    wanted = (spec.after, spec.seed, spec.condition)
+    source = next((one for one in every if (one.label, one.seed, one.condition) == wanted), None)
+    if source is None:
+        return spec
+    if spec.label in seen:
+        raise UserError(f"{suite.where(('methods',))}: weights_from leads in a circle: {seen}")
+    run_id = _with_source(source, every, suite, (*seen, spec.label)).run_id
+    return dataclasses.replace(spec, config={**spec.config, WEIGHTS_FROM: run_id})

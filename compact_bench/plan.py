@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from compact_bench import registry as registry_module
 from compact_bench.errors import UserError, nearest
-from compact_bench.matrix import RunSpec, cells
+from compact_bench.matrix import Data, RunSpec, cells
 from compact_bench.records import read_cell, status_of
 from compact_bench.suite import Suite
 
 if TYPE_CHECKING:
     from compact_bench.data.prepare import Prepared
+    from compact_bench.data.rationales import RationaleBank
+    from compact_bench.suite_sections import ConditionSpec
 
 # Beyond this a small student gets slower, not faster; more cores are for more jobs.
 MOST_THREADS = 8
@@ -45,12 +47,29 @@ class Plan:
 
     suite: Suite
     root: Path
-    prepared: Prepared
+    all_prepared: tuple[Prepared, ...]  # one for each condition
     cells: tuple[RunSpec, ...]
     selected: tuple[RunSpec, ...]
     jobs: int
     threads: int
     gold: dict[str, bool] = field(default_factory=dict)
+
+    @property
+    def prepared(self) -> Prepared:
+        """The data of the first condition, or the only ones."""
+        return self.all_prepared[0]
+
+    @property
+    def banks(self) -> dict[str, RationaleBank]:
+        """The training rationales by condition; ``""`` where the suite has none."""
+        names = [one.name for one in self.suite.conditions] or [""]
+        return {n: one.train for n, one in zip(names, self.all_prepared, strict=True)}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the captions must say of the data; of many conditions, what all have in common."""
+        first, *others = (one.notes for one in self.all_prepared)
+        return tuple(note for note in first if all(note in other for other in others))
 
     def folder(self, spec: RunSpec) -> Path:
         """Return the folder of a cell's records."""
@@ -63,10 +82,13 @@ class Plan:
         diverge again, so they are kept unless ``retry``.
         """
         kept = KEPT[:2] if retry else KEPT
-        left = [spec for spec in self.selected if status_of(self.folder(spec)) not in kept]
+        # Conditions of unlike names may come to the same data, and so to the same cell.
+        once = {spec.run_id: spec for spec in reversed(self.selected)}.values()
+        left = [spec for spec in once if status_of(self.folder(spec)) not in kept]
         # Seed by seed, so that an interrupted run leaves a whole table of the first seeds.
         seeds = [None, *self.suite.seeds]
-        return sorted(left, key=lambda spec: seeds.index(spec.seed))
+        places = {spec.run_id: place for place, spec in reversed(list(enumerate(self.cells)))}
+        return sorted(left, key=lambda spec: (seeds.index(spec.seed), places[spec.run_id]))
 
 
 def suite_folder(suite: Suite, results: Path) -> Path:
@@ -84,20 +106,31 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     from compact_bench.student.identity import student_hash
 
     registry = registry_module.load(options.plugins)
-    for name, _, place in suite.rows():
-        registry.get(name, where=suite.where((*place, name)))
+    for name, _, place, _ in suite.rows():
+        registry.get(name, where=suite.where(place))
     try:
         identity = student_hash(suite.student)
     except UserError as error:
         raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
-    prepared = prepare(suite, options.mirror)
+    conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
+    suites = [suite.under(condition) for condition in conditions]
+    all_prepared = [prepare(one, options.mirror) for one in suites]
+    data = [
+        Data(
+            one.data.model_dump(mode="json"),
+            prepared.fingerprint,
+            prepared.train.teachers,
+            condition.name if condition else "",
+        )
+        for one, prepared, condition in zip(suites, all_prepared, conditions, strict=True)
+    ]
     jobs = options.jobs or suite.jobs or 1
     threads = max(1, min(MOST_THREADS, available_cores() // jobs))
-    found = cells(suite, registry, prepared.fingerprint, identity, threads, prepared.train.teachers)
+    found = cells(suite, registry, data, identity, threads)
     gold = {name: method.uses_gold for name, method in registry.methods.items()}
     chosen = select(found, options.only)
     root = suite_folder(suite, options.results)
-    return Plan(suite, root, prepared, found, chosen, jobs, threads, gold)
+    return Plan(suite, root, tuple(all_prepared), found, chosen, jobs, threads, gold)
 
 
 def available_cores() -> int:
@@ -117,7 +150,10 @@ def select(found: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]
         if name not in known:
             allowed = ", ".join(known)
             raise UserError(f"--only {name}: no such row{nearest(name, known)}; it has: {allowed}")
-    return tuple(s for s in found if not only or s.label in only or s.method in only)
+    chosen = [s for s in found if not only or s.label in only or s.method in only]
+    # A cell that reads another's weights can't do without it.
+    wanted = {spec.run_id for spec in chosen} | {spec.after for spec in chosen if spec.after}
+    return tuple(spec for spec in found if spec.run_id in wanted)
 
 
 def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:

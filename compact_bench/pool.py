@@ -126,6 +126,38 @@ class News:
     event: dict[str, Any]
 
 
+class Todo:
+    """The cells still to be given out; one that reads another's weights waits for it to end."""
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self._waiting = list(specs)
+        self._unfinished = {spec.run_id for spec in specs}
+        self._changed = threading.Condition()
+
+    def take(self) -> RunSpec | None:
+        """The next cell, perhaps after a wait; None when all are given out."""
+        with self._changed:
+            while self._waiting:
+                for spec in self._waiting:
+                    if spec.after not in self._unfinished:
+                        self._waiting.remove(spec)
+                        return spec
+                self._changed.wait()
+            return None
+
+    def ended(self, spec: RunSpec) -> None:
+        """Take note that a cell has ended, well or not."""
+        with self._changed:
+            self._unfinished.discard(spec.run_id)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Give out no more."""
+        with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
+
+
 class Pool:
     """Runs cells on several workers; each cell ends with an ``end`` event whose error is set
     if the worker died, and its slot goes on with a new worker."""
@@ -136,7 +168,7 @@ class Pool:
         self._size = size
         self._workers: dict[int, Worker] = {}
         self._news: queue.Queue[News | BaseException] = queue.Queue()
-        self._todo: queue.SimpleQueue[RunSpec] = queue.SimpleQueue()
+        self._todo = Todo([])
         self._stopping = False
 
     def check(self, spec: RunSpec) -> str | None:
@@ -152,8 +184,7 @@ class Pool:
         self, specs: Sequence[RunSpec], request: Callable[[RunSpec], dict[str, Any]]
     ) -> Iterator[News]:
         """Yield the news of all cells until the last one has ended."""
-        for spec in specs:
-            self._todo.put(spec)
+        self._todo = Todo(specs)
         for slot in range(min(self._size, len(specs))):
             threading.Thread(target=self._serve, args=(slot, request), daemon=True).start()
         left = len(specs)
@@ -165,11 +196,14 @@ class Pool:
             if isinstance(news, BaseException):
                 raise news
             left -= news.event["event"] == "end"
-            yield news
+            yield news  # by the time the next is asked for, the cell's status is written
+            if news.event["event"] == "end":
+                self._todo.ended(news.spec)
 
     def stop(self, at_once: bool = False) -> None:
         """End all workers; ``at_once`` gives up the cells that they work on."""
         self._stopping = True
+        self._todo.close()
         for worker in list(self._workers.values()):
             worker.stop(at_once)
         self._workers.clear()
@@ -186,11 +220,7 @@ class Pool:
 
     def _serve(self, slot: int, request: Callable[[RunSpec], dict[str, Any]]) -> None:
         try:
-            while not self._stopping:
-                try:
-                    spec = self._todo.get_nowait()
-                except queue.Empty:
-                    return
+            while not self._stopping and (spec := self._todo.take()):
                 self._one(slot, spec, request(spec))
         except BaseException as error:  # a thread's own error must reach the main thread
             self._news.put(error)

@@ -234,11 +234,17 @@ def read_plan(root: Path) -> Plan:
         raise UserError(f"cannot read {path}: {error!r}") from error
 
 
-def write_bank(root: Path, bank: Any) -> None:
-    """Write bank.parquet: the bank's rationales, each with its question and gold answer."""
-    questions = bank.questions.rename(columns={"answer": "gold"})
-    frame = bank.rationales.merge(questions, on="question_id", how="left", validate="m:1")
-    write_parquet(Path(root) / "bank.parquet", frame)
+def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
+    """Write bank.parquet: each condition's rationales with their question and gold answer.
+
+    Where a suite has conditions (names other than ""), a column says which.
+    """
+    frames = []
+    for condition, bank in banks.items():
+        questions = bank.questions.rename(columns={"answer": "gold"})
+        frame = bank.rationales.merge(questions, on="question_id", how="left", validate="m:1")
+        frames.append(frame.assign(condition=condition) if condition else frame)
+    write_parquet(Path(root) / "bank.parquet", pd.concat(frames, ignore_index=True))
 
 
 def write_items(root: Path, tasks: Iterable[Any]) -> None:

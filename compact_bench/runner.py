@@ -80,11 +80,12 @@ def write_plan(plan: Plan) -> None:
             "method": spec.method,
             "seed": spec.seed,
             "uses_gold": plan.gold.get(spec.method, False),
+            **({"condition": spec.condition} if spec.condition else {}),
         }
         for spec in plan.cells
     ]
-    records.write_plan(plan.root, plan.suite.model_dump(mode="json"), cells, plan.prepared.notes)
-    records.write_bank(plan.root, plan.prepared.train)
+    records.write_plan(plan.root, plan.suite.model_dump(mode="json"), cells, plan.notes)
+    records.write_bank(plan.root, plan.banks)
     records.write_items(plan.root, plan.prepared.tasks)
 
 

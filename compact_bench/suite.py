@@ -8,120 +8,64 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, model_validator
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
 
 from compact_bench.errors import UserError
-from compact_bench.suite_file import Location, Source, read_source, resolve, validated
+from compact_bench.suite_file import (
+    Location,
+    Source,
+    describe,
+    merge,
+    read_source,
+    resolve,
+    validated,
+)
+from compact_bench.suite_sections import (
+    AblationSpec,
+    ConditionSpec,
+    DataSpec,
+    EvaluationSpec,
+    FolderName,
+    Positive,
+    Strict,
+    StudentSpec,
+    TrainingSpec,
+)
 
 DEFAULT_PROFILE = "mini"
-PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-
-Positive = Annotated[int, Field(ge=1)]
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+LABEL = "label"
 
 
-class Strict(BaseModel):
-    """A part of a suite file; an unknown key is an error."""
+class MethodRow(NamedTuple):
+    """One row that a suite asks for: a method, its settings, its place in the file, its label."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
-
-
-class LoraSpec(Strict):
-    """Low-rank adapters: rank, alpha, dropout and the linear layers that get one."""
-
-    r: Positive = 16
-    alpha: Annotated[float, Field(gt=0)] = 32
-    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-    targets: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
-
-
-class StudentSpec(Strict):
-    """The student: ``nano``, a hub id, a local folder or the path of a GGUF file."""
-
-    id: Annotated[str, Field(min_length=1)] = "nano"
-    revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
-    layout: Literal["auto", "padded", "shared"] = "auto"
-    lora: LoraSpec | None = None
-    chat: bool = False
-    trust_remote_code: bool = False
-    device: str = "auto"
-    gradient_checkpointing: bool = False
-
-
-class MiniSpec(Strict):
-    """The generated problems: seed, correlation of the teachers' errors, kind of problem."""
-
-    seed: int = 0
-    correlation: Annotated[float, Field(ge=0, le=1)] = 0.0
-    problem: str = ""  # "" = the suite's name
-
-
-class DataSpec(Strict):
-    """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
-
-    ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
-    """
-
-    source: Annotated[str, Field(min_length=1)] = "mini"
-    teachers: list[str] = []
-    train: Positive | None = None
-    dev: Positive | None = None
-    test: Positive | None = None
-    complete: bool = True
-    test_source: str | None = None
-    answer: Literal["number", "boolean", "choice"] | None = None
-    mini: MiniSpec = Field(default_factory=MiniSpec)
-
-
-class TrainingSpec(Strict):
-    """The one training recipe of all rows; ``batch_size`` counts questions a micro-batch."""
-
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
-    epochs: Positive
-    batch_size: Positive
-    accumulate: Positive = 1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
-    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
-    schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    max_tokens: Positive = 2560
-    max_flops: Annotated[float, Field(gt=0)] | None = None
-    selected_on: str = ""
-
-
-class TaskSpec(Strict):
-    """One task that students are asked before and after training."""
-
-    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
-    role: Literal["reasoning", "forgetting"]
-    limit: Positive | None = None
-    source: str | None = None
-    kind: Literal["generate", "choice", "lm_eval"] = "generate"
-    chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-
-class EvaluationSpec(Strict):
-    """The tasks, and how students are asked; ``select`` reads dev instead of test."""
-
-    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
-    batch_size: Positive = 16
-    max_new_tokens: Positive = 128
-    marginal_samples: Annotated[int, Field(ge=0)] = 4
-    marginal_items: Positive | None = None
-    select: bool = False
+    method: str
+    settings: dict[str, Any]
+    place: Location
+    label: str = ""  # "" = the method says
 
 
 class Suite(Strict):
-    """A suite file with one profile applied: everything that the cells are made from."""
+    """A suite file with one profile applied: everything that the cells are made from.
+
+    ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
+    names the row that knows the truth. ``axis`` is what the conditions' ``x`` counts.
+    """
+
+    _later = ("ablation", "conditions", "axis", "ladder", "regret_to")
 
     suite: FolderName
     title: str
     compare_to: str = ""  # the row that differences are taken to; "" = none
     profile: FolderName
-    methods: Annotated[list[str | dict[str, dict[str, Any]]], Field(min_length=1)]
+    methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+    ablation: AblationSpec | None = None
+    conditions: list[ConditionSpec] = Field(default_factory=list)
+    axis: str = ""
+    ladder: list[str] = Field(default_factory=list)
+    regret_to: str = ""
     seeds: Annotated[list[int], Field(min_length=1)]
     student: StudentSpec = Field(default_factory=StudentSpec)
     data: DataSpec = Field(default_factory=DataSpec)
@@ -142,21 +86,57 @@ class Suite(Strict):
         names = [task.task for task in self.evaluation.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"evaluation.tasks names a task twice: {', '.join(names)}")
-        if any(isinstance(row, dict) and len(row) != 1 for row in self.methods):
-            raise ValueError("a method with settings is written '- NAME: {setting: value}'")
+        if any(isinstance(row, dict) and len({*row} - {LABEL}) != 1 for row in self.methods):
+            raise ValueError(
+                "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
+                "below NAME where the row is to be called something else"
+            )
+        names = [one.name for one in self.conditions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"conditions names one twice: {', '.join(names)}")
         return self
 
     def where(self, path: Location) -> str:
         """Return ``file:line`` of the key at ``path``, or the option that set it."""
         return self._source.where(path)
 
-    def rows(self) -> list[tuple[str, dict[str, Any], Location]]:
-        """Return the methods as (name, settings, place in the file)."""
-        found: list[tuple[str, dict[str, Any], Location]] = []
-        for index, row in enumerate(self.methods):
-            name, config = (row, {}) if isinstance(row, str) else next(iter(row.items()))
-            found.append((name, config, ("methods", index)))
+    def rows(self) -> list[MethodRow]:
+        """Return the methods that are asked for, those of the ablation last."""
+        found = [_row(row, ("methods", index)) for index, row in enumerate(self.methods)]
+        if self.ablation is None:
+            return found
+        base = _row(self.ablation.base, ("ablation", "base"))
+        base = base._replace(label=base.label or base.method)
+        changed = [
+            base._replace(
+                settings={**base.settings, **changes}, place=("ablation", "changes", label),
+                label=label,
+            )
+            for label, changes in self.ablation.changes.items()
+        ]  # fmt: skip
+        return [*found, base, *changed]
+
+    def under(self, condition: ConditionSpec | None) -> Suite:
+        """Return the suite with a condition's data. Raises UserError for a key that isn't one."""
+        if condition is None:
+            return self
+        place = ("conditions", self.conditions.index(condition), "data")
+        data = merge(self.data.model_dump(), condition.data)
+        try:
+            spec = DataSpec.model_validate(data)
+        except ValidationError as error:
+            problem = dict(error.errors(include_url=False)[0])
+            raise UserError(describe(DataSpec, problem, self._source, place)) from None
+        found = self.model_copy(update={"data": spec})
+        found._source = self._source
         return found
+
+
+def _row(row: str | dict[str, Any], place: Location) -> MethodRow:
+    if isinstance(row, str):
+        return MethodRow(row, {}, (*place, row))
+    name = next(key for key in row if key != LABEL)
+    return MethodRow(name, row[name] or {}, (*place, name), str(row.get(LABEL, "")))
 
 
 def load_suite(

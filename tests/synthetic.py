@@ -74,7 +74,7 @@ def make(root: Path, made: Made | None = None) -> Path:
             if state != "missing":
                 write_cell(root / "runs" / run_id, label, seed, made, state, reason)
     write_plan(root, suite(made), cells, ["400 questions that all 4 teachers have"])
-    write_bank(root, bank())
+    write_bank(root, {"": bank()})
     items = pd.DataFrame(
         {"question": [f"Test question {i}, 3 + {i}?" for i in range(made.items)], "answer": "7"}
     )

@@ -25,15 +25,16 @@ MAY_IMPORT = {
     "lazy": set(),
     "atomic": {"errors"},
     "suite_file": {"errors"},
-    "suite": {"errors", "suite_file"},
+    "suite_sections": set(),
+    "suite": {"errors", "suite_file", "suite_sections"},
     "scores": {"errors", "lazy", "scores"},
     "fusion": {"errors", "lazy"},
     "batch": {"lazy"},
     "api": {"errors", "lazy", "scores", "fusion", "batch"},
     "registry": {"errors", "api"},
-    "matrix": {"errors", "suite", "suite_file"},
+    "matrix": {"errors", "suite", "suite_file", "suite_sections"},
     "records": {"errors", "atomic"},
-    "data": {"errors", "lazy", "atomic", "suite", "data"},
+    "data": {"errors", "lazy", "atomic", "suite", "suite_sections", "data"},
     "student": {
         "errors",
         "lazy",
@@ -41,7 +42,7 @@ MAY_IMPORT = {
         "batch",
         "data",
         "student",
-        "suite",
+        "suite_sections",
         "atomic",
         "scores",
         "fusion",
@@ -51,7 +52,8 @@ MAY_IMPORT = {
 TOP = {"cli": {"__main__"}, "runner": {"cli"}, "worker": {"pool"}, "cell": set()}
 # Imported before a command is chosen, or by commands that need no student.
 LIGHT = (
-    *("errors", "lazy", "atomic", "api", "fusion", "scores", "suite", "suite_file", "matrix"),
+    *("errors", "lazy", "atomic", "api", "fusion", "scores", "matrix"),
+    *("suite", "suite_file", "suite_sections"),
     *("registry", "plan", "runner", "pool", "progress", "worker", "listing", "validation", "cli"),
     *("records", "stats", "tables", "figures", "report", "publish", "data.prepare"),
     "student.identity",

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from compact_bench import cell
 from compact_bench.errors import UserError
-from compact_bench.matrix import cells
+from compact_bench.matrix import Data, cells
 from compact_bench.registry import load
 from compact_bench.suite import Suite
 from tests.models import save_tiny
@@ -70,7 +70,8 @@ def specs(tiny, values, plugin_folder, methods, **keys):
         "tasks": [{"task": "in_domain", "role": "reasoning"}],
     }
     suite = Suite.model_validate(merged | keys)
-    found = cells(suite, load([plugin_folder]), "data", "student", 1, ("ada", "bob"))
+    data = [Data(suite.data.model_dump(mode="json"), "data", ("ada", "bob"))]
+    found = cells(suite, load([plugin_folder]), data, "student", 1)
     return {spec.label: spec for spec in found}
 
 

@@ -20,7 +20,7 @@ from compact_bench import evaluate as evaluation
 from compact_bench.api import Decoding
 from compact_bench.data.prepare import TaskData
 from compact_bench.data.splits import write_choices
-from compact_bench.suite import EvaluationSpec
+from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.tasks.files import write_task
 from tests.tiny_student import GOLD, LIMIT, TAUGHT, by_hand, byte_tokenizer, taught_student
 

@@ -9,7 +9,7 @@ import pytest
 
 from compact_bench import registry
 from compact_bench.errors import UserError
-from compact_bench.matrix import RunSpec, cells
+from compact_bench.matrix import Data, RunSpec, cells
 from compact_bench.suite import load_suite
 
 
@@ -19,7 +19,8 @@ def lay_out(write_suite, plugins):
 
     def build(overrides=(), threads=2, **keys) -> tuple[RunSpec, ...]:
         suite = load_suite(write_suite(**keys), "mini", overrides)
-        return cells(suite, registry.load([plugins]), "data", "student", threads, ("ada", "bob"))
+        data = [Data(suite.data.model_dump(mode="json"), "data", ("ada", "bob"))]
+        return cells(suite, registry.load([plugins]), data, "student", threads)
 
     return build
 
@@ -55,10 +56,17 @@ CHANGES: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("name", [item.name for item in dataclasses.fields(RunSpec)])
+@pytest.mark.parametrize(
+    "name", [item.name for item in dataclasses.fields(RunSpec) if item.name != "condition"]
+)
 def test_every_field_is_part_of_the_run_id(lay_out, name):
     spec = lay_out()[1]
     assert dataclasses.replace(spec, **{name: CHANGES[name]}).run_id != spec.run_id
+
+
+def test_a_condition_s_name_is_no_part_of_the_run_id_but_its_data_are(lay_out):
+    spec = lay_out()[1]
+    assert dataclasses.replace(spec, condition="other name").run_id == spec.run_id
 
 
 def test_a_local_file_counts_by_content_not_by_folder(lay_out):

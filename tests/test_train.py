@@ -12,7 +12,7 @@ from compact_bench.api import Distiller, Step
 from compact_bench.errors import CellError, Diverged
 from compact_bench.student.encode import Encoder, Example
 from compact_bench.student.student import Student
-from compact_bench.suite import LoraSpec, TrainingSpec
+from compact_bench.suite_sections import LoraSpec, TrainingSpec
 from compact_bench.train import Trainer
 from compact_bench_baselines.average import Average
 from compact_bench_baselines.random_teacher import RandomTeacher

@@ -25,7 +25,8 @@ from compact_bench.data.splits import check_leaks, is_dev, lowest, parse_choices
 from compact_bench.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from compact_bench.suite import DataSpec, Suite, TaskSpec
+    from compact_bench.suite import Suite
+    from compact_bench.suite_sections import DataSpec, TaskSpec
 
 IN_DOMAIN = "in_domain"
 

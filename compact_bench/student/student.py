@@ -87,7 +87,7 @@ class Student:
         Raises UserError where it can't be loaded, ValueError for another tokenizer.
         """
         from compact_bench.student.load import load_student
-        from compact_bench.suite import StudentSpec
+        from compact_bench.suite_sections import StudentSpec
 
         self.attach_teacher(load_student(StudentSpec(id=student_id, device=str(self.device))))
 

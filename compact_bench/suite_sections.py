@@ -1,0 +1,155 @@
+"""The sections of a suite file as pydantic models: student, data, training, evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+)
+
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+Positive = Annotated[int, Field(ge=1)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Strict(BaseModel):
+    """A part of a suite file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
+
+    # Keys that came after results were published. At its default such a key is left out of what
+    # is written and hashed, so that earlier cells keep their run ids.
+    _later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for key in self._later:
+            if getattr(self, key) == type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                values.pop(key, None)
+        return values
+
+
+class LoraSpec(Strict):
+    """Low-rank adapters: rank, alpha, dropout and the linear layers that get one."""
+
+    r: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
+
+
+class StudentSpec(Strict):
+    """The student: ``nano``, a hub id, a local folder or the path of a GGUF file."""
+
+    id: Annotated[str, Field(min_length=1)] = "nano"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    layout: Literal["auto", "padded", "shared"] = "auto"
+    lora: LoraSpec | None = None
+    chat: bool = False
+    trust_remote_code: bool = False
+    device: str = "auto"
+    gradient_checkpointing: bool = False
+
+
+class MiniSpec(Strict):
+    """The generated problems: seed, correlation of the teachers' errors, kind of problem.
+
+    ``faults`` scales how often teachers go wrong (0: never); ``samples`` is how many rationales
+    each teacher writes for a question.
+    """
+
+    _later = ("faults", "samples")
+
+    seed: int = 0
+    correlation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    problem: str = ""  # "" = the suite's name
+    faults: Annotated[float, Field(ge=0, le=1)] = 1.0
+    samples: Positive = 1
+
+
+class ConditionSpec(Strict):
+    """Other training data for the same rows: ``data`` is merged over the suite's data section.
+
+    ``series`` and ``x`` say where the condition stands in figures: a line, and a place on it.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    data: dict[str, Any]
+    series: str = ""
+    x: float | None = None
+
+
+class AblationSpec(Strict):
+    """A base row, and changes of its settings: a row each, compared to the base row."""
+
+    base: str | dict[str, Any]
+    changes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+class DataSpec(Strict):
+    """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
+
+    ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
+    ``corrupt: {FAULT: SHARE}`` spoils this share of the teachers' training rationales on purpose.
+    """
+
+    _later = ("corrupt",)
+
+    source: Annotated[str, Field(min_length=1)] = "mini"
+    teachers: list[str] = []
+    train: Positive | None = None
+    dev: Positive | None = None
+    test: Positive | None = None
+    complete: bool = True
+    test_source: str | None = None
+    answer: Literal["number", "boolean", "choice"] | None = None
+    mini: MiniSpec = Field(default_factory=MiniSpec)
+    corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+
+class TrainingSpec(Strict):
+    """The one training recipe of all rows; ``batch_size`` counts questions a micro-batch."""
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    epochs: Positive
+    batch_size: Positive
+    accumulate: Positive = 1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    max_tokens: Positive = 2560
+    max_flops: Annotated[float, Field(gt=0)] | None = None
+    selected_on: str = ""
+
+
+class TaskSpec(Strict):
+    """One task that students are asked before and after training."""
+
+    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    role: Literal["reasoning", "forgetting"]
+    limit: Positive | None = None
+    source: str | None = None
+    kind: Literal["generate", "choice", "lm_eval"] = "generate"
+    chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class EvaluationSpec(Strict):
+    """The tasks, and how students are asked; ``select`` reads dev instead of test."""
+
+    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
+    batch_size: Positive = 16
+    max_new_tokens: Positive = 128
+    marginal_samples: Annotated[int, Field(ge=0)] = 4
+    marginal_items: Positive | None = None
+    select: bool = False
