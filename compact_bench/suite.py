@@ -105,7 +105,7 @@ class Suite(Strict):
         found = [_row(row, ("methods", index)) for index, row in enumerate(self.methods)]
         if self.ablation is None:
             return found
-        base = _row(self.ablation.base, ("ablation", "base"))
+        base = _row(self.ablation.of, ("ablation", "of"))
         base = base._replace(label=base.label or base.method)
         changed = [
             base._replace(

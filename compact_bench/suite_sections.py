@@ -92,7 +92,7 @@ class ConditionSpec(Strict):
 class AblationSpec(Strict):
     """A base row, and changes of its settings: a row each, compared to the base row."""
 
-    base: str | dict[str, Any]
+    of: str | dict[str, Any]
     changes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
