@@ -12,6 +12,7 @@ class Base(Distiller):
     version = 1
     reference = "none"
     seeded = False
+    reads_data = False
 
     def fit(self, trainer) -> None:
         """Trains nothing."""

@@ -4,12 +4,6 @@ from __future__ import annotations
 
 from compact_bench.api import Batch, Distiller, Step, adaptability, consensus, fusion, torch
 
-THINKING_WORDS = (
-    *("Therefore", "Thus", "Hence", "So", "Consequently", "Wait", "But", "However", "Although"),
-    *("First", "Second", "Finally", "Specifically", "In summary", "Basically", "Let"),
-    *("Assuming", "Suppose", "Hmm", "Okay", "Note"),
-)
-
 
 class CompactAuthors(Distiller):
     """loss = sum_k w_k L_k + lambda sum_{i<j} w_i w_j D(i,j), mean over questions.
@@ -71,7 +65,7 @@ class CompactAuthors(Distiller):
         loss = (weights * out.nll).sum()
         if self.config.consistency:
             logits, real = out.logits[0, rows], out.full.real[0, rows]
-            penalty = consistency(logits, real, weights[0, rows], self.config.smallest_pair)
+            penalty = fusion.consistency(logits, real, weights[0, rows], self.config.smallest_pair)
             loss = loss + self.config.consistency * penalty
         columns = {name: torch.zeros_like(weights) for name in found}
         for name, values in found.items():
@@ -83,7 +77,7 @@ class CompactAuthors(Distiller):
             hidden, ids = out.full.hidden[0, rows], out.full.input_ids[0, rows]
             thinking = self.config.thinking_token_ids
             if thinking is None:
-                thinking = student.single_token_ids(THINKING_WORDS)
+                thinking = student.single_token_ids(adaptability.THINKING_WORDS)
             known = torch.tensor(thinking, dtype=ids.dtype, device=ids.device)
             weight = torch.where(torch.isin(ids, known), 1.0, 0.1).to(hidden.dtype)  # (K,T)
             head_rows = student.head_rows(batch.answer_ids[0])
@@ -102,22 +96,3 @@ class CompactAuthors(Distiller):
         }
         z = [fusion.within_question_z(scores[name].detach()) for name in betas]
         return fusion.softmax_weights(z, list(betas.values()), config.temperature)
-
-
-def consistency(logits, real, weights, smallest_pair):
-    """sum_{i<j} w_i w_j mean_t [KL(p_i, p_j) + KL(p_j, p_i)] over t real in both rows.
-
-    logits (K,T,V), real (K,T) bool, weights (K,). Pairs with w_i w_j < smallest_pair are left
-    out. Returns a scalar, nats.
-    """
-    log_p = torch.log_softmax(logits, dim=-1)
-    total = logits.new_zeros(())
-    for i in range(len(weights)):
-        for j in range(i + 1, len(weights)):
-            pair = weights[i] * weights[j]
-            both = real[i] & real[j]
-            if pair < smallest_pair or not both.any():
-                continue
-            a, b = log_p[i, both], log_p[j, both]
-            total = total + pair * ((a.exp() - b.exp()) * (a - b)).sum(-1).mean()
-    return total

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compact_bench.api import Batch, CellError, Distiller, Run, torch
+from compact_bench.api import Batch, Distiller, Run
 
 
 class Replay(Distiller):
@@ -17,13 +17,9 @@ class Replay(Distiller):
     reference = "none"
 
     class Config(Distiller.Config):
-        """weights_from: the run id of a cell that has recorded weights."""
+        """weights_from: the run id of another cell, or in a suite the label of its row."""
 
         weights_from: str = ""
-
-    def __init__(self, config=None) -> None:
-        super().__init__(config)
-        self.recorded: dict = {}
 
     def skip(self, run: Run) -> str | None:
         """Skips where no run is named."""
@@ -36,17 +32,4 @@ class Replay(Distiller):
 
     def weights(self, out, batch: Batch):
         """(B,R); raises CellError for a step or question that the other run didn't have."""
-        weights = torch.zeros(batch.teacher.shape)
-        samples = batch.sample.tolist()
-        for b, row in enumerate(batch.teacher.tolist()):
-            for r, k in enumerate(row):
-                if k >= 0:
-                    teacher = batch.teachers[k]
-                    key = (batch.step + 1, batch.question_id[b], teacher, samples[b][r])
-                    weights[b, r] = self.recorded.get(key, 0.0)
-            if not weights[b].any():
-                raise CellError(
-                    f"weights_from: run {self.config.weights_from!r} has no weights for step "
-                    f"{batch.step + 1}, question {batch.question_id[b]}"
-                )
-        return weights.to(batch.teacher.device)
+        return self.recorded.of(batch)

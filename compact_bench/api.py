@@ -15,9 +15,11 @@ from pydantic import BaseModel, ConfigDict
 
 from compact_bench import fusion
 from compact_bench.batch import Batch, FullStates, Output, Step
+from compact_bench.compatibility import Axes, Compatibility
 from compact_bench.errors import CellError
 from compact_bench.lazy import torch
-from compact_bench.scores import adaptability, consensus
+from compact_bench.scores import adaptability, consensus, controls, difficulty
+from compact_bench.tunable import Tunable
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,15 +34,6 @@ Context = Literal["question", "question+rationale"]
 
 HOOKS = ("skip", "select", "rows", "weights", "loss", "backward", "fit", "decoding")
 MATH_HOOKS = HOOKS[1:]
-
-
-@dataclass(frozen=True)
-class Tunable:
-    """Marks a config field as tunable: `beta: Annotated[float, Tunable(0, 3)] = 1.0`."""
-
-    low: float
-    high: float
-    log: bool = False
 
 
 @dataclass(frozen=True)
@@ -86,8 +79,9 @@ class Distiller(ABC):
     uses_gold: ClassVar[bool] = False
     needs: ClassVar[frozenset[str]] = frozenset()
     layout: ClassVar[str] = "any"
-    seeded: ClassVar[bool] = True
-    lora_dropout: ClassVar[float] = 0.0
+    seeded: ClassVar[bool] = True  # False: nothing random, so one cell without a seed
+    reads_data: ClassVar[bool] = True  # False: the training data don't matter, so one cell for all
+    lora_dropout: float = 0.0  # of the adapters; an instance may set its own
 
     class Config(BaseModel):
         """Hyper-parameters; `Annotated[float, Tunable(0, 3)]` makes one tunable."""
@@ -165,9 +159,11 @@ class Distiller(ABC):
 
 __all__ = [
     "Annotated",
+    "Axes",
     "BaseModel",
     "Batch",
     "CellError",
+    "Compatibility",
     "Context",
     "Decoding",
     "Distiller",
@@ -180,6 +176,8 @@ __all__ = [
     "Tunable",
     "adaptability",
     "consensus",
+    "controls",
+    "difficulty",
     "fusion",
     "torch",
     "uniform",

@@ -52,6 +52,49 @@ class Batch:
         """(B,R) bool."""
         return self.teacher >= 0
 
+    @property
+    def answers(self) -> Tensor:
+        """(B,R) int64, equal within a question for equal final answers; -1 absent or none."""
+        codes = torch.full(self.teacher.shape, -1, dtype=torch.int64)
+        for b, row in enumerate(self.teacher.tolist()):
+            known: dict[tuple[int, ...], int] = {}
+            for r, teacher in enumerate(row):
+                if teacher >= 0:
+                    own = tuple(self.rationale_ids[b][r][self.answer_start[b][r] : -1])
+                    codes[b, r] = known.setdefault(own, len(known)) if own else -1
+        return codes.to(self.teacher.device)
+
+    def answer_tokens(self, lengths: Tensor) -> Tensor:
+        """(B,R,A) bool: which of the places from a rationale's answer on are real tokens.
+
+        lengths: (B,R) target tokens. The answer's tokens end with EOS; A is the longest answer.
+        """
+        starts = torch.zeros_like(lengths)
+        for b, row in enumerate(self.answer_start):
+            starts[b, : len(row)] = torch.tensor(row, dtype=starts.dtype)
+        count = (lengths - starts).clamp_min(0)  # (B,R)
+        return torch.arange(int(count.max()), device=count.device) < count[..., None]
+
+    def mismatched(self) -> Batch | None:
+        """The same questions and gold answers with the rationales of another question each.
+
+        None for a single question. What is left to a rationale that has nothing to do with the
+        question is noise.
+        """
+        count = len(self.questions)
+        if count < 2:
+            return None
+        order = [*range(1, count), 0]
+        return replace(
+            self,
+            teacher=self.teacher[order],
+            sample=self.sample[order],
+            rationale_ids=[self.rationale_ids[b] for b in order],
+            body_end=[self.body_end[b] for b in order],
+            answer_start=[self.answer_start[b] for b in order],
+            step_ends=[self.step_ends[b] for b in order],
+        )
+
     def single(self, b: int) -> Batch:
         """The b-th question as a batch of its own."""
         return replace(
@@ -114,10 +157,16 @@ class Output:
 
 @dataclass
 class Step:
-    """One step's result: loss (scalar with gradient), weights (B,R) detached, what to record."""
+    """One step's result: loss (scalar with gradient), weights (B,R) detached, what to record.
+
+    scores: (B,R) each, NaN where a rationale has none. gains: (B,R,S), what each step before the
+    answer is given away adds to its log-likelihood, NaN elsewhere; more than kappa is an epiphany.
+    """
 
     loss: Tensor
     weights: Tensor | None = None
     nll: Tensor | None = None
     scores: Mapping[str, Tensor] = field(default_factory=dict)
+    gains: Tensor | None = None
+    kappa: float = 0.0
     logs: Mapping[str, float] = field(default_factory=dict)

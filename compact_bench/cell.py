@@ -110,6 +110,8 @@ def _run(
         "layout_reason": student.layout_reason,
     }
     writer.steps(trainer.records)
+    if trainer.gains:
+        writer.epiphany(trainer.gains)
     if trainer.position.run:
         trained = folder / "weights" / "trained.safetensors"
         checkpoint.save_tensors(trained, student.state_dict(), {})

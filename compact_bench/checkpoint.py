@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from compact_bench.student.student import Student
 
 FILE = "checkpoint.safetensors"
-RECORDS = "steps-so-far.parquet"
+RECORDS = {"steps": "steps-so-far.parquet", "gains": "gains-so-far.parquet"}
 
 
 def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
@@ -42,7 +42,7 @@ def save(
     optimizer: torch.optim.Optimizer,
     distiller: Distiller,
     position: Mapping[str, Any],
-    records: list[dict[str, Any]],
+    records: Mapping[str, list[dict[str, Any]]],
 ) -> None:
     """Writes everything that going on from here needs."""
     tensors: dict[str, Tensor] = {f"student/{n}": t for n, t in student.trainable().items()}
@@ -58,7 +58,8 @@ def save(
         "position": json.dumps(position),
         "cost": json.dumps(student.cost.as_dict()),
     }
-    write_parquet(folder / RECORDS, pd.DataFrame(records))
+    for name, file in RECORDS.items():
+        write_parquet(folder / file, pd.DataFrame(records[name]))
     save_tensors(folder / FILE, tensors, meta)
 
 
@@ -68,7 +69,7 @@ def load(
     student: Student,
     optimizer: torch.optim.Optimizer,
     distiller: Distiller,
-) -> tuple[dict[str, Any], list[dict[str, Any]]] | None:
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]] | None:
     """Puts a checkpoint back in place; its position and records, or None where there is none.
 
     One that another version of the method's code left is ignored: half a run of each is neither.
@@ -102,10 +103,16 @@ def load(
     optimizer.load_state_dict(state)
     student.cost.load(json.loads(meta["cost"]))
     position = json.loads(meta["position"])
-    records = pd.read_parquet(folder / RECORDS)
-    if len(records):
-        records = records[records["step"] <= position["earlier"] + position["step"]]
-    return position, records.to_dict("records")
+    last = position["earlier"] + position["step"]
+    return position, {name: _read(folder / file, last) for name, file in RECORDS.items()}
+
+
+def _read(path: Path, last: int) -> list[dict[str, Any]]:
+    """The records up to the checkpoint's step."""
+    frame = pd.read_parquet(path)
+    if len(frame):
+        frame = frame[frame["step"] <= last]
+    return frame.to_dict("records")
 
 
 def source_hash(distiller: Distiller) -> str:
@@ -119,6 +126,6 @@ def source_hash(distiller: Distiller) -> str:
 
 def remove(folder: Path) -> None:
     """Removes the checkpoints of all stages, which are no longer needed."""
-    for name in (FILE, RECORDS):
+    for name in (FILE, *RECORDS.values()):
         for path in folder.rglob(name):
             path.unlink()

@@ -175,8 +175,9 @@ def cells(
 ) -> tuple[RunSpec, ...]:
     """Return every cell of the suite: rows in the suite's order, conditions and seeds within.
 
-    A method without randomness (``seeded`` is False) trains on nothing: it has one cell, with seed
-    None and the first data. Raises UserError where ``weights_from`` leads in a circle.
+    A method without randomness (``seeded`` is False) has one cell, with seed None; one that reads
+    no training data has one for all conditions. Raises UserError where ``weights_from`` leads in
+    a circle.
     """
     shared: dict[str, Any] = {
         "suite": suite.suite,
@@ -192,7 +193,7 @@ def cells(
     for number, one in enumerate(data):
         for order, row in enumerate(rows(suite, registry, one.teachers)):
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
-                if number and not row.method.seeded:
+                if number and not row.method.reads_data:
                     continue
                 spec = RunSpec(
                     label=row.label,
@@ -202,7 +203,7 @@ def cells(
                     seed=seed,
                     data=one.spec,
                     data_hash=one.fingerprint,
-                    condition=one.condition if row.method.seeded else "",
+                    condition=one.condition if row.method.reads_data else "",
                     **shared,
                 )
                 found.append(((order, number, place), spec))

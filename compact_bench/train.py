@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 
 from compact_bench import checkpoint
 from compact_bench.api import Batch, Distiller, Step
-from compact_bench.errors import CellError, Diverged
+from compact_bench.errors import Diverged
+from compact_bench.recorded import RecordedWeights, gain_rows, read_weights, step_rows
 from compact_bench.student.encode import Example, collate
 from compact_bench.student.student import Student
 
@@ -73,24 +73,28 @@ class Trainer:
         self.progress = progress
         self.questions = list(questions) or [e.question_id for e in self.examples]
         self.records: list[dict[str, Any]] = []
+        self.gains: list[dict[str, Any]] = []
         self.position = Position()
         self.epochs = int(spec.epochs)
         self.stages: list[str] = []
         self.optimizer = self._new_optimizer()
 
-    def recorded_weights(self, run_id: str) -> dict[tuple[int, str, str, int], float]:
+    def recorded_weights(self, run_id: str) -> RecordedWeights:
         """The weights that another cell of these results recorded.
 
-        By (step, question_id, teacher, sample). Raises CellError where there are none.
+        Raises CellError where there are none.
         """
-        path = self.folder.parent.parent / run_id / "steps.parquet" if self.folder else None
-        if path is None or not path.exists():
-            raise CellError(f"weights_from: no run {run_id!r} in these results")
-        frame = pd.read_parquet(path)
-        if "weight" not in frame:
-            raise CellError(f"weights_from: run {run_id!r} recorded no weights")
-        keys = zip(*(frame[c] for c in ("step", "question_id", "teacher", "sample")), strict=True)
-        return dict(zip(keys, frame["weight"], strict=True))
+        return read_weights(self.folder, run_id)
+
+    def batches(self) -> Iterator[Batch]:
+        """All questions once, in the bank's order: for passes that train nothing."""
+        size = self.spec.batch_size
+        for number, at in enumerate(range(0, len(self.examples), size)):
+            yield self._batch(self.examples[at : at + size], number)
+
+    def record(self, batch: Batch, step: Step) -> None:
+        """Records a step that trained nothing."""
+        self._record(batch, step, float(step.loss), 0.0)
 
     # --- the budget -------------------------------------------------------------------------
 
@@ -224,39 +228,17 @@ class Trainer:
         )
 
     def _record(self, batch: Batch, step: Step, loss: float, rate: float) -> None:
-        """One record a question and rationale that was read."""
-        cost = self.student.cost
+        """One record a question and rationale that was read, and one a step's gain."""
+        where = {"step": self.position.run, "epoch": self.position.epoch}
         shared = {
-            "step": self.position.run,
-            "epoch": self.position.epoch,
+            **where,
             "loss": loss,
             "lr": rate,
             "seconds": self.position.seconds,
-            **cost.as_dict(),
-            **{f"log_{name}": value for name, value in step.logs.items()},
+            **self.student.cost.as_dict(),
         }
-        columns = {"nll": step.nll, "weight": step.weights} | {
-            f"score_{name}": value for name, value in step.scores.items()
-        }
-        teacher, sample = batch.teacher.tolist(), batch.sample.tolist()
-        values = {name: t.tolist() for name, t in columns.items() if t is not None}
-        width = max((t.shape[1] for t in columns.values() if t is not None), default=0)
-        for b, question_id in enumerate(batch.question_id):
-            rows: list[dict[str, Any]] = [
-                {
-                    "teacher": self.teachers[teacher[b][r]] if self.teachers else "",
-                    "sample": sample[b][r],
-                    **{name: value[b][r] for name, value in values.items()},
-                }
-                for r in range(width)
-                if width == len(teacher[b]) and teacher[b][r] >= 0 and self._was_read(values, b, r)
-            ]
-            for row in rows or [{"teacher": "", "sample": 0}]:
-                self.records.append({**shared, "question_id": question_id, **row})
-
-    @staticmethod
-    def _was_read(values: dict[str, Any], b: int, r: int) -> bool:
-        return "weight" not in values or values["weight"][b][r] > 0
+        self.records += step_rows(batch, step, self.teachers, shared)
+        self.gains += gain_rows(batch, step, self.teachers, where)
 
     # --- state ------------------------------------------------------------------------------
 
@@ -275,7 +257,7 @@ class Trainer:
             optimizer=self.optimizer,
             distiller=distiller,
             position=vars(self.position),
-            records=self.records,
+            records={"steps": self.records, "gains": self.gains},
         )
 
     def _resume(self, distiller: Distiller, folder: Path | None) -> None:
@@ -283,8 +265,9 @@ class Trainer:
             folder, student=self.student, optimizer=self.optimizer, distiller=distiller
         )
         if found is not None:
-            position, self.records = found
+            position, records = found
             self.position = Position(**position)
+            self.records, self.gains = records["steps"], records["gains"]
 
 
 def _scale(parameters: Sequence[torch.Tensor], factor: float) -> None:

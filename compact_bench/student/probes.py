@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 NO_STEP = 0
 
 
-def open_steps(batch: Batch, row: Row) -> list[int]:
-    """Ends of the steps before the rationale gives the answer away.
+def open_steps(batch: Batch, row: Row, cut: bool = True) -> list[int]:
+    """Ends of the steps before the rationale gives the answer away; of all, where not cut.
 
     Cut at the first step in whose tokens the gold answer or the rationale's own answer stands:
     a later gain would measure copying. Empty where the first step has it already.
     """
+    if not cut:
+        return batch.step_ends[row.question][row.slot]
     ids = batch.rationale_ids[row.question][row.slot]
     start = batch.answer_start[row.question][row.slot]
     own = ids[start:-1]
@@ -42,6 +44,10 @@ def open_steps(batch: Batch, row: Row) -> list[int]:
         ends.append(end)
         before = end
     return ends
+
+
+def _prompt(row: Row) -> tuple[int, tuple[int, ...]]:
+    return row.question, tuple(row.prefix)
 
 
 def _contains(tokens: list[int], part: list[int]) -> bool:
@@ -60,23 +66,28 @@ def detached_cache(cache: Any) -> Any:
 
 
 @torch.no_grad()
-def answer_gain(student: Student, batch: Batch, passed: Passed) -> Tensor:
+def answer_gain(student: Student, batch: Batch, passed: Passed, cut: bool = True) -> Tensor:
     """(B,R,S): d_s = v_s - v_{s-1}, v_s = log p(a | q, r_<=s, cue) / A; NaN where not open.
 
     v_0 has no rationale. Nats an answer token. S is at least 1.
     """
     rows = passed.rows
     probes: list[tuple[int, int]] = []  # (row number, tokens of the rationale it sees)
+    bare: dict[Any, int] = {}  # for each prompt a row of it, which is asked without rationale
     for number, row in enumerate(rows):
-        if ends := open_steps(batch, row):
-            probes += [(number, NO_STEP)] + [(number, end) for end in ends]
+        if ends := open_steps(batch, row, cut):
+            if bare.setdefault(_prompt(row), number) == number:
+                probes.append((number, NO_STEP))
+            probes += [(number, end) for end in ends]
     value = _probe(student, batch, probes, passed) if probes else {}
     steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
     gain = passed.hidden.new_full((*passed.shape, max(1, steps)), float("nan"), dtype=torch.float32)
     for number, row in enumerate(rows):
-        ends = open_steps(batch, row)
-        for s, (before, end) in enumerate(pairwise([NO_STEP, *ends])):
-            gain[row.question, row.slot, s] = value[number, end] - value[number, before]
+        ends = open_steps(batch, row, cut)
+        levels = [value[bare[_prompt(row)], NO_STEP]] if ends else []
+        levels += [value[number, end] for end in ends]
+        for s, (before, after) in enumerate(pairwise(levels)):
+            gain[row.question, row.slot, s] = after - before
     return gain
 
 
@@ -102,7 +113,7 @@ def _probe(
             line["ids"] += asked
             line["position"] += range(read, read + len(asked))
             line["branch"] += [probe_number] * len(asked)
-            line["visible"] += [placement.places[number][:read]] * len(asked)
+            line["visible"].append((len(asked), placement.places[number][:read]))
         lines.append(line)
     width = max(len(line["ids"]) for line in lines)
 
@@ -147,8 +158,10 @@ def _continue(
     past = placement.input_ids.shape[1]
     visible = torch.zeros(*ids.shape, past + ids.shape[1], dtype=torch.bool, device=ids.device)
     for q, line in enumerate(lines):
-        for i, places in enumerate(line["visible"]):
-            visible[q, i, places] = True
+        at = 0
+        for count, places in line["visible"]:
+            visible[q, at : at + count, places] = True
+            at += count
     key_position = torch.cat([placement.position_ids, position], 1)
     distance = position[:, :, None] - key_position[:, None, :]  # (Q,W,past+W)
     # Probes see themselves and, with the filler at the end, padding sees padding: a query that

@@ -52,6 +52,7 @@ class Student:
         self.device = torch.device(device)
         self.cost = Cost()
         self.teacher: Student | None = None
+        self.layers = int(causal.config.num_hidden_layers)
         self.parameters_passed = parameters_passed(causal)
         trained = sum(p.numel() for p in self.trainable().values())
         self.full_training = trained >= self.parameters_passed
@@ -114,7 +115,8 @@ class Student:
     ) -> Output:
         """Mean NLL of each row's target, and what `needs` names (see `Output`).
 
-        `needs`: token_nll, token_rank, "states:mean:LAYER" or "states:last:LAYER", answer_gain,
+        `needs`: token_nll, token_rank, "states:mean:LAYER" or "states:last:LAYER", answer_gain (or
+        "answer_gain:uncut", which goes on when the rationale has given the answer away),
         "logits:answer" | "logits:target" | "logits:all", teacher_logits (of the model that
         `attach_teacher` gave, at the target's tokens), full. "logits:all" and full read every
         position and so use the padded layout. Raises ValueError for an unknown need or an empty
@@ -151,7 +153,8 @@ class Student:
         if "teacher_logits" in wanted:
             out.teacher_logits = self._teacher_logits(rows, shape, batch)
         if "answer_gain" in wanted:
-            out.answer_gain = answer_gain(self, batch, passed)
+            cut = wanted["answer_gain"] != ["uncut"]
+            out.answer_gain = answer_gain(self, batch, passed, cut)
         return out
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Output]:

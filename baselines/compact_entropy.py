@@ -1,0 +1,36 @@
+"""A null of COMPACT: its weights, given to rationales at random."""
+
+from __future__ import annotations
+
+from compact_bench.api import Batch, Distiller, Run, controls
+
+
+class CompactEntropy(Distiller):
+    """w = the weights that another run gave this question at this step, in a random order.
+
+    Keeps how unequal the weights are (their entropy), and nothing of whom they favour: what is
+    left of a gain is the gain of unequal weights.
+    """
+
+    name = "compact_entropy"
+    version = 1
+    reference = "none"
+    uses_gold = True  # the weights that it shuffles come from a method that does
+
+    class Config(Distiller.Config):
+        """weights_from: the run id of another cell, or in a suite the label of its row."""
+
+        weights_from: str = ""
+
+    def skip(self, run: Run) -> str | None:
+        """Skips where no run is named."""
+        return None if self.config.weights_from else "weights_from names no run"
+
+    def fit(self, trainer) -> None:
+        """Reads the recorded weights, then trains."""
+        self.recorded = trainer.recorded_weights(self.config.weights_from)
+        trainer.run(self)
+
+    def weights(self, out, batch: Batch):
+        """(B,R): the recorded weights, shuffled with the batch's generator."""
+        return controls.shuffled(self.recorded.of(batch), batch.present, batch.generator)

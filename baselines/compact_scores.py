@@ -1,0 +1,61 @@
+"""COMPACT's scores under the untrained student, recorded in one pass; nothing is trained."""
+
+from __future__ import annotations
+
+from compact_bench.api import (
+    Axes,
+    Batch,
+    Compatibility,
+    Distiller,
+    Step,
+    adaptability,
+    consensus,
+    torch,
+)
+
+
+class CompactScores(Distiller):
+    """Records what each score, and each part of one, says of every rationale.
+
+    adaptability (and uncut: with the steps after the answer is given away), consensus (and from
+    states alone, from answers alone), difficulty, and the weights that they come to. What tells
+    sound rationales from faulty ones is then read off one scoring pass.
+    """
+
+    name = "compact_scores"
+    version = 1
+    reference = "none"
+    uses_gold = True
+    seeded = False
+    needs = frozenset({"states", "answer_gain"})
+
+    class Config(Axes):
+        """The settings of `Axes`."""
+
+    def fit(self, trainer) -> None:
+        """Forward passes only."""
+        student, compatibility = trainer.student, Compatibility(self.config)
+        passed = []
+        with torch.no_grad():
+            for batch in trainer.batches():
+                out = student.forward(batch, needs=compatibility.needs(student))
+                compatibility.observe(batch, out)
+                passed.append((batch, out))
+            scored = [compatibility.scores(student, b, out) for b, out in passed]
+            for (batch, _), scores in zip(passed, scored, strict=True):
+                compatibility.observe_spread(scores, batch.present)
+            for (batch, out), scores in zip(passed, scored, strict=True):
+                weights = compatibility.weights(scores, batch.present)
+                scores = {**scores, **self._parts(student, batch, out, compatibility.centre)}
+                step = Step(out.nll.mean(), weights, out.nll, scores, out.answer_gain)
+                trainer.record(batch, step)
+
+    @staticmethod
+    def _parts(student, batch: Batch, out, centre) -> dict:
+        """(B,R) each: parts of the scores that can be told apart."""
+        uncut = student.forward(batch, needs={"answer_gain:uncut"}).answer_gain
+        found = {"adaptability_uncut": adaptability.net_gain(uncut)}
+        for name, mix in (("consensus_states", 0.0), ("consensus_answers", 1.0)):
+            graph = consensus.agreement_graph(out.states, batch.answers, batch.present, centre, mix)
+            found[name] = consensus.centrality(graph, batch.present)
+        return found

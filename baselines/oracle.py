@@ -1,0 +1,30 @@
+"""The mean over rationales that are known to be sound: what perfect weights could do."""
+
+from __future__ import annotations
+
+from compact_bench.api import Distiller, Run
+
+
+class Oracle(Distiller):
+    """loss = mean of NLL_k over rationales that are right and not corrupted.
+
+    Only where the truth is known: generated data, or rationales corrupted on purpose. Questions
+    without a sound rationale are left out.
+    """
+
+    name = "oracle"
+    version = 1
+    reference = "none"
+    uses_gold = True
+
+    def skip(self, run: Run) -> str | None:
+        """Skips where no rationale is known to be faulty: that is then not known."""
+        if not (run.bank.rationales["corruption"] != "").any():
+            return "no rationale's corruption is on record: which are sound is not known"
+        return None
+
+    def select(self, bank, student):
+        """The teachers' rationales that are right and clean."""
+        teachers = bank.only_teachers(bank.teachers)
+        clean = teachers.rationales["right"] & (teachers.rationales["corruption"] == "")
+        return teachers.keep(clean.to_numpy())
