@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from compact_bench.api import Distiller
     from compact_bench.registry import Registry
 
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 # A setting of this name holds a run id, or in a suite file the label of another row.
 WEIGHTS_FROM = "weights_from"
 # Bumped when the core's numbers change: results of before are then not taken for done.
@@ -218,6 +220,12 @@ def _with_source(
     wanted = (spec.after, spec.seed, spec.condition)
     source = next((one for one in every if (one.label, one.seed, one.condition) == wanted), None)
     if source is None:
+        if spec.after and not _RUN_ID.fullmatch(spec.after):
+            labels = [one.label for one in every]
+            raise UserError(
+                f"{suite.where(('methods',))}: {WEIGHTS_FROM}: {spec.after!r} is neither a row"
+                f"{nearest(spec.after, labels)} nor a run id"
+            )
         return spec
     if spec.label in seen:
         raise UserError(f"{suite.where(('methods',))}: weights_from leads in a circle: {seen}")
