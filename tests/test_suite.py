@@ -10,7 +10,9 @@ from compact_bench.errors import UserError, nearest
 from compact_bench.suite import Suite, load_suite, parse_seeds, profiles
 from compact_bench.suite_file import merge
 
-SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))
+ROOT = Path(__file__).parent.parent / "suites"
+SUITES = sorted(ROOT.glob("*.yaml"))
+WHOLE = ("gsm8k", "svamp")  # those of a data set; the others ask about a method
 TEXT = """\
 suite: demo
 title: Demo
