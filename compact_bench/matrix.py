@@ -170,6 +170,7 @@ class Data:
     fingerprint: str
     teachers: Sequence[str]
     condition: str = ""
+    rows: Sequence[str] = ()  # labels of the only rows that are run with it; none means all
 
 
 def cells(
@@ -193,8 +194,17 @@ def cells(
     }
     found = []
     for number, one in enumerate(data):
-        for order, row in enumerate(rows(suite, registry, one.teachers)):
+        here = rows(suite, registry, one.teachers)
+        labels = [row.label for row in here]
+        if unknown := next((name for name in one.rows if name not in labels), None):
+            raise UserError(
+                f"{suite.where(('conditions',))}: condition {one.condition!r} names no row: "
+                f"{unknown!r}{nearest(unknown, labels)}"
+            )
+        for order, row in enumerate(here):
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
+                if row.method.reads_data and one.rows and row.label not in one.rows:
+                    continue
                 if number and not row.method.reads_data:
                     continue
                 spec = RunSpec(

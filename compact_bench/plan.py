@@ -121,6 +121,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
             prepared.fingerprint,
             prepared.train.teachers,
             condition.name if condition else "",
+            condition.rows if condition else (),
         )
         for one, prepared, condition in zip(suites, all_prepared, conditions, strict=True)
     ]

@@ -183,3 +183,18 @@ def test_each_row_that_reads_data_has_a_cell_for_each_condition(write_suite, plu
         ("dummy", "2 questions", "data 2"),
     ]
     assert found[1].name == "dummy, 1 questions, seed 0"
+
+
+def test_a_condition_may_be_for_some_rows_only(write_suite, plugins):
+    rows = ["still", {"dummy": {"behave": "a"}, "label": "a"}, {"dummy": {}, "label": "b"}]
+    suite = load_suite(write_suite(methods=rows, seeds=[0]), "mini")
+
+    def lay_out(names):
+        data = [Data({}, "x", ("ada",), "x"), Data({}, "y", ("ada",), "y", names)]
+        return cells(suite, registry.load([plugins]), data, "student", 1)
+
+    assert [(c.label, c.condition) for c in lay_out(["b"])] == [
+        ("still", ""), ("a", "x"), ("b", "x"), ("b", "y"),
+    ]  # fmt: skip
+    with pytest.raises(UserError, match=r"condition 'y' names no row: 'c'"):
+        lay_out(["c"])
