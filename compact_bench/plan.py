@@ -165,6 +165,7 @@ def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
             "run_id": spec.run_id,
             "label": spec.label,
             "method": spec.method,
+            "condition": spec.condition,
             "seed": spec.seed,
             "status": status_of(plan.folder(spec)),
             "pending": spec.run_id in pending,
