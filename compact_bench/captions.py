@@ -22,6 +22,7 @@ def setting(results: Results) -> list[str]:
         + ".",
         _student(suite.get("student", {})),
         _data(suite.get("data", {}), results.teachers),
+        conditions(results),
         _tasks(results),
         seeds(results),
         at_chance(results),
@@ -57,6 +58,12 @@ def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:
     size = f"{train} training questions" if train else "all training questions"
     names = f"; teachers {', '.join(teachers)}" if teachers else ""
     return f"Data: {source}, {size}{names}."
+
+
+def conditions(results: Results) -> str:
+    """Name the conditions, which change the data that rows are trained on."""
+    names = [str(one["name"]) for one in results.conditions]
+    return f"Conditions of the training data: {', '.join(names)}." if names else ""
 
 
 def _tasks(results: Results) -> str:
@@ -134,7 +141,7 @@ def differences(results: Results, measure: Measure | None) -> str:
     """Say what differences are against, by which test, and how wide the intervals are."""
     if results.reference is None:
         return f"No row {results.suite.get('compare_to')} to compare to."
-    label = results.reference.label
+    label = results.reference.name + (" of the same condition" if results.conditions else "")
     asked = [measure] if measure else results.measures
     found = [results.difference(row, one) for one in asked for row in results.rows]
     widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
