@@ -23,6 +23,7 @@ from compact_bench.outcomes import Results, Row, Seed
 
 BINS = 30
 MAX_COLUMNS = 3
+NAMES = ("tradeoff", "weights", "ladder", "ablation", "curves", "corrupted_weight")
 
 
 @dataclass(frozen=True)

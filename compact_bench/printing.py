@@ -35,6 +35,11 @@ def with_half_width(found: Difference | None, measure: Measure) -> str:
     return number(found.mean, measure, signed=True) + interval
 
 
+def share(value: float) -> str:
+    """Print a share as percent with one decimal, without the sign."""
+    return f"{100 * value:.1f}" if value is not None and math.isfinite(value) else NONE
+
+
 def compact(value: float) -> str:
     """Print a count or cost in three digits.
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench import captions, formats
+from compact_bench import captions, formats, score_tables
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
@@ -34,6 +34,10 @@ COSTS = {
     "eval_seconds": "of evaluation",
     "cell_peak_memory_mb": "peak memory, MB",
 }
+# Every table there can be: what an earlier report made and this one has no data for goes.
+NAMES = (
+    *("main", "differences", "detection", "coverage", "ladder", "ablation", "metrics", "cost"),
+)
 _NOTE_LENGTH = 48
 
 
@@ -217,8 +221,16 @@ def cost(results: Results) -> Table:
 
 
 def build(results: Results) -> list[Table]:
-    """All tables of these results, the main one first."""
-    return [main(results), differences(results), metrics(results), cost(results)]
+    """All tables that these results allow, the main one first."""
+    found = [
+        main(results),
+        differences(results),
+        score_tables.detection(results),
+        score_tables.coverage(results),
+        metrics(results),
+        cost(results),
+    ]
+    return [table for table in found if table]
 
 
 def write(tables: Iterable[Table], folder: Path) -> list[Path]:
