@@ -61,6 +61,10 @@ class Reading:
         """The names of the scores that were recorded."""
         return [name for name in self.coverage if name not in (*TRIVIAL, WEIGHT)]
 
+    def tells(self, detector: str) -> bool:
+        """Whether there is any pair for a detector to tell apart."""
+        return any(name == detector for name, _, _ in self.tallies)
+
     def auroc(self, detector: str, truth: str, when: str) -> Auroc | None:
         """How well a detector tells this truth in this pass; None where there is no pair."""
         found = self.tallies.get((detector, truth, when))

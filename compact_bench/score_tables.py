@@ -13,7 +13,7 @@ from compact_bench import captions, formats
 from compact_bench.detection import Auroc
 from compact_bench.formats import Entry, Table
 from compact_bench.outcomes import Results, Row
-from compact_bench.printing import NONE, share
+from compact_bench.printing import NONE, auroc_text, share
 from compact_bench.readings import (
     ANY,
     FIRST,
@@ -54,15 +54,15 @@ def _lines(results: Results) -> Iterator[_Line]:
         if (row := trivial_row(results, condition)) is not None:
             reading = found[row.label]
             for detector in TRIVIAL:
-                if reading.coverage.get(detector):
+                if reading.tells(detector):
                     yield _Line(row, reading, detector, False, trivial=True)
         for row in results.rows:
             reading = found[row.label]
-            if row.condition != condition or not reading.tallies:
+            if row.condition != condition:
                 continue
-            if reading.unequal:
+            if reading.unequal and reading.tells(WEIGHT):
                 yield _Line(row, reading, WEIGHT, bool(row.uses_gold))
-            for name in reading.scores:
+            for name in filter(reading.tells, reading.scores):
                 yield _Line(row, reading, name, name in GOLD_SCORES)
 
 
@@ -103,14 +103,6 @@ def _method(line: _Line) -> str:
     if not line.trivial:
         return line.row.label
     return " · ".join(filter(None, ("(no method)", line.row.condition)))
-
-
-def auroc_text(found: Auroc | None) -> str:
-    """An AUROC ± half-width of its interval."""
-    if found is None or not math.isfinite(found.value):
-        return NONE
-    spread = f" ± {found.half_width:.2f}" if math.isfinite(found.half_width) else ""
-    return f"{found.value:.2f}{spread}"
 
 
 def _numbers(results: Results, line: _Line) -> Iterator[dict[str, Any]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench import captions, formats, score_tables
+from compact_bench import ablation, captions, formats, ladder, score_tables
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
@@ -225,6 +225,8 @@ def build(results: Results) -> list[Table]:
     found = [
         main(results),
         differences(results),
+        ladder.table(results),
+        ablation.table(results),
         score_tables.detection(results),
         score_tables.coverage(results),
         metrics(results),
