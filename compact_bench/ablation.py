@@ -135,7 +135,7 @@ def table(results: Results) -> Table | None:
         shown[f"Δ {column.title.split(',')[0]}"] = [Entry(column.text(one)) for one in differences]
         for (row, change), one in zip(lines, differences, strict=True):
             if change:
-                key = results.key(row) | {"base": change.base.name, "changed": change.settings}
+                key = results.key(row) | {"of": change.base.name, "changed": change.settings}
                 numbers.append(key | {"measure": column.key} | vars(one or Difference(NAN)))
     text = captions.caption(results, *caption(results))
     title = f"What each change of {base_label(results)} does"
@@ -144,11 +144,9 @@ def table(results: Results) -> Table | None:
 
 def caption(results: Results) -> Iterator[str]:
     """What the differences are to, and which interval is which."""
-    yield (
-        f"Δ: the changed row minus {base_label(results)}, which it is a change of, paired by seed "
-        "and item; ± is the half-width of the 95% interval by the crossed test (seeds and items "
-        "random), not corrected for the number of changes and measures"
-    )
+    yield (f"Differences are the changed row minus {base_label(results)}, which it is a change of")
+    found = (difference(c.row, c.base, m) for c in changes(results) for m in results.main_measures)
+    yield captions.intervals(found, "changes and measures")
     if any(column.key == "weights.auroc" for column in columns(results)):
         yield (
             "AUROC: how often a right rationale's weight is above that of a wrong one to the same "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from compact_bench.measures import Measure
 from compact_bench.outcomes import Results
 from compact_bench.records import without_paths
+from compact_bench.stats import Difference
 
 
 def setting(results: Results) -> list[str]:
@@ -155,6 +156,17 @@ def differences(results: Results, measure: Measure | None) -> str:
         "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
         f"{f', {low} to {high}{unit} for {measure.task_title}' if measure else ''}. "
         "They are not corrected for the number of rows."
+    )
+
+
+def intervals(found: Iterable[Difference | None], number_of: str) -> str:
+    """Say by which test intervals are, or that there are none."""
+    if not any(one and one.test == "crossed" for one in found):
+        return "Differences are paired by seed; without intervals they are no claim"
+    return (
+        "Differences are paired by seed and item; ± is the half-width of the 95% interval by the "
+        "crossed test (seeds and items random, Satterthwaite degrees of freedom), not corrected "
+        f"for the number of {number_of}"
     )
 
 

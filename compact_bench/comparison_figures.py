@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
 
 from compact_bench import ablation as ablations
 from compact_bench import captions
@@ -34,9 +35,10 @@ def ladder(results: Results) -> Picture | None:
         return None
     with matplotlib.rc_context(STYLE):
         content = render(_forest(results, found, measures))
+    every = [one for rungs in found for m in measures for one in ladders.comparisons(rungs, m)]
     text = captions.caption(
         results,
-        *ladders.caption(found[0], shares=False),
+        *ladders.caption(found[0], every, shares=False),
         "Points are mean differences, bars their intervals; the shaded side of 0 is the better one",
     )
     return Picture("ladder", "The ladder: what each rung adds", text, content)
@@ -75,11 +77,12 @@ def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[Comparison
     rows = one.rows[1:]
     place = {row.label: number for number, row in enumerate(rows)}
     ends = [0.0]
-    for comparison in found:
-        if comparison.found is None or comparison.against not in _SHOWN:
-            continue
+    drawn = [(c, c.found) for c in found if c.found is not None and c.against in _SHOWN]
+    for comparison, difference in drawn:
         marker, colour, shift = _SHOWN[comparison.against]
-        value, width = scale * comparison.found.mean, scale * comparison.found.half_width
+        if sum(other.row.label == comparison.row.label for other, _ in drawn) == 1:
+            shift = 0.0
+        value, width = scale * difference.mean, scale * difference.half_width
         width = width if math.isfinite(width) else 0.0
         ends += [value - width, value + width]
         axis.errorbar(
@@ -87,6 +90,7 @@ def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[Comparison
             color=colour, markersize=5.5, elinewidth=1.4, capsize=2.5, zorder=3,
         )  # fmt: skip
     _sides(axis, measure.shown.better, min(ends), max(ends))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
     axis.set_ylim(len(rows) - 0.5, -0.5)  # the plainest at the top
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
     axis.grid(axis="y", visible=False)

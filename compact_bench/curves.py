@@ -129,7 +129,7 @@ class Lines:
 
 def _figure(results: Results, found: Sequence[Series], lines: Sequence[Lines]) -> Figure:
     """Columns are series, rows are kinds of lines; more series than columns start a new block."""
-    columns = min(MOST_COLUMNS, len(found))
+    columns = -(-len(found) // -(-len(found) // MOST_COLUMNS))  # blocks of about equal size
     blocks = [found[at : at + columns] for at in range(0, len(found), columns)]
     shown = _looks(results, found, lines)
     aside = legend_columns([*shown]) * (0.7 + 0.078 * max(map(len, shown), default=0))
@@ -182,7 +182,10 @@ def _panel(
     axis: Axes, results: Results, one: Series, line: Lines, shown: Mapping[str, Look]
 ) -> None:
     places = list(one.places.values())
-    apart = min(np.diff(np.unique(places)), default=1.0)
+    ticks = np.unique(places)
+    # Lines stand side by side, so that bars of equal means don't hide each other.
+    room = min(0.06 * (ticks[-1] - ticks[0]), 0.35 * min(np.diff(ticks), default=0.0))
+    shifts = np.linspace(-room / 2, room / 2, len(shown)) if len(shown) > 1 else [0.0]
     for level in line.levels:
         axis.axhline(level, color="#888888", linewidth=0.9, linestyle=":", zorder=1)
     for row in _untrained(results):
@@ -191,14 +194,12 @@ def _panel(
                 line.scale * line.value(row).mean, color=UNTRAINED, linewidth=1.0,
                 linestyle=_DASHED, zorder=1,
             )  # fmt: skip
-    for number, (name, look) in enumerate(shown.items()):
+    for shift, (name, look) in zip(shifts, shown.items(), strict=True):
         rows = {row.condition: row for row in results.rows if row.name == name}
         points = [(x, line.value(rows[c])) for c, x in one.places.items() if c in rows]
         points = [(x, found) for x, found in points if found.n]
         if not points:
             continue
-        # Sideways, so that bars of equal means don't hide each other.
-        shift = apart * 0.045 * (number - (len(shown) - 1) / 2) / max(1, len(shown) / 5)
         x = np.array([place for place, _ in points]) + shift
         y = line.scale * np.array([found.mean for _, found in points])
         sd = line.scale * np.nan_to_num([found.sd for _, found in points])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -116,7 +116,7 @@ def table(results: Results) -> Table | None:
             columns[f"{unit}: share of {found[0].truth.name}'s gain, %"] = [
                 Entry(share_with_half_width(one.found) if one else NONE) for one in ones
             ]
-    text = captions.caption(results, *caption(found[0]))
+    text = captions.caption(results, *caption(found[0], every))
     return formats.table("ladder", "The ladder", text, columns, numbers(results, every))
 
 
@@ -132,7 +132,7 @@ def numbers(results: Results, every: list[Comparison]) -> pd.DataFrame:
     return pd.DataFrame(lines)
 
 
-def caption(ladder: Ladder, shares: bool = True) -> Iterator[str]:
+def caption(ladder: Ladder, every: Iterable[Comparison], shares: bool = True) -> Iterator[str]:
     """How to read neighbours."""
     first, last = ladder.rungs[0].name, ladder.rungs[-1].name
     yield (
@@ -142,10 +142,7 @@ def caption(ladder: Ladder, shares: bool = True) -> Iterator[str]:
         "before includes 0, these results don't show that this one thing does anything, however "
         f"far {last} is from {first}"
     )
-    yield (
-        "Differences are paired by seed and item; ± is the half-width of the 95% interval by the "
-        "crossed test (seeds and items random), not corrected for the number of rungs"
-    )
+    yield captions.intervals((one.found for one in every), "rungs")
     if ladder.truth is not None and shares:
         truth = ladder.truth.name
         yield (

@@ -106,11 +106,13 @@ def epiphany_curve(
     full lines end in the right answer, dashed ones in a wrong one; rings mark epiphanies.
 
     gains: by teacher, the gain of each step (NaN counts as 0).  right: by teacher.  epiphanies: by
-    teacher, whether each step is one.  ValueError where epiphanies and gains differ in length.
+    teacher, whether each step is one.  ValueError where epiphanies and gains don't match.
     """
     epiphanies = epiphanies or {}
     for name, marked in epiphanies.items():
-        if len(marked) != len(gains.get(name, marked)):
+        if name not in gains:
+            raise ValueError(f"{name!r} names no teacher of {', '.join(gains)}")
+        if len(marked) != len(gains[name]):
             raise ValueError(f"{name} has {len(gains[name])} gains and {len(marked)} marks")
     with matplotlib.rc_context(STYLE):
         aside = 0.9 + 0.078 * max(map(len, gains), default=0)
