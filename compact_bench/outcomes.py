@@ -56,8 +56,8 @@ class Row:
 
     @property
     def trained(self) -> bool:
-        """Whether any of its cells read training tokens."""
-        return any(cell.status.get("tokens") for cell in self.done.values())
+        """Whether any of its cells was trained; a pass that only scores reads tokens, too."""
+        return any(cell.status.get("supervised_tokens") for cell in self.done.values())
 
     def summary(self, measure: Measure) -> stats.Summary:
         """Mean and sd of a measure over the seeds that finished."""

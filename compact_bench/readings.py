@@ -18,7 +18,7 @@ from compact_bench.stats import NAN
 
 WRONG, ANY = "wrong answer", "any fault"
 FIRST, LATER = "first", "later"  # passes over the data
-WEIGHT, SCORE = "weight", "score_"
+WEIGHT, SCORE, LENGTH = "weight", "score_", "rationale_tokens"
 # Detectors that need no method: they are what a method's weights must beat.
 SHORTNESS, LIKELIHOOD, AGREEMENT = "shortness", "likelihood", "agreement"
 TRIVIAL = (SHORTNESS, LIKELIHOOD, AGREEMENT)
@@ -143,15 +143,11 @@ def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
 
 
 def _steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Step records with the trivial detectors, as far as they were recorded.
-
-    Earlier records have `tokens` for the cost so far, the same for a whole step, which is no
-    rationale's length.
-    """
+    """Step records with the trivial detectors, as far as they were recorded."""
     if "nll" in frame:
         frame = frame.assign(**{LIKELIHOOD: -frame["nll"]})
-    if "tokens" in frame and (frame.groupby("step")["tokens"].nunique() > 1).any():
-        frame = frame.assign(**{SHORTNESS: -frame["tokens"]})
+    if LENGTH in frame:
+        frame = frame.assign(**{SHORTNESS: -frame[LENGTH]})
     chosen = [*KEY, "step", "epoch", WEIGHT, LIKELIHOOD, SHORTNESS]
     return frame[[c for c in frame.columns if c in chosen or c.startswith(SCORE)]]
 

@@ -28,7 +28,7 @@ from compact_bench.readings import (
     trivial_row,
 )
 
-# Scores that are made from the gold answer: part of what they tell they were told.
+# How scores are called that are made from the gold answer: part of what they tell they were told.
 GOLD_SCORES = ("adaptability",)
 _PASSES = {FIRST: "first pass", LATER: "later"}
 
@@ -63,7 +63,7 @@ def _lines(results: Results) -> Iterator[_Line]:
             if reading.unequal and reading.tells(WEIGHT):
                 yield _Line(row, reading, WEIGHT, bool(row.uses_gold))
             for name in filter(reading.tells, reading.scores):
-                yield _Line(row, reading, name, name in GOLD_SCORES)
+                yield _Line(row, reading, name, name.startswith(GOLD_SCORES))
 
 
 def detection(results: Results) -> Table | None:

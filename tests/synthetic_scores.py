@@ -91,7 +91,7 @@ def steps(
                         "sample": 0,
                         "nll": 2.0 - 0.2 * good[i] + 0.1 * noise[1][i],
                         "weight": float(weights[i] / weights.sum()),
-                        "tokens": 20 + (7 * number + 5 * i) % 23,
+                        "rationale_tokens": 20 + (7 * number + 5 * i) % 23,
                     }
                     | (scores if strength else {})
                 )
