@@ -43,7 +43,7 @@ def joined(root: Path, label: str) -> pd.DataFrame:
         if cell.spec["label"] == label
     ]
     frame = pd.concat(frames).merge(bank, on=["question_id", "teacher", "sample"])
-    return frame.assign(shortness=-frame["tokens"], likelihood=-frame["nll"])
+    return frame.assign(shortness=-frame["rationale_tokens"], likelihood=-frame["nll"])
 
 
 def pairs(frame: pd.DataFrame, column: str, truth: str) -> Iterator[float]:
@@ -128,12 +128,12 @@ def test_coverage_is_the_share_with_a_score(root: Path, results: Results) -> Non
     assert full.loc["all", "effective"] == pytest.approx(np.exp(entropy).mean())
 
 
-def test_costs_of_earlier_records_are_no_lengths(tmp_path: Path) -> None:
-    """There `tokens` counted the cost so far: with it there was no yardstick and no table."""
+def test_without_lengths_there_is_no_yardstick_and_no_table(tmp_path: Path) -> None:
+    """Earlier records lack them."""
     root = synthetic.make(tmp_path, Made(scored=True, items=4, labels=("average", "full")))
     for path in root.glob("runs/*/steps.parquet"):
         frame = pd.read_parquet(path)
-        frame.assign(tokens=frame["step"] * 400).to_parquet(path)
+        frame.drop(columns="rationale_tokens").to_parquet(path)
     results = report.read(root)
     assert not readings.lengths_known(results)
     assert score_tables.detection(results) is None and score_tables.coverage(results) is None
