@@ -84,9 +84,14 @@ def comparisons(ladder: Ladder, measure: Measure) -> Iterator[Comparison]:
 
 
 def gained(row: Row, first: Row, truth: Row, measure: Measure) -> Difference | None:
-    """(A - A_first) / (A_truth - A_first) with its interval; None where that means nothing."""
+    """(A - A_first) / (A_truth - A_first) with its interval; None where that means nothing.
+
+    It means something where the row that knows the truth is better than the first rung.
+    """
     pairs = [difference(one, first, measure) for one in (row, truth)]
     if any(one is None or one.test != "crossed" for one in pairs):
+        return None
+    if pairs[1] is None or pairs[1].mean * measure.shown.better <= 0:
         return None
     key = measure.task, measure.shown.item_column
     mine, start, best = stats.aligned([one.items[key] for one in (row, first, truth)])
@@ -148,5 +153,6 @@ def caption(ladder: Ladder, every: Iterable[Comparison], shares: bool = True) ->
         yield (
             f"Share of {truth}'s gain: (A − A of {first}) / (A of {truth} − A of {first}), its "
             "interval by the delta method with the crossed variance. No share is given where the "
-            f"interval of {truth} − {first} includes 0, for it would be a share of nothing"
+            f"interval of {truth} − {first} includes 0, or where {truth} is the worse: there is no "
+            "gain to share"
         )

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from scipy import stats as reference
 
 from compact_bench import ablation, comparison_figures, formats, ladder, records, report, stats
-from compact_bench.outcomes import Results
+from compact_bench.outcomes import Results, difference
 from compact_bench.stats import Difference
 from tests import synthetic
 from tests.synthetic import Made
@@ -121,7 +121,19 @@ def test_a_share_of_nothing_is_not_given(tmp_path: Path) -> None:
     assert table is not None
     place = next(i for i, name in enumerate(table.columns) if "share of" in name)
     assert {row[place].text for row in table.rows} == {"–"}
-    assert "share of nothing" in table.caption.own
+    assert "there is no gain to share" in " ".join(table.caption.own.split())
+
+
+def test_where_the_truth_is_worse_there_is_no_gain_to_share(tmp_path: Path) -> None:
+    """In these records the last label is the best: as first rung, all others lose."""
+    suite = {**SUITE, "ladder": [LABELS[-1], *LABELS[:-1]], "regret_to": LABELS[0]}
+    made = Made(scored=True, items=60, labels=LABELS, suite=suite)
+    results = report.read(synthetic.make(tmp_path, made))
+    first, worse = (results.named(name, "") for name in (LABELS[-1], LABELS[0]))
+    measure = ladder.measures(results)[0]
+    found = difference(worse, first, measure)
+    assert found is not None and found.mean < 0
+    assert ladder.gained(results.rows[1], first, worse, measure) is None
 
 
 def test_without_ladder_or_ablation_there_is_neither(tmp_path: Path) -> None:
