@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compact_bench import registry as registry_module
 from compact_bench.errors import UserError, nearest
-from compact_bench.matrix import Data, RunSpec, cells
+from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
 from compact_bench.suite import Suite
 
@@ -52,7 +52,7 @@ class Plan:
     selected: tuple[RunSpec, ...]
     jobs: int
     threads: int
-    gold: dict[str, bool] = field(default_factory=dict)
+    gold: dict[str, bool] = field(default_factory=dict)  # by row
 
     @property
     def prepared(self) -> Prepared:
@@ -128,7 +128,8 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     jobs = options.jobs or suite.jobs or 1
     threads = max(1, min(MOST_THREADS, available_cores() // jobs))
     found = cells(suite, registry, data, identity, threads)
-    gold = {name: method.uses_gold for name, method in registry.methods.items()}
+    laid_out = rows(suite, registry, all_prepared[0].train.teachers)
+    gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
     chosen = select(found, options.only)
     root = suite_folder(suite, options.results)
     return Plan(suite, root, tuple(all_prepared), found, chosen, jobs, threads, gold)
