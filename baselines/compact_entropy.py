@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compact_bench.api import Batch, Distiller, Run, controls
+from compact_bench.api import Batch, FromRecorded, controls
 
 
-class CompactEntropy(Distiller):
+class CompactEntropy(FromRecorded):
     """w = the weights that another run gave this question at this step, in a random order.
 
     Keeps how unequal the weights are (their entropy), and nothing of whom they favour: what is
@@ -16,20 +16,6 @@ class CompactEntropy(Distiller):
     version = 1
     reference = "none"
     uses_gold = True  # the weights that it shuffles come from a method that does
-
-    class Config(Distiller.Config):
-        """weights_from: the run id of another cell, or in a suite the label of its row."""
-
-        weights_from: str = ""
-
-    def skip(self, run: Run) -> str | None:
-        """Skips where no run is named."""
-        return None if self.config.weights_from else "weights_from names no run"
-
-    def fit(self, trainer) -> None:
-        """Reads the recorded weights, then trains."""
-        self.recorded = trainer.recorded_weights(self.config.weights_from)
-        trainer.run(self)
 
     def weights(self, out, batch: Batch):
         """(B,R): the recorded weights, shuffled with the batch's generator."""

@@ -28,23 +28,9 @@ class CompactFrozen(Distiller):
     def fit(self, trainer) -> None:
         """Scores every question with the student as it is, then trains."""
         compatibility = Compatibility(self.config)
-        passed = []
-        with torch.no_grad():
-            for batch in trainer.batches():
-                out = trainer.student.forward(batch, needs=compatibility.needs(trainer.student))
-                compatibility.observe(batch, out)
-                passed.append((batch, out))
-            # In a second round, so that the first questions are measured against all of them.
-            scored = [(b, compatibility.scores(trainer.student, b, out)) for b, out in passed]
-            for batch, scores in scored:
-                compatibility.observe_spread(scores, batch.present)
-            self.frozen = {
-                key: weight
-                for batch, scores in scored
-                for key, weight in _by_rationale(
-                    batch, compatibility.weights(scores, batch.present)
-                ).items()
-            }
+        self.frozen: dict = {}
+        for batch, _, scores in compatibility.survey(trainer.student, trainer.batches()):
+            self.frozen |= _by_rationale(batch, compatibility.weights(scores, batch.present))
         trainer.run(self)
 
     def weights(self, out, batch: Batch):

@@ -35,25 +35,17 @@ class CompactScores(Distiller):
     def fit(self, trainer) -> None:
         """Forward passes only."""
         student, compatibility = trainer.student, Compatibility(self.config)
-        passed = []
-        with torch.no_grad():
-            for batch in trainer.batches():
-                out = student.forward(batch, needs=compatibility.needs(student))
-                compatibility.observe(batch, out)
-                passed.append((batch, out))
-            scored = [compatibility.scores(student, b, out) for b, out in passed]
-            for (batch, _), scores in zip(passed, scored, strict=True):
-                compatibility.observe_spread(scores, batch.present)
-            for (batch, out), scores in zip(passed, scored, strict=True):
-                weights = compatibility.weights(scores, batch.present)
-                scores = {**scores, **self._parts(student, batch, out, compatibility.centre)}
-                step = Step(out.nll.mean(), weights, out.nll, scores, out.answer_gain)
-                trainer.record(batch, step)
+        for batch, out, scores in compatibility.survey(student, trainer.batches()):
+            weights = compatibility.weights(scores, batch.present)
+            found = {**scores, **self._parts(student, batch, out, compatibility.centre)}
+            step = Step(out.nll.mean(), weights, out.nll, found, out.answer_gain, self.config.kappa)
+            trainer.record(batch, step)
 
     @staticmethod
     def _parts(student, batch: Batch, out, centre) -> dict:
         """(B,R) each: parts of the scores that can be told apart."""
-        uncut = student.forward(batch, needs={"answer_gain:uncut"}).answer_gain
+        with torch.no_grad():
+            uncut = student.forward(batch, needs={"answer_gain:uncut"}).answer_gain
         found = {"adaptability_uncut": adaptability.net_gain(uncut)}
         for name, mix in (("consensus_states", 0.0), ("consensus_answers", 1.0)):
             graph = consensus.agreement_graph(out.states, batch.answers, batch.present, centre, mix)

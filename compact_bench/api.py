@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from compact_bench.data.rationales import RationaleBank
+    from compact_bench.recorded import RecordedWeights
     from compact_bench.student.student import Student
     from compact_bench.train import Trainer
 
@@ -157,6 +158,32 @@ class Distiller(ABC):
         """Takes back what `state_dict` gave."""
 
 
+class FromRecorded(Distiller):
+    """A method whose weights come from those that another run recorded. Not a row of its own."""
+
+    class Config(Distiller.Config):
+        """weights_from: the run id of another cell, or in a suite the label of its row."""
+
+        weights_from: str = ""
+
+    def skip(self, run: Run) -> str | None:
+        """Skips where no run is named."""
+        return None if self.config.weights_from else "weights_from names no run"
+
+    def fit(self, trainer: Trainer) -> None:
+        """Reads the recorded weights, then trains."""
+        self.recorded = self.changed(trainer.recorded_weights(self.config.weights_from), trainer)
+        trainer.run(self)
+
+    def changed(self, recorded: RecordedWeights, trainer: Trainer) -> RecordedWeights:
+        """What to train with instead of the weights as they were recorded."""
+        return recorded
+
+    def weights(self, out: Output, batch: Batch) -> Tensor:
+        """(B,R); raises CellError for a step or question that the other run didn't have."""
+        return self.recorded.of(batch)
+
+
 __all__ = [
     "Annotated",
     "Axes",
@@ -167,6 +194,7 @@ __all__ = [
     "Context",
     "Decoding",
     "Distiller",
+    "FromRecorded",
     "FullStates",
     "Output",
     "PromptKind",

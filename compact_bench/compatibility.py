@@ -4,7 +4,7 @@ and the weights that they come to. The formulas are pure functions in `scores` a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -105,6 +105,25 @@ class Compatibility:
             scores = self.scores(student, batch, out)
             self.observe_spread(scores, batch.present)
             return scores, self.weights(scores, batch.present)
+
+    def survey(
+        self, student: Student, batches: Iterable[Batch]
+    ) -> list[tuple[Batch, Output, dict[str, Tensor]]]:
+        """Each batch with its forward and scores, under the student as it is.
+
+        All are observed before the first is scored, so that the first questions are measured
+        against all of them. No gradient.
+        """
+        with torch.no_grad():
+            passed = []
+            for batch in batches:
+                out = student.forward(batch, needs=self.needs(student))
+                self.observe(batch, out)
+                passed.append((batch, out))
+            scored = [(batch, out, self.scores(student, batch, out)) for batch, out in passed]
+        for batch, _, scores in scored:
+            self.observe_spread(scores, batch.present)
+        return scored
 
     def observe(self, batch: Batch, out: Output) -> None:
         """Takes states and losses into what later scores are measured against."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -84,24 +85,25 @@ class RecordedWeights:
     run_id: str
     frame: pd.DataFrame
 
-    def __post_init__(self) -> None:
+    @cached_property
+    def known(self) -> dict[Key, float]:
+        """The weight of a (step, question, teacher, sample)."""
         names = ("step", "question_id", "teacher", "sample")
         keys = zip(*(self.frame[name] for name in names), strict=True)
-        object.__setattr__(self, "_known", dict(zip(keys, self.frame["weight"], strict=True)))
+        return dict(zip(keys, self.frame["weight"], strict=True))
 
     def of(self, batch: Batch) -> Tensor:
         """(B,R) float32 for this batch's step and questions.
 
         Raises CellError for a step or question that the other run didn't have.
         """
-        known: dict[Key, float] = self.__dict__["_known"]
         weights = torch.zeros(batch.teacher.shape)
         samples = batch.sample.tolist()
         for b, row in enumerate(batch.teacher.tolist()):
             for r, k in enumerate(row):
                 if k >= 0:
                     place = (batch.step + 1, batch.question_id[b], batch.teachers[k], samples[b][r])
-                    weights[b, r] = known.get(place, 0.0)
+                    weights[b, r] = self.known.get(place, 0.0)
             if not weights[b].any():
                 raise CellError(
                     f"weights_from: run {self.run_id!r} has no weights for step "
@@ -109,6 +111,7 @@ class RecordedWeights:
                 )
         return weights.to(batch.teacher.device)
 
+    @cached_property
     def by_teacher(self) -> dict[str, float]:
         """The mean weight of a teacher's rationale, over all questions and steps."""
         return dict(self.frame.groupby("teacher", sort=True)["weight"].mean())

@@ -60,7 +60,7 @@ def test_moving_is_drawn_by_the_seed():
 
 
 def test_the_mean_weight_of_each_teacher():
-    found = recorded().by_teacher()
+    found = recorded().by_teacher
     frame = recorded().frame
     for teacher in TEACHERS:
         expected = frame.loc[frame["teacher"] == teacher, "weight"].mean()
