@@ -15,6 +15,8 @@ from compact_bench.lazy import torch
 if TYPE_CHECKING:
     from torch import Tensor
 
+RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
+
 
 @dataclass
 class Batch:
@@ -74,6 +76,16 @@ class Batch:
             starts[b, : len(row)] = torch.tensor(row, dtype=starts.dtype)
         count = (lengths - starts).clamp_min(0)  # (B,R)
         return torch.arange(int(count.max()), device=count.device) < count[..., None]
+
+    def by_rationale(self, values: Tensor) -> dict[RationaleKey, float]:
+        """(question_id, teacher, sample) -> value, of what is present. values: (B,R)."""
+        found = values.detach().tolist()
+        return {
+            (self.question_id[b], self.teachers[int(self.teacher[b, r])], int(self.sample[b, r])): (
+                found[b][r]
+            )
+            for b, r in self.present.nonzero().tolist()
+        }
 
     def mismatched(self) -> Batch | None:
         """The same questions and gold answers with the rationales of another question each.
