@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.baselines.banks import bank_of, layout_bank
-from tests.student.test_layouts import make_batch, make_student
+from tests.student.test_layouts import make_batch, make_student, row_alone
 
 
 def test_they_are_what_training_reads():
@@ -51,3 +51,14 @@ def test_values_by_rationale():
     }
     less = batch.restrict(torch.tensor([[False, True, False], [False, False, True]]))
     assert less.by_rationale(values) == pytest.approx({("0", "b", 0): 2.0})
+
+
+def test_other_texts_are_scored_as_they_stand():
+    student = make_student("llama", "shared")
+    batch = make_batch(student.tokenizer)
+    rows = [(1, [5, 6, 7], [8, 9]), (0, [5], [6]), (1, [9, 9], [4, 4, 4])]
+    nll = student.forward(batch.rewritten(rows)).nll
+    assert nll.shape == (3, 1)
+    expected = [row_alone(student, prompt, target) for _, prompt, target in rows]
+    assert nll[:, 0].tolist() == pytest.approx(expected, abs=1e-5)
+    assert batch.rewritten(rows).question_id == ["1", "0", "1"]
