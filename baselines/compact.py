@@ -54,6 +54,7 @@ class Compact(Distiller):
         super().__init__(config)
         self.compatibility = Compatibility(self.config)
         self.lora_dropout = self.config.dropout
+        self.uses_gold = "adaptability" in self.config.betas
 
     def skip(self, run: Run) -> str | None:
         """Gains are compared with another question's: a batch of one has none."""

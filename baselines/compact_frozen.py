@@ -21,6 +21,10 @@ class CompactFrozen(Distiller):
     class Config(Axes):
         """The settings of `Axes`."""
 
+    def __init__(self, config=None) -> None:
+        super().__init__(config)
+        self.uses_gold = "adaptability" in self.config.betas
+
     def fit(self, trainer) -> None:
         """Scores every question with the student as it is, then trains."""
         compatibility = Compatibility(self.config)

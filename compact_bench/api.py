@@ -76,7 +76,7 @@ class Distiller(ABC):
     version: ClassVar[int]
     reference: ClassVar[str]
     bibtex: ClassVar[str] = ""
-    uses_gold: ClassVar[bool] = False
+    uses_gold: bool = False  # by default; settings may decide for an instance
     needs: ClassVar[frozenset[str]] = frozenset()
     layout: ClassVar[str] = "any"
     seeded: ClassVar[bool] = True  # False: nothing random, so one cell without a seed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,6 +11,7 @@ import numpy as np
 from compact_bench.measures import Measure
 from compact_bench.outcomes import Results
 from compact_bench.records import without_paths
+from compact_bench.stats import Difference
 
 
 def setting(results: Results) -> list[str]:
@@ -22,6 +23,7 @@ def setting(results: Results) -> list[str]:
         + ".",
         _student(suite.get("student", {})),
         _data(suite.get("data", {}), results.teachers),
+        conditions(results),
         _tasks(results),
         seeds(results),
         at_chance(results),
@@ -57,6 +59,12 @@ def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:
     size = f"{train} training questions" if train else "all training questions"
     names = f"; teachers {', '.join(teachers)}" if teachers else ""
     return f"Data: {source}, {size}{names}."
+
+
+def conditions(results: Results) -> str:
+    """Name the conditions, which change the data that rows are trained on."""
+    names = [str(one["name"]) for one in results.conditions]
+    return f"Conditions of the training data: {', '.join(names)}." if names else ""
 
 
 def _tasks(results: Results) -> str:
@@ -134,7 +142,7 @@ def differences(results: Results, measure: Measure | None) -> str:
     """Say what differences are against, by which test, and how wide the intervals are."""
     if results.reference is None:
         return f"No row {results.suite.get('compare_to')} to compare to."
-    label = results.reference.label
+    label = results.reference.name + (" of the same condition" if results.conditions else "")
     asked = [measure] if measure else results.measures
     found = [results.difference(row, one) for one in asked for row in results.rows]
     widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
@@ -148,6 +156,17 @@ def differences(results: Results, measure: Measure | None) -> str:
         "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
         f"{f', {low} to {high}{unit} for {measure.task_title}' if measure else ''}. "
         "They are not corrected for the number of rows."
+    )
+
+
+def intervals(found: Iterable[Difference | None], number_of: str) -> str:
+    """Say by which test intervals are, or that there are none."""
+    if not any(one and one.test == "crossed" for one in found):
+        return "Differences are paired by seed; without intervals they are no claim"
+    return (
+        "Differences are paired by seed and item; ± is the half-width of the 95% interval by the "
+        "crossed test (seeds and items random, Satterthwaite degrees of freedom), not corrected "
+        f"for the number of {number_of}"
     )
 
 

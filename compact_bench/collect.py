@@ -26,10 +26,21 @@ _DEFAULTS: Mapping[str, Any] = {
 }
 
 
-def collect(cells: Iterable[Cell], plan: Plan, teachers: Sequence[str] = ()) -> Results:
+def shown(planned: Mapping[str, Any]) -> str:
+    """The label of a planned cell's row, with its condition where it has one."""
+    return " · ".join(filter(None, (planned["label"], planned.get("condition"))))
+
+
+def collect(
+    cells: Iterable[Cell],
+    plan: Plan,
+    teachers: Sequence[str] = (),
+    bank: pd.DataFrame | None = None,
+) -> Results:
     """Put the planned cells into rows; cells that the plan no longer names are left out.
 
     A cell that is done but whose values can't be read counts as failed, with that reason.
+    `bank` says which rationales are right and which were spoilt.
     """
     known = {cell.run_id: cell for cell in cells}
     by_id: dict[str, Cell] = {}
@@ -38,7 +49,7 @@ def collect(cells: Iterable[Cell], plan: Plan, teachers: Sequence[str] = ()) -> 
         cell = known.get(planned["run_id"], Cell(planned["run_id"], Path()))
         by_id[cell.run_id], frame = _checked(cell)
         seed = planned.get("seed")
-        frame = frame.assign(label=planned["label"], seed=NO_SEED if seed is None else int(seed))
+        frame = frame.assign(label=shown(planned), seed=NO_SEED if seed is None else int(seed))
         frames += [] if frame.empty else [frame]
     columns = [*_MEASURE, "value", "stage", "chance", "n", "split", "label", "seed"]
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
@@ -52,6 +63,7 @@ def collect(cells: Iterable[Cell], plan: Plan, teachers: Sequence[str] = ()) -> 
         n_items=_by_measure(frame, "n", "max"),
         splits=tuple(sorted(frame["split"].astype(str).unique())),
         teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
+        bank=pd.DataFrame() if bank is None else bank,
     )
 
 
@@ -121,13 +133,14 @@ def _rows(
 ) -> Iterable[Row]:
     planned: dict[str, list[Mapping[str, Any]]] = {}
     for cell in plan.cells:
-        planned.setdefault(cell["label"], []).append(cell)
+        planned.setdefault(shown(cell), []).append(cell)
     for label, ones in planned.items():
         cells = {one.get("seed"): by_id[one["run_id"]] for one in ones}
         facts = [*ones, *(cell.spec for cell in cells.values())]
-        method = next((f["method"] for f in facts if f.get("method")), label.split("[")[0])
+        name, condition = ones[0]["label"], ones[0].get("condition") or ""
+        method = next((f["method"] for f in facts if f.get("method")), name.split("[")[0])
         gold = next((f["uses_gold"] for f in facts if f.get("uses_gold") is not None), None)
-        yield Row(label, str(method), cells, gold, values.get(label, {}))
+        yield Row(label, str(method), cells, gold, values.get(label, {}), condition, name)
 
 
 def states(results: Results) -> Counter[str]:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
+from compact_bench.captions import Caption
 from compact_bench.outcomes import Results
 
 # Okabe and Ito's palette, told apart by colour-blind readers; yellow left out, too pale on white.
@@ -51,6 +52,16 @@ METADATA: Mapping[str, dict[str, Any]] = {
 
 
 @dataclass(frozen=True)
+class Picture:
+    """One figure in its three formats."""
+
+    name: str
+    title: str
+    caption: Caption
+    content: Mapping[str, bytes]  # by ending
+
+
+@dataclass(frozen=True)
 class Look:
     """Colour and marker of one row, the same in every figure."""
 
@@ -61,14 +72,18 @@ class Look:
 def looks(results: Results) -> dict[str, Look]:
     """A colour for each method and a marker for each of its rows, in the suite's order.
 
-    The row that others are compared to is black, an untrained student grey.
+    The row that others are compared to is black, an untrained student grey.  A row looks the same
+    under every condition.
     """
-    reference = results.reference.label if results.reference else None
+    reference = results.reference.name if results.reference else None
     found: dict[str, Look] = {}
+    by_name: dict[str, Look] = {}
     colours: dict[str, str] = {}
     rows_of: dict[str, int] = {}
     for row in results.rows:
-        if row.label == reference:
+        if row.name in by_name:
+            found[row.label] = by_name[row.name]
+        elif row.name == reference:
             found[row.label] = Look(REFERENCE, "*")
         elif row.done and not row.trained:
             found[row.label] = Look(UNTRAINED, "X")
@@ -78,6 +93,7 @@ def looks(results: Results) -> dict[str, Look]:
             turn = [*colours].index(row.method) // len(PALETTE) + rows_of.get(row.method, 0)
             found[row.label] = Look(colour, MARKERS[turn % (len(MARKERS) - 1)])
             rows_of[row.method] = rows_of.get(row.method, 0) + 1
+        by_name[row.name] = found[row.label]
     return found
 
 

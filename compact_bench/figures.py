@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +13,26 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from compact_bench import captions
+from compact_bench import captions, comparison_figures, curves
 from compact_bench.atomic import write_bytes, write_text
-from compact_bench.drawing import PALETTE, STYLE, grid, legend_columns, looks, render
+from compact_bench.drawing import PALETTE, STYLE, Picture, grid, legend_columns, looks, render
 from compact_bench.formats import escape_markdown
 from compact_bench.measures import Measure
 from compact_bench.outcomes import Results, Row, Seed
 
 BINS = 30
 MAX_COLUMNS = 3
-
-
-@dataclass(frozen=True)
-class Picture:
-    """One figure in its three formats."""
-
-    name: str
-    title: str
-    caption: captions.Caption
-    content: Mapping[str, bytes]  # by ending
+MAX_PANELS = 24
+NAMES = ("tradeoff", "weights", "ladder", "ablation", "curves", "corrupted_weight")
 
 
 def tradeoff(results: Results) -> Picture | None:
-    """Reasoning accuracy against the share of each old skill that is kept; None without both."""
+    """Reasoning accuracy against the share of each old skill that is kept; None without both.
+
+    With conditions there would be too many points to tell apart: `curves` shows them.
+    """
+    if results.conditions:
+        return None
     reasoning = next(iter(results.headlines("reasoning")), None)
     forgetting = results.headlines("forgetting")
     if reasoning is None or not forgetting:
@@ -156,6 +152,8 @@ def binned(frame: pd.DataFrame) -> pd.DataFrame:
 
 def weights(results: Results) -> Picture | None:
     """Each teacher's mean weight over training, a panel a method; None where none has weights."""
+    if len(results.conditions) * len({row.name for row in results.rows}) > MAX_PANELS:
+        return None  # the table of coverage has every row's mean weights
     found = [(row, frame) for row in results.rows if not (frame := weighted(row)).empty]
     if not found:
         return None
@@ -207,7 +205,15 @@ def _weight_lines(axis: Axes, frame: pd.DataFrame, teachers: Sequence[str]) -> N
 
 def build(results: Results) -> list[Picture]:
     """The figures that these results allow."""
-    return [picture for picture in (tradeoff(results), weights(results)) if picture]
+    makers = (
+        tradeoff,
+        curves.curves,
+        comparison_figures.ladder,
+        comparison_figures.ablation,
+        curves.corrupted_weight,
+        weights,
+    )
+    return [picture for make in makers if (picture := make(results))]
 
 
 def write(pictures: Iterable[Picture], folder: Path) -> list[Path]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -56,6 +57,19 @@ class Table:
     rows: tuple[tuple[Entry, ...], ...]
     numbers: pd.DataFrame
     notes: tuple[str, ...] = ()
+
+
+def table(
+    name: str,
+    title: str,
+    caption: Caption,
+    columns: Mapping[str, Sequence[Entry]],
+    numbers: pd.DataFrame,
+    notes: tuple[str, ...] = (),
+) -> Table:
+    """A table from its columns by heading, all of one length."""
+    rows = tuple(zip(*columns.values(), strict=True))
+    return Table(name, title, caption, tuple(columns), rows, numbers, notes)
 
 
 def escape_markdown(text: str) -> str:

@@ -144,7 +144,8 @@ def _cell(value: Any) -> str:
 def plan_text(found: dict[str, Any]) -> str:
     """Return a plan as a table with its estimate."""
     rows = [
-        {"row": cell["label"], "seed": cell["seed"], "run_id": cell["run_id"]}
+        {"row": cell["label"], "condition": cell["condition"], "seed": cell["seed"]}
+        | {"run_id": cell["run_id"]}
         | {"status": cell["status"], "to do": cell["pending"]}
         for cell in found["cells"]
     ]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from compact_bench.api import Distiller
     from compact_bench.registry import Registry
 
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
 # A setting of this name holds a run id, or in a suite file the label of another row.
 WEIGHTS_FROM = "weights_from"
 # Bumped when the core's numbers change: results of before are then not taken for done.
@@ -168,6 +170,7 @@ class Data:
     fingerprint: str
     teachers: Sequence[str]
     condition: str = ""
+    rows: Sequence[str] = ()  # labels of the only rows that are run with it; none means all
 
 
 def cells(
@@ -191,8 +194,17 @@ def cells(
     }
     found = []
     for number, one in enumerate(data):
-        for order, row in enumerate(rows(suite, registry, one.teachers)):
+        here = rows(suite, registry, one.teachers)
+        labels = [row.label for row in here]
+        if unknown := next((name for name in one.rows if name not in labels), None):
+            raise UserError(
+                f"{suite.where(('conditions',))}: condition {one.condition!r} names no row: "
+                f"{unknown!r}{nearest(unknown, labels)}"
+            )
+        for order, row in enumerate(here):
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
+                if row.method.reads_data and one.rows and row.label not in one.rows:
+                    continue
                 if number and not row.method.reads_data:
                     continue
                 spec = RunSpec(
@@ -218,6 +230,12 @@ def _with_source(
     wanted = (spec.after, spec.seed, spec.condition)
     source = next((one for one in every if (one.label, one.seed, one.condition) == wanted), None)
     if source is None:
+        if spec.after and not _RUN_ID.fullmatch(spec.after):
+            labels = [one.label for one in every]
+            raise UserError(
+                f"{suite.where(('methods',))}: {WEIGHTS_FROM}: {spec.after!r} is neither a row"
+                f"{nearest(spec.after, labels)} nor a run id"
+            )
         return spec
     if spec.label in seen:
         raise UserError(f"{suite.where(('methods',))}: weights_from leads in a circle: {seen}")

@@ -27,13 +27,22 @@ def last_stage(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of a table: a method with its settings, over all its seeds."""
+    """One row of a table: a method with its settings under one condition, over all its seeds.
+
+    `label` is what tables show, and unique; `name` is the suite's label, which a row has under
+    every condition.
+    """
 
     label: str
     method: str
     cells: Mapping[Seed, Cell]
     uses_gold: bool | None = None
     values: Mapping[Measure, Mapping[Seed, float]] = field(default_factory=dict)
+    condition: str = ""
+    name: str = ""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "name", self.name or self.label)
 
     @property
     def done(self) -> dict[Seed, Cell]:
@@ -47,8 +56,8 @@ class Row:
 
     @property
     def trained(self) -> bool:
-        """Whether any of its cells read training tokens."""
-        return any(cell.status.get("tokens") for cell in self.done.values())
+        """Whether any of its cells was trained; a pass that only scores reads tokens, too."""
+        return any(cell.status.get("supervised_tokens") for cell in self.done.values())
 
     def summary(self, measure: Measure) -> stats.Summary:
         """Mean and sd of a measure over the seeds that finished."""
@@ -112,6 +121,7 @@ class Results:
     n_items: Mapping[Measure, int]
     splits: tuple[str, ...]
     teachers: tuple[str, ...] = ()
+    bank: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
 
     @property
     def suite(self) -> dict[str, Any]:
@@ -124,12 +134,55 @@ class Results:
         found = {cell.get("seed") for cell in self.plan.cells}
         return sorted(seed for seed in found if seed is not None)
 
+    @property
+    def conditions(self) -> list[dict[str, Any]]:
+        """The suite's conditions; none where all rows have the same training data."""
+        return list(self.suite.get("conditions") or ())
+
+    @property
+    def key_columns(self) -> list[str]:
+        """The columns that say which row it is, in a table of numbers."""
+        return ["label", "condition"] if self.conditions else ["label"]
+
+    def key(self, row: Row) -> dict[str, str]:
+        """What says which row it is in a table of numbers."""
+        values = {"label": row.name, "condition": row.condition}
+        return {column: values[column] for column in self.key_columns}
+
+    def named(self, wanted: str, condition: str = "") -> Row | None:
+        """The row of this label, or else method, under a condition.
+
+        A row that needs no training, and so has no condition, stands for every condition.
+        """
+        by_label = [row for row in self.rows if row.name == wanted]
+        found = by_label or [row for row in self.rows if row.method == wanted]
+        here = [row for row in found if row.condition == condition]
+        return next(iter(here or [row for row in found if not row.condition]), None)
+
     @cached_property
     def reference(self) -> Row | None:
-        """The row that others are compared to: by label, or else by method."""
-        wanted = self.suite.get("compare_to")
-        by_label = [row for row in self.rows if row.label == wanted]
-        return next(iter(by_label or [row for row in self.rows if row.method == wanted]), None)
+        """The row that others are compared to, under the first condition."""
+        names = [""] + [str(one["name"]) for one in self.conditions]
+        found = (self.named(str(self.suite.get("compare_to")), name) for name in names)
+        return next((row for row in found if row), None)
+
+    def reference_of(self, row: Row) -> Row | None:
+        """The row that a row is compared to: the one of the same condition."""
+        return self.named(str(self.suite.get("compare_to")), row.condition)
+
+    @cached_property
+    def main_measures(self) -> list[Measure]:
+        """A headline for each task, and the answer's marginal NLL beside reasoning accuracy."""
+        chosen = []
+        for role in dict.fromkeys(measure.role for measure in self.measures):
+            for headline in self.headlines(role):
+                chosen.append(headline)
+                chosen += [
+                    m
+                    for m in self.measures
+                    if m.task == headline.task and m.metric == "marginal_nll" and m != headline
+                ]
+        return chosen
 
     def headline(self, task: str) -> Measure | None:
         """The measure that stands for a task."""
@@ -160,7 +213,7 @@ class Results:
 
     def difference(self, row: Row, measure: Measure) -> stats.Difference | None:
         """Compare a row to the reference row; None for that row itself or where either is empty."""
-        other = self.reference
+        other = self.reference_of(row)
         if other is None or row.label == other.label:
             return None
         key = (row.label, measure)
@@ -171,6 +224,11 @@ class Results:
     @cached_property
     def _differences(self) -> dict[tuple[str, Measure], stats.Difference | None]:
         """What was compared already: tables, captions and the page ask for the same."""
+        return {}
+
+    @cached_property
+    def computed(self) -> dict[str, Any]:
+        """What else was computed already of these results, by the name of who computes it."""
         return {}
 
 

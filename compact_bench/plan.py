@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from compact_bench import registry as registry_module
 from compact_bench.errors import UserError, nearest
-from compact_bench.matrix import Data, RunSpec, cells
+from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
 from compact_bench.suite import Suite
 
@@ -52,7 +52,7 @@ class Plan:
     selected: tuple[RunSpec, ...]
     jobs: int
     threads: int
-    gold: dict[str, bool] = field(default_factory=dict)
+    gold: dict[str, bool] = field(default_factory=dict)  # by row
 
     @property
     def prepared(self) -> Prepared:
@@ -121,13 +121,15 @@ def make_plan(suite: Suite, options: Options) -> Plan:
             prepared.fingerprint,
             prepared.train.teachers,
             condition.name if condition else "",
+            condition.rows if condition else (),
         )
         for one, prepared, condition in zip(suites, all_prepared, conditions, strict=True)
     ]
     jobs = options.jobs or suite.jobs or 1
     threads = max(1, min(MOST_THREADS, available_cores() // jobs))
     found = cells(suite, registry, data, identity, threads)
-    gold = {name: method.uses_gold for name, method in registry.methods.items()}
+    laid_out = rows(suite, registry, all_prepared[0].train.teachers)
+    gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
     chosen = select(found, options.only)
     root = suite_folder(suite, options.results)
     return Plan(suite, root, tuple(all_prepared), found, chosen, jobs, threads, gold)
@@ -164,6 +166,7 @@ def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
             "run_id": spec.run_id,
             "label": spec.label,
             "method": spec.method,
+            "condition": spec.condition,
             "seed": spec.seed,
             "status": status_of(plan.folder(spec)),
             "pending": spec.run_id in pending,

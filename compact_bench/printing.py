@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+from compact_bench.detection import Auroc
 from compact_bench.measures import Measure
 from compact_bench.stats import Difference, Summary
 
@@ -33,6 +34,34 @@ def with_half_width(found: Difference | None, measure: Measure) -> str:
         return NONE
     interval = "" if math.isnan(found.half_width) else f" ± {number(found.half_width, measure)}"
     return number(found.mean, measure, signed=True) + interval
+
+
+def share(value: float) -> str:
+    """Print a share as percent with one decimal, without the sign."""
+    return f"{100 * value:.1f}" if value is not None and math.isfinite(value) else NONE
+
+
+def share_with_half_width(found: Difference | None) -> str:
+    """Print a share ± half-width of its 95% interval, both as percent."""
+    if found is None:
+        return NONE
+    return f"{share(found.mean)} ± {share(found.half_width)}".replace("-", "−")
+
+
+def auroc_text(found: Auroc | None) -> str:
+    """Print an AUROC ± half-width of its 95% interval."""
+    if found is None or not math.isfinite(found.value):
+        return NONE
+    spread = f" ± {found.half_width:.2f}" if math.isfinite(found.half_width) else ""
+    return f"{found.value:.2f}{spread}"
+
+
+def signed(found: Difference | None) -> str:
+    """Print a difference between numbers without a unit ± half-width of its 95% interval."""
+    if found is None or not math.isfinite(found.mean):
+        return NONE
+    spread = f" ± {found.half_width:.2f}" if math.isfinite(found.half_width) else ""
+    return f"{found.mean:+.2f}{spread}".replace("-", "−")
 
 
 def compact(value: float) -> str:

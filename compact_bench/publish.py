@@ -38,7 +38,7 @@ PARTS = ("suite.json", "bank.parquet", "items.parquet", "runs", "tables", "figur
 # Of text columns only these are kept where the data are not ours; they hold names and hashes.
 NAMES = (
     "question_id", "teacher", "role", "task", "metric", "filter", "split", "stage", "kind",
-    "corruption", "layer", "score", "name",
+    "corruption", "layer", "score", "name", "condition", "series",
 )  # fmt: skip
 ANSWERS = ("answer", "gold")  # a number, yes/no or a letter, if it is that short
 SAMPLE_TEXTS = ("task", "question_id", "output", "extracted", "answer", "stage")

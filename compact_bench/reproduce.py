@@ -13,7 +13,6 @@ from compact_bench.outcomes import Row, difference
 from compact_bench.printing import with_half_width, with_sd
 from compact_bench.records import without_paths
 from compact_bench.stats import Difference
-from compact_bench.tables import main_measures
 
 SAME, DIFFERENT, MISSING, UNKNOWN = "same", "different", "missing", "no interval"
 # What decides a cell's numbers: where these differ, the runs were asked for different things.
@@ -68,7 +67,7 @@ def compare(folder_new: Path, folder_published: Path) -> list[Comparison]:
     """
     new, old = report.read(folder_new), report.read(folder_published)
     rows_new, rows_old = ({row.label: row for row in run.rows} for run in (new, old))
-    measures = dict.fromkeys([*main_measures(old), *main_measures(new)])
+    measures = dict.fromkeys([*old.main_measures, *new.main_measures])
     nothing = Row("", "", {})
     pairs = [
         (rows_new.get(label, nothing), rows_old.get(label, nothing), measure)

@@ -79,7 +79,7 @@ def write_plan(plan: Plan) -> None:
             "label": spec.label,
             "method": spec.method,
             "seed": spec.seed,
-            "uses_gold": plan.gold.get(spec.method, False),
+            "uses_gold": plan.gold.get(spec.label, False),
             **({"condition": spec.condition} if spec.condition else {}),
         }
         for spec in plan.cells

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -46,6 +46,11 @@ class Difference:
     seeds: int = 0
     items: int = 0
     test: str = "none"  # "crossed" (seeds x items), "items" (one seed), "none"
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0; without an interval nothing is clear."""
+        return abs(self.mean) > self.half_width
 
 
 def _test(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
@@ -115,22 +120,54 @@ def over_items(values: np.ndarray, level: float = 0.95) -> Difference:
     return Difference(mean, half_width, p, float(df), 1, len(values), "items")
 
 
-def paired(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
-    """Subtract two (seed x item) tables on the seeds and items that both have.
+def aligned(tables: Sequence[pd.DataFrame]) -> np.ndarray:
+    """The values of (seed x item) tables on the seeds and items that all have.
 
-    A table of a single run without seed (index [None] or NaN), such as an untrained student's, is
-    compared to every seed of the other.  Returns (S,n) float64.
+    A table of a single run without seed (index [None] or NaN), such as an untrained student's,
+    stands for every seed of the others.  Returns (tables,S,n) float64 without NaN.
     """
-    items = first.columns.intersection(second.columns, sort=False)
-    one, other = _has_no_seed(first), _has_no_seed(second)
-    if one or other:
-        seeds = (second if one else first).index
-    else:
-        seeds = first.index.intersection(second.index, sort=False)
-    left = first[items].to_numpy(np.float64) if one else first.loc[seeds, items].to_numpy()
-    right = second[items].to_numpy(np.float64) if other else second.loc[seeds, items].to_numpy()
-    values = np.asarray(left - right, dtype=np.float64).reshape(len(seeds), len(items))
-    return values[:, ~np.isnan(values).any(axis=0)]
+    items = tables[0].columns
+    for table in tables[1:]:
+        items = items.intersection(table.columns, sort=False)
+    seeded = [table for table in tables if not _has_no_seed(table)]
+    seeds = (seeded or tables)[0].index
+    for table in seeded[1:]:
+        seeds = seeds.intersection(table.index, sort=False)
+    shape = len(seeds), len(items)
+    values = np.stack(
+        [
+            np.broadcast_to(
+                (table[items] if _has_no_seed(table) else table.loc[seeds, items]).to_numpy(
+                    np.float64
+                ),
+                shape,
+            )
+            for table in tables
+        ]
+    )
+    return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
+    """Subtract two (seed x item) tables as `aligned` puts them. Returns (S,n) float64."""
+    left, right = aligned([first, second])
+    return np.asarray(left - right)
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> Difference | None:
+    """mean(top) / mean(bottom) with its interval by the delta method, seeds and items crossed.
+
+    The half-width is that of the crossed test of (top - R bottom) / mean(bottom), R the ratio.
+    None where the crossed interval of mean(bottom) includes 0 or there is none: the ratio of
+    something to what may be nothing says nothing.
+
+    top, bottom: (S,n) float, one row a seed, paired.
+    """
+    if not crossed(bottom, level).clear:
+        return None
+    value = float(top.mean() / bottom.mean())
+    found = crossed((top - value * bottom) / bottom.mean(), level)
+    return replace(found, mean=value)
 
 
 def _has_no_seed(frame: pd.DataFrame) -> bool:

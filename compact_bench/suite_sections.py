@@ -81,12 +81,14 @@ class ConditionSpec(Strict):
     """Other training data for the same rows: ``data`` is merged over the suite's data section.
 
     ``series`` and ``x`` say where the condition stands in figures: a line, and a place on it.
+    ``rows`` are the labels of the rows that are run under it; none named means all.
     """
 
     name: Annotated[str, Field(min_length=1)]
     data: dict[str, Any]
     series: str = ""
     x: float | None = None
+    rows: list[str] = []
 
 
 class AblationSpec(Strict):

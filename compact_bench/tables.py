@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from compact_bench import captions, formats
+from compact_bench import ablation, captions, formats, ladder, score_tables
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
@@ -34,25 +34,31 @@ COSTS = {
     "eval_seconds": "of evaluation",
     "cell_peak_memory_mb": "peak memory, MB",
 }
+# Every table there can be: what an earlier report made and this one has no data for goes.
+NAMES = (
+    *("main", "differences", "detection", "coverage", "ladder", "ablation", "metrics", "cost"),
+)
 _NOTE_LENGTH = 48
 
 
 def best_rows(results: Results, means: Mapping[str, str], better: int) -> set[str]:
-    """Labels whose printed mean is best, among trained rows whose every seed is done."""
-    rows = [row for row in results.rows if row.trained and means.get(row.label, NONE) != NONE]
-    rows = [row for row in rows if row.complete] or rows
-    if not rows or not better:
-        return set()
-    printed = {row.label: float(means[row.label].replace("−", "-")) for row in rows}
-    top = max(printed.values(), key=lambda value: better * value)
-    return {label for label, value in printed.items() if value == top}
+    """Labels whose printed mean is best in their condition, among trained, complete rows."""
+    trained = [row for row in results.rows if row.trained and means.get(row.label, NONE) != NONE]
+    best: set[str] = set()
+    for condition in {row.condition for row in trained} if better else ():
+        rows = [row for row in trained if row.condition == condition]
+        rows = [row for row in rows if row.complete] or rows
+        printed = {row.label: float(means[row.label].replace("−", "-")) for row in rows}
+        top = max(printed.values(), key=lambda value: better * value)
+        best |= {label for label, value in printed.items() if value == top}
+    return best
 
 
 def main(results: Results) -> Table:
     """The main table: headline metrics, difference in the reasoning ones, cost, seeds done."""
-    reference = results.reference.label if results.reference else NONE
+    reference = results.reference.name if results.reference else NONE
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
-    for measure in main_measures(results):
+    for measure in results.main_measures:
         columns[heading(measure)] = _value_column(results, measure)
         if measure.role == "reasoning" and measure.metric != "marginal_nll":
             title = f"Δ {measure.task_title} to {reference}"
@@ -72,7 +78,8 @@ def main(results: Results) -> Table:
     text = captions.caption(
         results,
         f"{_averaged(results)}. Bold: the best printed mean among trained rows "
-        "with all seeds done, which is no claim that it differs from the next",
+        f"{'of a condition ' if results.conditions else ''}with all seeds done, which is no claim "
+        "that it differs from the next",
         captions.differences(results, headline),
         "Old skill kept: (after − chance) / (before − chance), mean over the forgetting tasks"
         if results.headlines("forgetting")
@@ -81,27 +88,13 @@ def main(results: Results) -> Table:
         "answer when it weights or selects",
     )
     notes = tuple(f"{row.label}: {why}" for row in results.rows for why in row.problems())
-    return _table("main", "Methods", text, columns, main_numbers(results), notes)
+    return formats.table("main", "Methods", text, columns, main_numbers(results), notes)
 
 
 def _averaged(results: Results) -> str:
     if len(results.seeds) > 1:
         return "Mean ± standard deviation over seeds"
     return "Values of a single run"
-
-
-def main_measures(results: Results) -> list[Measure]:
-    """A headline for each task, and the gold answer's marginal NLL beside reasoning accuracy."""
-    chosen = []
-    for role in dict.fromkeys(measure.role for measure in results.measures):
-        for headline in results.headlines(role):
-            nll = [
-                m
-                for m in results.measures
-                if m.task == headline.task and m.metric == "marginal_nll" and m != headline
-            ]
-            chosen += [headline, *nll]
-    return chosen
 
 
 def _value_column(results: Results, measure: Measure) -> list[Entry]:
@@ -125,24 +118,12 @@ def _short(text: str) -> str:
     return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 1].rstrip() + "…"
 
 
-def _table(
-    name: str,
-    title: str,
-    caption: captions.Caption,
-    columns: Mapping[str, Sequence[Entry]],
-    numbers: pd.DataFrame,
-    notes: tuple[str, ...] = (),
-) -> Table:
-    rows = tuple(zip(*columns.values(), strict=True))
-    return Table(name, title, caption, tuple(columns), rows, numbers, notes)
-
-
 def main_numbers(results: Results) -> pd.DataFrame:
     """The main table unrounded: for each measure mean, sd, n and the paired difference."""
     rows = []
     for row in results.rows:
-        line: dict[str, Any] = {"label": row.label, "method": row.method}
-        for measure in main_measures(results):
+        line: dict[str, Any] = {**results.key(row), "method": row.method}
+        for measure in results.main_measures:
             one = row.summary(measure)
             line |= {f"{measure.key}.mean": one.mean, f"{measure.key}.sd": one.sd}
             line[f"{measure.key}.seeds"] = one.n
@@ -167,21 +148,21 @@ def main_table(cells: Iterable[Cell], plan: Plan) -> pd.DataFrame:
 
 def differences(results: Results) -> Table:
     """Every headline measure's difference to the reference row, with its 95% half-width."""
-    reference = results.reference.label if results.reference else NONE
+    reference = results.reference.name if results.reference else NONE
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
     lines = []
-    for measure in main_measures(results):
+    for measure in results.main_measures:
         found = [results.difference(row, measure) for row in results.rows]
         columns[heading(measure)] = [Entry(with_half_width(one, measure)) for one in found]
         for row, one in zip(results.rows, found, strict=True):
             if one is not None:
                 lines.append(
-                    {"label": row.label, "reference": reference, **_key(measure)} | vars(one)
+                    results.key(row) | {"reference": reference, **_key(measure)} | vars(one)
                 )
     text = captions.caption(results, captions.differences(results, None))
-    fields = ["label", "reference", "task", "metric", "filter", *vars(Difference(0.0))]
+    fields = [*results.key_columns, "reference", "task", "metric", "filter", *vars(Difference(0.0))]
     numbers = pd.DataFrame(lines, columns=fields)
-    return _table("differences", f"Differences to {reference}", text, columns, numbers)
+    return formats.table("differences", f"Differences to {reference}", text, columns, numbers)
 
 
 def _key(measure: Measure) -> dict[str, str]:
@@ -206,12 +187,12 @@ def metrics(results: Results) -> Table:
                 value = with_sd(row.summary(measure), measure) if measure else NONE
                 columns[title].append(Entry(value))
             for measure in here.values():
-                key = {"label": row.label, **_key(measure)}
+                key = results.key(row) | _key(measure)
                 lines += [key | {"seed": s, "value": v} for s, v in row.values[measure].items()]
     text = captions.caption(results, f"Every metric. {_averaged(results)}")
-    fields = ["label", "seed", "task", "metric", "filter", "value"]
+    fields = [*results.key_columns, "seed", "task", "metric", "filter", "value"]
     numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
-    return _table("metrics", "All metrics", text, columns, numbers)
+    return formats.table("metrics", "All metrics", text, columns, numbers)
 
 
 def cost(results: Results) -> Table:
@@ -227,7 +208,7 @@ def cost(results: Results) -> Table:
     columns["layout"] = [Entry(", ".join(names) or NONE) for names in layouts]
     lines = []
     for row in results.rows:
-        line: dict[str, Any] = {"label": row.label}
+        line: dict[str, Any] = {**results.key(row)}
         for name in shown:
             line |= {f"{name}.mean": row.cost(name).mean, f"{name}.sd": row.cost(name).sd}
         lines.append(line)
@@ -236,12 +217,22 @@ def cost(results: Results) -> Table:
         "What one cell costs, mean over seeds. Student tokens are real tokens, the prompt counted "
         "for every row that is read; FLOPs are 2 N a token forward plus the backward pass",
     )
-    return _table("cost", "Cost", text, columns, pd.DataFrame(lines))
+    return formats.table("cost", "Cost", text, columns, pd.DataFrame(lines))
 
 
 def build(results: Results) -> list[Table]:
-    """All tables of these results, the main one first."""
-    return [main(results), differences(results), metrics(results), cost(results)]
+    """All tables that these results allow, the main one first."""
+    found = [
+        main(results),
+        differences(results),
+        ladder.table(results),
+        ablation.table(results),
+        score_tables.detection(results),
+        score_tables.coverage(results),
+        metrics(results),
+        cost(results),
+    ]
+    return [table for table in found if table]
 
 
 def write(tables: Iterable[Table], folder: Path) -> list[Path]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from compact_bench import matrix, registry
 from compact_bench.errors import UserError
 from compact_bench.suite import Suite, load_suite, profiles
+from compact_bench.suite_sections import ConditionSpec
 
 
 def check(
@@ -50,8 +51,12 @@ def _check(suite: Suite, methods: registry.Registry, mirror: Path | None) -> tup
         return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
     from compact_bench.data.prepare import prepare
 
-    prepared = prepare(suite, mirror)
-    return len(matrix.rows(suite, methods, prepared.train.teachers)), "data read"
+    found = 0
+    conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
+    for condition in conditions:
+        prepared = prepare(suite.under(condition), mirror)
+        found = max(found, len(matrix.rows(suite, methods, prepared.train.teachers)))
+    return found, "data read"
 
 
 def _check_names(suite: Suite) -> None:

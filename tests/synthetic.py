@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,6 +12,8 @@ import numpy as np
 import pandas as pd
 
 from compact_bench.records import CellWriter, write_bank, write_items, write_plan
+from tests import synthetic_scores
+from tests.synthetic_scores import RUNGS, question_id
 
 TEACHERS = ("equations", "sentences", "reordered", "terse")
 TASKS = ("in_domain", "mini_one_step", "mini_two_step", "mini_facts")
@@ -46,35 +47,56 @@ class Made:
     output: str = ""
     shift: float = 0.0
     random: int = 0
+    scored: bool = False  # banks with faults, steps with scores and lengths
+    conditions: tuple[Mapping[str, Any], ...] = ()  # as a suite has them; they need `scored`
+
+    def bank(self, condition: Mapping[str, Any]) -> SimpleNamespace:
+        """The bank of a condition; {} stands for none."""
+        if self.scored:
+            return synthetic_scores.bank(TEACHERS, condition.get("data", {}).get("corrupt"))
+        return bank()
 
 
-def question_id(text: str) -> str:
-    """The hash that stands for a question."""
-    return sha256(text.encode()).hexdigest()[:16]
+def after(label: str) -> tuple[float, float, float, float, str]:
+    """Accuracy on each task after training, and how weights move."""
+    return {**RUNGS, **AFTER}[label]
 
 
 def make(root: Path, made: Made | None = None) -> Path:
     """Write suite.json, bank.parquet, items.parquet and every cell under `root`."""
     made = made or Made()
     cells = []
-    for label in made.labels:
-        for seed in (None,) if label == "base" else made.seeds:
-            run_id = sha256(f"{label}/{seed}".encode()).hexdigest()[:12]
-            method = label.split("[")[0]
-            cells.append(
-                {
-                    "run_id": run_id,
-                    "label": label,
-                    "method": method,
-                    "seed": seed,
-                    "uses_gold": method.startswith("compact"),
-                }
-            )
-            state, reason = dict(made.states).get((label, seed), ("done", ""))
-            if state != "missing":
-                write_cell(root / "runs" / run_id, label, seed, made, state, reason)
+    keys = [
+        (label, condition, seed)
+        for label in made.labels
+        for condition in ([{}] if label == "base" else made.conditions or [{}])
+        for seed in ((None,) if label == "base" else made.seeds)
+    ]
+    for label, condition, seed in keys:
+        name = condition.get("name", "")
+        run_id = question_id("/".join([label, *filter(None, [name]), str(seed)]))[:12]
+        method = label.split("[")[0]
+        cells.append(
+            {
+                "run_id": run_id,
+                "label": label,
+                "method": method,
+                "seed": seed,
+                "uses_gold": method.startswith("compact"),
+                **({"condition": name} if name else {}),
+            }
+        )
+        state, reason = dict(made.states).get((label, seed), ("done", ""))
+        if state != "missing":
+            here = replace(made, shift=made.shift - 0.3 * condition.get("x", 0))
+            write_cell(root / "runs" / run_id, label, seed, here, state, reason)
+            if made.scored and label != "base":
+                told = synthetic_scores.steps(
+                    made.bank(condition).rationales, after(label)[4], seed or 0, made.random
+                )
+                CellWriter(root / "runs" / run_id).steps(told)
     write_plan(root, suite(made), cells, ["400 questions that all 4 teachers have"])
-    write_bank(root, {"": bank()})
+    write_bank(root, {c.get("name", ""): made.bank(c) for c in made.conditions or [{}]})
     items = pd.DataFrame(
         {"question": [f"Test question {i}, 3 + {i}?" for i in range(made.items)], "answer": "7"}
     )
@@ -107,6 +129,7 @@ def suite(made: Made) -> dict[str, Any]:
         "evaluation": {"tasks": tasks},
         "limit": None,
         "notes": "generated problems, nano student: not the data set's numbers",
+        **({"conditions": [dict(one) for one in made.conditions]} if made.conditions else {}),
     } | dict(made.suite)
 
 
@@ -192,7 +215,7 @@ def evaluation(
     rows, samples = [], []
     items = np.random.default_rng(7)  # the same items for every cell
     noise = np.random.default_rng([made.random, sum(map(ord, label)), 99 if seed is None else seed])
-    for task, mean in zip(TASKS, AFTER[label][:4], strict=True):
+    for task, mean in zip(TASKS, after(label)[:4], strict=True):
         difficulty = items.normal(0, 1.0, made.items)
         mean = float(np.clip(mean + made.shift, 0.01, 0.99))
         logit = np.log(mean / (1 - mean)) * 1.2 + noise.normal(0, 0.08)
@@ -251,9 +274,9 @@ def steps(label: str, seed: int | None, made: Made) -> list[dict[str, Any]]:
         share = step / max(1, made.steps - 1)
         for question in range(2):
             score = np.zeros(len(teachers))
-            if AFTER[label][4] == "drift":
+            if after(label)[4] == "drift":
                 score = np.array([1.2, 0.2, 0.4, -1.0]) * share + noise.normal(0, 0.25, 4)
-            elif AFTER[label][4] == "noisy":
+            elif after(label)[4] == "noisy":
                 score = np.array([0.5, 0.1, 0.0, -0.4]) + noise.normal(0, 0.9, 4)
             weights = np.exp(score) / np.exp(score).sum()
             for teacher, weight in zip(teachers, weights, strict=True):

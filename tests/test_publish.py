@@ -239,3 +239,14 @@ def test_folders_of_files_are_not_published(path: str) -> None:
             "evaluation": {"tasks": [{"source": "tiny.gguf"}]},
         }
     }
+
+
+def test_names_of_conditions_stay_and_texts_do_not() -> None:
+    frame = pd.DataFrame(
+        {"condition": ["wrong step 0.3"], "series": ["wrong step"], "corruption": ["wrong_step"],
+         "answer": ["7"], "right": [True], "gain": [0.2], "epiphany": [True], "text": ["Secret"]}
+    )  # fmt: skip
+    kept = publish.without_text(frame)
+    names = ["condition", "series", "corruption", "answer", "right", "gain", "epiphany"]
+    pd.testing.assert_frame_equal(kept[names], frame[names])
+    assert set(kept.columns) - set(names) == {"text_sha256", "text_characters"}

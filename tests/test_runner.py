@@ -207,3 +207,41 @@ def _runs(pid: int) -> bool:
     except ProcessLookupError:
         return False
     return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+READER = {"dummy": {"weights_from": "source"}, "label": "reader"}
+
+
+def test_a_cell_that_reads_another_s_weights_waits_for_it(go):
+    """Two workers, and the reader first in the table: it must not start before the other ends."""
+    rows = [READER, {"dummy": {}, "label": "source"}]
+    code, lines, cells = go(*rows, jobs=2)
+    assert code == 0
+    order = [line for line in lines if line.startswith(("reader", "source"))]
+    assert order.index("reader, seed 0: started") > next(
+        i for i, line in enumerate(order) if line.startswith("source, seed 0: done")
+    )
+    assert cells["reader"].spec["config"]["weights_from"] == cells["source"].run_id
+
+
+def test_a_failed_source_does_not_hold_up_its_reader(go):
+    rows = [READER, {"dummy": {"behave": "die"}, "label": "source"}]
+    code, _, cells = go(*rows, jobs=2)
+    assert code == 1
+    assert cells["source"].state == "failed" and cells["reader"].state == "done"
+
+
+def test_only_a_reader_brings_its_source_along(go):
+    rows = [READER, {"dummy": {}, "label": "source"}]
+    _, _, cells = go(*rows, only=("reader",))
+    assert set(cells) == {"reader", "source"}
+
+
+def test_conditions_of_equal_data_are_one_cell(go, write_suite, plugins, results):
+    twice = [{"name": name, "data": {"train": 4}} for name in ("four", "also four")]
+    suite = load_suite(write_suite(seeds=[0], conditions=twice), "mini")
+    plan = make_plan(suite, Options(results, plugins=(plugins,)))
+    assert [(c.label, c.condition) for c in plan.cells] == [
+        ("still", ""), ("dummy", "four"), ("dummy", "also four"),
+    ]  # fmt: skip
+    assert [c.label for c in plan.pending()] == ["still", "dummy"]

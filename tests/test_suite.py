@@ -10,7 +10,9 @@ from compact_bench.errors import UserError, nearest
 from compact_bench.suite import Suite, load_suite, parse_seeds, profiles
 from compact_bench.suite_file import merge
 
-SUITES = sorted((Path(__file__).parent.parent / "suites").glob("*.yaml"))
+ROOT = Path(__file__).parent.parent / "suites"
+SUITES = sorted(ROOT.glob("*.yaml"))
+WHOLE = ("gsm8k", "svamp")  # those of a data set; the others ask about a method
 TEXT = """\
 suite: demo
 title: Demo
@@ -45,20 +47,25 @@ def _error(path: Path, *arguments, **keywords) -> str:
     return message
 
 
+def test_suites_of_a_data_set_have_the_three_profiles():
+    for name in WHOLE:
+        assert profiles(ROOT / f"{name}.yaml") == ["mini", "laptop", "full"]
+
+
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
-def test_shipped_suites_have_the_three_profiles(path):
-    assert profiles(path) == ["mini", "laptop", "full"]
+def test_shipped_suites_are_mini_first_and_generated_there_only(path):
+    assert profiles(path)[0] == "mini"
     for profile in profiles(path):
         suite = load_suite(path, profile)
         assert suite.suite == path.stem
-        assert suite.data.mini.problem == path.stem
+        assert suite.data.mini.problem in WHOLE or profile != "mini"
         assert (suite.data.source == "mini") == (profile == "mini")
         assert suite.student.lora is None or suite.student.lora.dropout == 0
 
 
 def test_full_profile_is_the_authors_recipe():
-    for path in SUITES:
-        training = load_suite(path, "full").training
+    for name in WHOLE:
+        training = load_suite(ROOT / f"{name}.yaml", "full").training
         assert (training.learning_rate, training.clip, training.epochs) == (1e-5, 1.0, 5)
         assert (training.batch_size, training.accumulate, training.max_tokens) == (1, 4, 2560)
 
@@ -207,3 +214,40 @@ def test_odd_yaml_is_one_line(tmp_path, text, expected):
     with pytest.raises(UserError, match=expected) as error:
         profiles(path)
     assert "\n" not in str(error.value)
+
+
+CONDITIONS = [
+    {"name": "few", "data": {"train": 3}, "series": "size", "x": 3},
+    {"name": "few, other world", "data": {"train": 3, "mini": {"seed": 5}}},
+]
+
+
+def test_a_condition_is_merged_over_the_data(write_suite):
+    suite = load_suite(write_suite(conditions=CONDITIONS), "mini")
+    few, other = (suite.under(one) for one in suite.conditions)
+    assert (few.data.train, few.data.mini.seed) == (3, 0)
+    assert (other.data.train, other.data.mini.seed) == (3, 5)
+    assert few.data.source == suite.data.source
+    assert suite.under(None) is suite
+
+
+def test_a_wrong_key_in_a_condition_names_its_place(write_suite):
+    suite = load_suite(write_suite(conditions=[{"name": "a", "data": {"trian": 3}}]), "mini")
+    with pytest.raises(UserError, match=r"tiny\.yaml:\d+: unknown key 'trian'.*train"):
+        suite.under(suite.conditions[0])
+
+
+def test_two_conditions_of_one_name_are_refused(write_suite):
+    with pytest.raises(UserError, match="conditions names one twice: few, few"):
+        load_suite(write_suite(conditions=[CONDITIONS[0], CONDITIONS[0]]), "mini")
+
+
+def test_later_keys_at_their_defaults_are_not_written(write_suite):
+    suite = load_suite(write_suite(), "mini")
+    written = suite.model_dump(mode="json")
+    assert not {"ablation", "conditions", "ladder"} & set(written)
+    assert not {"corrupt"} & set(written["data"]) and "faults" not in written["data"]["mini"]
+    other = load_suite(write_suite(conditions=CONDITIONS), "mini", ["data.mini.faults=0"])
+    assert other.model_dump(mode="json")["data"]["mini"]["faults"] == 0
+    again = Suite.model_validate(other.model_dump(mode="json"))
+    assert again.model_dump() == other.model_dump()

@@ -278,3 +278,8 @@ def step_spans(text: str) -> list[tuple[int, int]]:
 def split_steps(text: str) -> list[str]:
     """The steps of a rationale as text; see `step_spans`."""
     return [text[start:end] for start, end in step_spans(text)]
+
+
+def pieces(text: str) -> int:
+    """Length of a text in words, digits and signs: about what a tokenizer makes of it."""
+    return len(re.findall(r"[^\W\d_]+|\S", text))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -167,13 +167,6 @@ def infer_kind(rows: Sequence[Row]) -> str:
         f"{odd[kind][0].where}: the answers are not all numbers, yes/no or letters A to E "
         f"(this one is {odd[kind][0].gold!r}); set data.answer to the kind that they should be"
     )
-
-
-def restrict(bank: RationaleBank, teachers: Sequence[str]) -> RationaleBank:
-    """The bank of these teachers, all its questions and human rationales kept."""
-    chosen = bank.only_teachers(teachers).teachers if teachers else bank.teachers
-    mine = bank.rationales["teacher"].isin(chosen) | (bank.rationales["role"] == HUMAN)
-    return replace(bank, teachers=chosen, rationales=bank.rationales[mine])
 
 
 def _notes(left_out: Counter[str]) -> tuple[str, ...]:

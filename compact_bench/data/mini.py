@@ -3,13 +3,20 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from compact_bench.data.mini_facts import facts
 from compact_bench.data.mini_problems import Problem, problems
-from compact_bench.data.mini_teachers import TEACHERS, Rationale, human_solution, teach
+from compact_bench.data.mini_teachers import (
+    ALL_TEACHERS,
+    TEACHERS,
+    Rationale,
+    Teacher,
+    human_solution,
+    teach,
+)
 from compact_bench.data.splits import question_hash, question_id
 from compact_bench.errors import UserError, nearest
 
@@ -63,26 +70,68 @@ def teacher_names() -> tuple[str, ...]:
     return tuple(teacher.name for teacher in TEACHERS)
 
 
-def generate(problem: str, seed: int = 0, correlation: float = 0.0, train: int | None = None,
-             dev: int | None = None, test: int | None = None) -> MiniWorld:  # fmt: skip
+def all_teacher_names() -> tuple[str, ...]:
+    """Every teacher that can be named: the default ones and those that are asked for by name."""
+    return tuple(teacher.name for teacher in ALL_TEACHERS)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Who teaches, and how: what a bank depends on beside its questions.
+
+    teachers: names in the order of the bank, () for the default ones. correlation: of the
+    teachers' errors, 0 to 1. faults: scales every teacher's chances of a fault, 0 to 1 (at 0
+    all rationales are clean). samples: rationales a teacher and question, numbered from 0.
+
+    Raises: UserError for an unknown teacher, with the nearest known name, or a value out of range.
+    """
+
+    teachers: Sequence[str] = ()
+    correlation: float = 0.0
+    faults: float = 1.0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        known = all_teacher_names()
+        for name in self.teachers:
+            if name not in known:
+                raise UserError(f"no question has the teacher {name!r}{nearest(name, known)}; "
+                                f"known: {', '.join(known)}")  # fmt: skip
+        for name in ("correlation", "faults"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"mini {name} is {getattr(self, name)}, it must be between 0 and 1")
+        if self.samples < 1:
+            raise UserError(f"mini samples is {self.samples}, it must be 1 or more")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The teachers' names, each once."""
+        return tuple(dict.fromkeys(self.teachers)) or teacher_names()
+
+    @property
+    def chosen(self) -> tuple[Teacher, ...]:
+        """The teachers in the order of their definition, in which their rows are written."""
+        return tuple(teacher for teacher in ALL_TEACHERS if teacher.name in self.names)
+
+
+def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | None = None,
+             test: int | None = None, teaching: Teaching | None = None) -> MiniWorld:  # fmt: skip
     """Generate a data set; the same arguments give the same texts.
 
-    problem: "gsm8k" or "svamp". correlation: of the teachers' errors, 0 to 1. Sizes: None for
-    400, 200 and 200; fewer are those of lowest hash.
+    problem: "gsm8k" or "svamp". Sizes: None for 400, 200 and 200; fewer are those of lowest
+    hash. teaching: None for the default teachers, one rationale each.
 
-    Raises: UserError for an unknown problem or a correlation outside [0, 1].
+    Raises: UserError for an unknown problem.
     """
     if problem not in GENERATORS:
         known = ", ".join(GENERATORS)
         raise UserError(f"no generator for mini problem {problem!r}{nearest(problem, GENERATORS)}; "
                         f"known: {known}")  # fmt: skip
-    if not 0 <= correlation <= 1:
-        raise UserError(f"mini correlation is {correlation}, it must be between 0 and 1")
     kind = GENERATORS[problem].kind
     sets = {name: _draw(problem, seed, name, size)
             for name, size in (("train", train), ("dev", dev), ("test", test))}  # fmt: skip
     return MiniWorld(
-        bank=_bank(sets["train"], kind, seed, correlation),
+        bank=_bank(sets["train"], kind, seed, teaching or Teaching()),
         dev=_question_table(sets["dev"], kind),
         test=_question_table(sets["test"], kind),
         forgetting=forgetting(seed),
@@ -132,7 +181,7 @@ def _question_table(made: list[Problem], kind: str) -> pd.DataFrame:
     return _table([(problem.question, problem.answer) for problem in made], kind)
 
 
-def _bank(made: list[Problem], kind: str, seed: int, correlation: float) -> RationaleBank:
+def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
     import pandas as pd
 
     from compact_bench.data.rationales import RationaleBank
@@ -140,12 +189,15 @@ def _bank(made: list[Problem], kind: str, seed: int, correlation: float) -> Rati
     rows = []
     for problem in made:
         key = question_id(problem.question)
-        rows += [_row(key, "teacher", said) for said in teach(problem, seed, correlation)]
+        for sample in range(teaching.samples):
+            said = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
+                         sample)  # fmt: skip
+            rows += [_row(key, "teacher", rationale) for rationale in said]
         rows.append(_row(key, "human", human_solution(problem)))
-    return RationaleBank(_question_table(made, kind), pd.DataFrame(rows), teacher_names())
+    return RationaleBank(_question_table(made, kind), pd.DataFrame(rows), teaching.names)
 
 
 def _row(key: str, role: str, said: Rationale) -> dict[str, object]:
-    return {"question_id": key, "teacher": said.teacher, "sample": 0, "role": role,
+    return {"question_id": key, "teacher": said.teacher, "sample": said.sample, "role": role,
             "text": said.text, "answer": str(said.answer), "right": said.right,
             "corruption": said.corruption}  # fmt: skip

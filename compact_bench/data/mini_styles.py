@@ -69,6 +69,29 @@ STYLES: dict[str, Callable[[Problem, Sequence[Line]], str]] = {
 }
 
 
+def checked(_: Problem, solution: Sequence[Line]) -> str:
+    """`We take 7 + 5 and get 12. We take 12 - 3 and get 9.`"""
+    return " ".join(f"We take {a} {SYMBOL[op]} {b} and get {v}." for op, a, b, v in solution)
+
+
+def brief(_: Problem, solution: Sequence[Line]) -> str:
+    """`7+5=12. 12-3=9.`"""
+    return " ".join(f"{a}{SYMBOL[op]}{b}={v}." for op, a, b, v in solution)
+
+
+# Apart from STYLES, of which the shipped student and its tokenizer are made: they may use no
+# word that those don't have.
+MORE_STYLES: dict[str, Callable[[Problem, Sequence[Line]], str]] = {
+    "checked": checked,
+    "brief": brief,
+}
+
+
+def word(style: str, problem: Problem, solution: Sequence[Line]) -> str:
+    """The body of a rationale in a style of `STYLES` or `MORE_STYLES`."""
+    return (STYLES | MORE_STYLES)[style](problem, solution)
+
+
 def close(body: str, answer: int) -> str:
     """A rationale with its answer sentence, as the training template writes it."""
     return f"{body} The answer is {answer}".strip()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import random
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
+from compact_bench.data.answers import pieces
 from compact_bench.data.mini_problems import LARGEST, Problem, Step, evaluate
-from compact_bench.data.mini_styles import FILLER, STYLES, close, lines
+from compact_bench.data.mini_styles import FILLER, Line, close, lines, word
 from compact_bench.data.splits import question_hash
 
 AMOUNTS = (-10, -2, -1, 1, 2, 10)  # what a slip adds to a result
@@ -42,6 +42,12 @@ TEACHERS = (
             other_order=True),
     Teacher("labelled", "labelled", {"add": 0.18, "sub": 0.08, "mul": 0.15, "div": 0.24}),
 )  # fmt: skip
+# Chosen by name alone: one is better than the default teachers on everything, one is worse.
+MORE_TEACHERS = (
+    Teacher("careful", "checked", {"add": 0.09, "sub": 0.06, "mul": 0.08, "div": 0.10}),
+    Teacher("hasty", "brief", {"add": 0.19, "sub": 0.23, "mul": 0.28, "div": 0.30}),
+)
+ALL_TEACHERS = TEACHERS + MORE_TEACHERS
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,7 @@ class Rationale:
     answer: int
     right: bool
     corruption: str
+    sample: int = 0
 
 
 def fault_chances(teacher: Teacher, problem: Problem) -> dict[str, float]:
@@ -68,23 +75,38 @@ def fault_chances(teacher: Teacher, problem: Problem) -> dict[str, float]:
             "filler": clean * teacher.filler}  # fmt: skip
 
 
-def faults(problem: Problem, seed: int, correlation: float,
-           teachers: Sequence[Teacher] = TEACHERS) -> list[str]:  # fmt: skip
-    """The fault of each teacher on one problem, "" for none; at least one of them has none.
+def faults(problem: Problem, seed: int, correlation: float, scale: float = 1.0,
+           sample: int = 0) -> dict[str, str]:  # fmt: skip
+    """The fault of every known teacher on one problem, "" for none.
+
+    At least one of the default teachers has none. `scale` multiplies all chances of a fault.
 
     A Gaussian copula: u_k = Phi(sqrt(c) z + sqrt(1 - c) e_k) with z shared by the teachers, so
     each teacher's rate doesn't depend on the correlation c, and at c = 1 they fail together.
     """
-    stream = random.Random(f"faults {seed} {question_hash(problem.question)}")
+    key = _key(problem, seed, sample)
+    stream = random.Random(f"faults {key}")
     shared = stream.gauss(0, 1)
-    chosen: list[str] = []
-    for teacher in teachers:
-        own = stream.gauss(0, 1)
+
+    def drawn(teacher: Teacher, own: float) -> str:
         u = _NORMAL.cdf(correlation**0.5 * shared + (1 - correlation) ** 0.5 * own)
-        chosen.append(_fault(u, fault_chances(teacher, problem)))
+        chances = fault_chances(teacher, problem)
+        return _fault(u, {fault: scale * chance for fault, chance in chances.items()})
+
+    chosen = [drawn(teacher, stream.gauss(0, 1)) for teacher in TEACHERS]
     if all(chosen):
         chosen[stream.randrange(len(chosen))] = ""
-    return chosen
+    # Each of the others has a stream of its own, so that more of them change nobody's texts.
+    chosen += [
+        drawn(teacher, random.Random(f"faults {teacher.name} {key}").gauss(0, 1))
+        for teacher in MORE_TEACHERS
+    ]
+    return dict(zip((teacher.name for teacher in ALL_TEACHERS), chosen, strict=True))
+
+
+def _key(problem: Problem, seed: int, sample: int) -> str:
+    """What random streams are made from; that of sample 0 is older than samples are."""
+    return f"{seed} {question_hash(problem.question)}" + (f" {sample}" if sample else "")
 
 
 def _fault(u: float, chances: Mapping[str, float]) -> str:
@@ -118,24 +140,48 @@ def _slip(steps: Sequence[Step], teacher: Teacher, rng: random.Random,
 
 def _filler(like: str, rng: random.Random) -> str:
     """Sentences without content, about as long as the rationale that they stand for."""
-    wanted = _length(like)
+    wanted = pieces(like)
     body = ""
     for sentence in rng.sample(FILLER, len(FILLER)):
         longer = f"{body} {sentence}".strip()
-        if body and abs(_length(longer) - wanted) >= abs(_length(body) - wanted):
+        if body and abs(pieces(longer) - wanted) >= abs(pieces(body) - wanted):
             break
         body = longer
     return body
 
 
-def _length(text: str) -> int:
-    return len(re.findall(r"[A-Za-z]+|[^\sA-Za-z]", text))
+def variants(problem: Problem, teacher: Teacher) -> list[tuple[tuple[Step, ...], bool]]:
+    """The ways in which a teacher may write one solution, its usual one first.
+
+    (steps in a valid order, whether sums and products are written with their operands swapped);
+    no two of them read the same.
+    """
+    orders = [problem.steps, problem.other_order]
+    if teacher.other_order:
+        orders.reverse()
+    ways: dict[tuple[Line, ...], tuple[tuple[Step, ...], bool]] = {}
+    for swap in (False, True):
+        for steps in orders:
+            ways.setdefault(tuple(_clean(steps, swap)), (steps, swap))
+    return list(ways.values())
+
+
+def _clean(steps: tuple[Step, ...], swap: bool) -> list[Line]:
+    values = evaluate(steps)
+    solution = lines(steps, values, values)
+    return [_swapped(line) for line in solution] if swap else solution
+
+
+def _swapped(line: Line) -> Line:
+    op, a, b, value = line
+    return (op, b, a, value) if op in ("add", "mul") else line
 
 
 def write(problem: Problem, teacher: Teacher, fault: str, rng: random.Random,
-          common: int | None = None) -> Rationale:  # fmt: skip
+          common: int | None = None, sample: int = 0) -> Rationale:  # fmt: skip
     """One teacher's rationale with the given fault ("", "slip", "wrong_step" or "filler")."""
-    steps = problem.other_order if teacher.other_order else problem.steps
+    ways = variants(problem, teacher)
+    steps, swap = ways[sample % len(ways)]
     truth = evaluate(steps)
     written, used = list(truth), list(truth)
     if fault == "slip":
@@ -144,30 +190,37 @@ def write(problem: Problem, teacher: Teacher, fault: str, rng: random.Random,
         place = rng.randrange(len(steps) - 1)
         amounts = [a for a in AMOUNTS if truth[place] + a >= 1]
         written[place] += rng.choice(amounts)
-    body = STYLES[teacher.style](problem, lines(steps, written, used))
+    solution = lines(steps, written, used)
+    body = word(teacher.style, problem, [_swapped(line) if swap else line for line in solution])
     if fault == "filler":
         body = _filler(body, rng)
     answer = used[-1]
-    return Rationale(teacher.name, close(body, answer), answer, answer == truth[-1], fault)
+    right = answer == truth[-1]
+    return Rationale(teacher.name, close(body, answer), answer, right, fault, sample)
 
 
 def teach(problem: Problem, seed: int, correlation: float,
-          teachers: Sequence[Teacher] = TEACHERS) -> list[Rationale]:  # fmt: skip
-    """All teachers' rationales for one problem, reproducible from seed and question."""
-    key = question_hash(problem.question)
-    shared = random.Random(f"common {seed} {key}")
-    common = shared.choice(AMOUNTS)
+          teachers: Sequence[Teacher] = TEACHERS, scale: float = 1.0,
+          sample: int = 0) -> list[Rationale]:  # fmt: skip
+    """The teachers' rationales for one problem, reproducible from seed, question and sample.
+
+    A teacher's rationale doesn't depend on which others are asked. Samples have independent
+    faults and, as far as a problem has several `variants`, differ in their wording.
+    """
+    key = _key(problem, seed, sample)
+    common = random.Random(f"common {key}").choice(AMOUNTS)
+    chosen = faults(problem, seed, correlation, scale, sample)
     written = []
-    chosen = faults(problem, seed, correlation, teachers)
-    for teacher, fault in zip(teachers, chosen, strict=True):
-        rng = random.Random(f"{teacher.name} {seed} {key}")
+    for teacher in teachers:
+        rng = random.Random(f"{teacher.name} {key}")
         agree = rng.random() < correlation
-        written.append(write(problem, teacher, fault, rng, common if agree else None))
+        amount = common if agree else None
+        written.append(write(problem, teacher, chosen[teacher.name], rng, amount, sample))
     return written
 
 
 def human_solution(problem: Problem) -> Rationale:
     """The clean solution in a wording that no teacher has."""
     values = evaluate(problem.steps)
-    body = STYLES["human"](problem, lines(problem.steps, values, values))
+    body = word("human", problem, lines(problem.steps, values, values))
     return Rationale("human", close(body, values[-1]), values[-1], True, "")

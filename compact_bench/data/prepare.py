@@ -16,8 +16,8 @@ from compact_bench.data.banks import (
     held_out,
     jsonl_source,
     questions_of,
-    restrict,
 )
+from compact_bench.data.corrupt import corrupt, corruption_notes
 from compact_bench.data.importers import user_jsonl
 from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
 from compact_bench.data.sources import catalog, dataset
@@ -87,6 +87,7 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
             f"{suite.data.source}: no training question is left with the teachers "
             f"{', '.join(split.train.teachers) or '(none)'}; {'; '.join(split.notes)}"
         )
+    split = _spoilt(split, suite.data)
     tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
     # With select the in-domain task is the dev split itself.
     asked = [task for task in tasks if not (suite.evaluation.select and task.name == IN_DOMAIN)]
@@ -111,20 +112,22 @@ def _least(*sizes: int | None) -> int | None:
 
 
 def _mini(suite: Suite) -> _Split:
-    from compact_bench.data.mini import generate
+    from compact_bench.data.mini import Teaching, generate
 
     data = suite.data
+    mini = data.mini
     world = generate(
-        data.mini.problem or suite.suite,
-        seed=data.mini.seed,
-        correlation=data.mini.correlation,
+        mini.problem or suite.suite,
+        seed=mini.seed,
         train=_least(data.train, suite.limit),
         dev=_least(data.dev, suite.limit),
         test=_least(data.test, suite.limit),
+        teaching=Teaching(data.teachers, mini.correlation, mini.faults, mini.samples),
     )
-    bank = _chosen(restrict(world.bank, data.teachers), data.complete)
-    notes = (f"generated problems (mini {data.mini.problem or suite.suite})",)
-    return _Split(bank, world.dev, world.test, world.forgetting, notes)
+    notes = (f"generated problems (mini {mini.problem or suite.suite})",)
+    return _Split(
+        _chosen(world.bank, data.complete), world.dev, world.test, world.forgetting, notes
+    )
 
 
 def _real(suite: Suite, mirror: Path | None) -> _Split:
@@ -145,6 +148,18 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
         notes.append(f"{len(ids)} training questions instead of the {size} asked for")
     dev = lowest(everything.questions[dev_mask], _least(data.dev, suite.limit))
     return _Split(chosen.keep(ids[:size]), dev, source.test, {}, tuple(notes))
+
+
+def _spoilt(split: _Split, data: DataSpec) -> _Split:
+    """The sets with the training rationales corrupted as the suite asks; dev and test stay.
+
+    The seed is that of the generated data, for every source: a suite's data has one seed.
+    """
+    if not data.corrupt:
+        return split
+    train = corrupt(split.train, data.corrupt, data.mini.seed)
+    notes = corruption_notes(split.train, train, data.corrupt)
+    return replace(split, train=train, notes=(*split.notes, *notes))
 
 
 def _source(data: DataSpec, mirror: Path | None) -> Source:

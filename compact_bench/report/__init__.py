@@ -15,6 +15,7 @@ from compact_bench.atomic import remove, write_text
 from compact_bench.figures import Picture
 from compact_bench.formats import Table
 from compact_bench.outcomes import Results
+from compact_bench.readings import read_bank
 from compact_bench.records import read_bank_teachers, read_cells, read_items, read_plan
 from compact_bench.report.samples import sample_groups
 
@@ -46,7 +47,8 @@ def read(folder: Path) -> Results:
     """Read results/<suite>/<profile>. Raises UserError where no suite was run there."""
     folder = Path(folder)
     plan = read_plan(folder)
-    return collect.collect(read_cells(folder), plan, read_bank_teachers(folder))
+    bank = read_bank(folder)
+    return collect.collect(read_cells(folder), plan, read_bank_teachers(folder), bank)
 
 
 def build(folder: Path) -> ReportPaths:
@@ -70,7 +72,7 @@ def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
     """Tables and figures of an earlier report that this one has no data for."""
     endings = {f".{ending}" for ending in [*tables.WRITERS, *drawing.METADATA]}  # with captions.md
     kept = set(written)
-    names = {"main", "differences", "metrics", "cost", "tradeoff", "weights", "captions"}
+    names = {*tables.NAMES, *figures.NAMES, "captions"}
     found = [path for part in ("tables", "figures") for path in sorted((folder / part).glob("*"))]
     return [p for p in found if p not in kept and p.suffix in endings and p.stem in names]
 

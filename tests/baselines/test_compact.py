@@ -245,6 +245,12 @@ def test_the_centre_is_the_mean_of_all_states_and_the_window_the_last_losses(stu
     assert torch.equal(method.compatibility.losses, losses[-8:])
 
 
+def test_only_adaptability_sees_the_gold_answer():
+    assert make().uses_gold and make(scores=["adaptability"]).uses_gold
+    assert not make(scores=["consensus", "difficulty"]).uses_gold
+    assert not make(beta_adaptability=0.0).uses_gold
+
+
 def test_settings_out_of_range_are_refused():
     for bad in ({"temperature": 0}, {"floor": 1}, {"mix": 2}, {"scores": ["confidence"]}):
         with pytest.raises(ValueError, match=next(iter(bad))):

@@ -8,11 +8,17 @@ from itertools import islice
 import pytest
 
 from compact_bench.data import mini, mini_problems, mini_styles, mini_teachers, splits
-from compact_bench.data.answers import extract_answer, split_steps, strip_answer_sentence
+from compact_bench.data.answers import extract_answer, pieces, split_steps, strip_answer_sentence
+from compact_bench.data.corrupt import corrupt
+from compact_bench.data.mini import Teaching, all_teacher_names, teacher_names
 from compact_bench.errors import UserError
+from compact_bench.student.nano import tokenizer
 
 PROBLEMS = sorted(mini.GENERATORS)
-EQUATION = re.compile(r"(\d+) (\+|-|\*|/|plus|minus|times|divided by) (\d+) (?:=|makes) (\d+)")
+EQUATION = re.compile(
+    r"(\d+) ?(\+|-|\*|/|plus|minus|times|divided by) ?(\d+) ?(?:=|makes|and get) ?(\d+)"
+)
+STYLES = mini_styles.STYLES | mini_styles.MORE_STYLES
 HUMAN = {
     "+": re.compile(r"Add (?P<b>\d+) to (?P<a>\d+) to get (?P<v>\d+)\."),
     "-": re.compile(r"Take (?P<b>\d+) from (?P<a>\d+) to get (?P<v>\d+)\."),
@@ -72,13 +78,13 @@ def test_answers_agree_with_the_text(problem):
 
 
 @pytest.mark.parametrize("order", ["steps", "other_order"])
-@pytest.mark.parametrize("style", sorted(mini_styles.STYLES))
+@pytest.mark.parametrize("style", sorted(STYLES))
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_clean_rationales_compute_every_value(problem, style, order):
     for made in sample(problem, 100):
         steps = getattr(made, order)
         values = mini_problems.evaluate(steps)
-        body = mini_styles.STYLES[style](made, mini_styles.lines(steps, values, values))
+        body = STYLES[style](made, mini_styles.lines(steps, values, values))
         written = equations_of(body)
         assert len(written) == len(steps)
         known = [int(n) for n in re.findall(r"\d+", made.question)]
@@ -149,7 +155,7 @@ def test_faults_are_what_they_are_called(problem):
     seen = set()
     for made in sample(problem):
         truth = read_story(made.question)
-        for said in mini_teachers.teach(made, 0, 0.0):
+        for said in mini_teachers.teach(made, 0, 0.0, mini_teachers.ALL_TEACHERS):
             seen.add(said.corruption)
             written = equations_of(said.text)
             wrong = [v != int(true_value(a, sign, b)) for a, sign, b, v in written]
@@ -178,7 +184,7 @@ def test_length_does_not_tell_filler():
     for made in sample("gsm8k", 600):
         for said in mini_teachers.teach(made, 0, 0.0):
             if said.teacher == "equations" and said.corruption in lengths:
-                lengths[said.corruption].append(mini_teachers._length(said.text))
+                lengths[said.corruption].append(pieces(said.text))
     mean = {name: sum(values) / len(values) for name, values in lengths.items()}
     assert abs(mean["filler"] / mean[""] - 1) < 0.15
 
@@ -230,5 +236,97 @@ def test_bank_has_every_teacher_and_human_on_every_question():
 def test_bad_arguments_are_named():
     with pytest.raises(UserError, match=r"'gsm8kk'.*did you mean 'gsm8k'"):
         mini.generate("gsm8kk")
-    with pytest.raises(UserError, match="between 0 and 1"):
-        mini.generate("gsm8k", correlation=1.5)
+    for wrong in ({"correlation": 1.5}, {"faults": -0.1}):
+        with pytest.raises(UserError, match=r"mini (correlation|faults) is .*between 0 and 1"):
+            Teaching(**wrong)
+    with pytest.raises(UserError, match="mini samples is 0"):
+        Teaching(samples=0)
+    with pytest.raises(UserError, match=r"'carefull'.*did you mean 'careful'") as error:
+        Teaching(["equations", "carefull"])
+    assert str(error.value).endswith(f"known: {', '.join(all_teacher_names())}")
+
+
+def bank(size=60, problem="gsm8k", **teaching):
+    return mini.generate(problem, train=size, dev=1, test=1, teaching=Teaching(**teaching)).bank
+
+
+def taught(rationales):
+    return rationales[rationales.role == "teacher"]
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_one_teacher_is_better_and_one_worse_than_the_default_ones(problem):
+    assert len(teacher_names()) == 4
+    assert all_teacher_names()[:4] == teacher_names()
+    rows = taught(bank(400, problem, teachers=all_teacher_names()).rationales)
+    right = rows.groupby("teacher").right.mean()
+    default = [right[name] for name in teacher_names()]
+    assert 0.7 < right["careful"] < 0.85
+    assert 0.35 < right["hasty"] < 0.55
+    assert right["hasty"] < min(default) <= max(default) < right["careful"]
+
+
+def test_a_teachers_texts_do_not_depend_on_who_else_teaches():
+    everyone = bank(teachers=all_teacher_names(), correlation=0.5).rationales
+    default = bank(correlation=0.5).rationales
+    both = everyone[everyone.teacher.isin([*teacher_names(), "human"])].reset_index(drop=True)
+    assert both.equals(default)
+    pair = bank(teachers=["hasty", "labelled"], correlation=0.5)
+    assert pair.teachers == ("hasty", "labelled")
+    assert list(pair.rationales.teacher[:3]) == ["labelled", "hasty", "human"]
+    alone = everyone[everyone.teacher.isin(["hasty", "labelled", "human"])].reset_index(drop=True)
+    assert pair.rationales.equals(alone)
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.7])
+def test_faults_scale_every_teachers_chances(correlation):
+    rate = {}
+    for scale in (0.0, 0.5, 1.0):
+        made = bank(400, teachers=all_teacher_names(), faults=scale, correlation=correlation)
+        rows = taught(made.rationales)
+        rate[scale] = (rows.corruption != "").groupby(rows.teacher).mean()
+        assert scale or (rows.right.all() and (rows.corruption == "").all())
+    # Half the chances; of the default teachers one is spared where all four would fail.
+    assert (abs(rate[0.5] - rate[1.0] / 2) < 0.08).all()
+    assert (rate[0.0] == 0).all()
+
+
+@pytest.mark.parametrize("problem", PROBLEMS)
+def test_further_samples_leave_the_first_and_differ_from_it(problem):
+    names = all_teacher_names()
+    clean = taught(bank(60, problem, teachers=names, faults=0.0, samples=4).rationales)
+    per_question = clean.groupby(["question_id", "teacher"])
+    assert (per_question["sample"].apply(list).map(tuple) == (0, 1, 2, 3)).all()
+    distinct = per_question.text.nunique()
+    for key, texts in per_question.text:  # "15 - 3 = 12. 12 / 2 = 6." can't be said otherwise
+        swappable = any(s in "+*" and a != b for a, s, b, _ in equations_of(texts.iloc[0]))
+        assert distinct[key] > 1 or not swappable
+    if problem == "gsm8k":  # two orders, each with its sums and products swapped
+        assert distinct.median() == 4
+    gold = bank(60, problem).questions.set_index("question_id").answer
+    for row in clean.itertuples():
+        written = equations_of(row.text)
+        assert all(true_value(a, sign, b) == v for a, sign, b, v in written), row.text
+        assert str(written[-1][-1]) == row.answer == gold[row.question_id]
+    faulty = bank(60, problem, samples=3).rationales
+    first = faulty[faulty["sample"] == 0].reset_index(drop=True)
+    assert first.equals(bank(60, problem).rationales)
+
+
+def test_samples_have_independent_faults():
+    rows = taught(bank(400, samples=2).rationales)
+    wrong = (~rows.right).groupby([rows.teacher, rows["sample"], rows.question_id]).first()
+    for name in teacher_names():
+        first, second = (wrong[name, sample].to_numpy() for sample in (0, 1))
+        together = (first & second).mean()
+        assert abs(together - first.mean() * second.mean()) < 0.08  # 4 standard errors at most
+
+
+def test_every_text_is_of_the_words_that_the_shipped_student_knows():
+    known = {word.strip() for word in tokenizer.words()}
+    shares = {"filler": 0.4, "wrong_step": 0.3, "wrong_answer": 0.3}
+    for problem in PROBLEMS:
+        made = bank(60, problem, teachers=all_teacher_names(), samples=4)
+        texts = [*made.rationales.text, *corrupt(made, shares, 0).rationales.text]
+        pieces_used = {p.strip() for text in texts for p in re.findall(tokenizer.PIECE, text)}
+        assert pieces_used - {""} <= known

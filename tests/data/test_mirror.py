@@ -7,15 +7,20 @@ checkout, holds them.
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
 import pytest
 
+from compact_bench.data.answers import pieces, rationale_answer
 from compact_bench.data.banks import catalog_source, held_out, read
+from compact_bench.data.corrupt import corrupt, corruption_notes
 from compact_bench.data.prepare import prepare
+from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.sources import Part, catalog, dataset, fetch
 from compact_bench.data.splits import check_leaks, overlap
+from compact_bench.data.spoil import FAULTS
 from compact_bench.errors import UserError
 from compact_bench.suite import Suite
 
@@ -171,3 +176,50 @@ def test_prepare_as_the_svamp_suite_does() -> None:
     assert (len(csqa.items), csqa.chance) == (300, 0.2)
     assert csqa.items["choices"].map(len).eq(5).all()
     assert csqa.items["gold"].value_counts().min() > 30
+
+
+@cache
+def complete_bank(name: str, size: int) -> RationaleBank:
+    """The first questions that all default teachers of a data set have."""
+    bank = catalog_source(dataset(name), [], MIRROR).bank
+    rows = bank.rationales[bank.rationales["role"] == "teacher"]
+    have = rows.groupby("question_id")["teacher"].nunique() == len(bank.teachers)
+    return bank.keep(sorted(have[have].index)[:size])
+
+
+def test_a_quarter_of_svamp_with_wrong_answers() -> None:
+    """Four teachers, one of them spoilt on every question: each on a quarter of them."""
+    before = complete_bank("svamp", 400)
+    after = corrupt(before, {"wrong_answer": 0.25}, 0)
+    old, new = before.rationales, after.rationales
+    hit = new[new["corruption"] == "wrong_answer"]
+    assert len(hit) == 400
+    assert hit["question_id"].is_unique
+    assert set(hit.groupby("teacher").size()) == {100}
+    assert not hit["right"].any()
+    for row in hit.itertuples():
+        assert rationale_answer(row.text, "number") == row.answer
+    rest = new[new["corruption"] == ""]
+    assert rest.equals(old.loc[rest.index])
+    assert corruption_notes(before, after, {"wrong_answer": 0.25}) == (
+        "corrupted on purpose: wrong_answer 25.0% (400 of 1600 rationales)",
+    )
+
+
+@pytest.mark.parametrize("name", ["svamp", "gsm8k", "strategyqa", "csqa"])
+@pytest.mark.parametrize("fault", sorted(FAULTS))
+def test_published_rationales_of_every_kind_can_be_spoilt(name: str, fault: str) -> None:
+    before = complete_bank(name, 150)
+    after = corrupt(before, {fault: 0.2}, 0)
+    old = before.rationales
+    hit = after.rationales[after.rationales["corruption"] == fault]
+    assert len(hit) >= 10
+    changed = hit["answer"] != old.loc[hit.index, "answer"]
+    if fault in ("wrong_answer", "wrong_majority", "other_question"):
+        assert not hit["right"].any()
+    else:
+        assert not changed.any()
+    lengths = hit["text"].map(pieces) / old.loc[hit.index, "text"].map(pieces)
+    # A text without an answer sentence gets one; another question's may be longer or shorter.
+    assert 0.9 < lengths.median() < 1.1
+    assert 0.85 < lengths.mean() < 1.15

@@ -14,12 +14,14 @@ class Dummy(Distiller):
 
     class Config(Distiller.Config):
         behave: str = "done"
+        weights_from: str = ""
 
 
 class Still(Distiller):
-    """Has no randomness."""
+    """Has no randomness, and trains on nothing."""
 
     name: ClassVar[str] = "still"
     version: ClassVar[int] = 1
     reference: ClassVar[str] = "none"
     seeded: ClassVar[bool] = False
+    reads_data: ClassVar[bool] = False

@@ -1,0 +1,258 @@
+"""Controlled corruption: which rationales of a bank are spoilt, and that the bank says so."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from fractions import Fraction
+from math import floor
+
+import pandas as pd
+
+from compact_bench.data.answers import pieces, same_answer
+from compact_bench.data.rationales import RationaleBank
+from compact_bench.data.spoil import FAULTS, Case, Spoilt, wrong_value
+from compact_bench.errors import UserError, nearest
+
+MAJORITY = "wrong_majority"  # the one fault whose share is of questions
+HALF = Fraction(1, 2)
+
+
+def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> RationaleBank:
+    """The bank with shares of its teachers' rationales spoilt on purpose, human ones never.
+
+    shares: of the teachers' rationales by fault (a name of `FAULTS`); for wrong_majority of the
+    questions. A question with K rationales gets floor(share * K) of a fault or one more, and over
+    the questions each teacher is hit equally often. Faults hit rationales of their own; what
+    can't be spoilt is left (`corruption_notes` counts it). The same bank in another order, and
+    the same seed, give the same texts; shares of 0 give the bank itself.
+
+    text, answer, right and corruption of the spoilt rows are new: corruption is the fault's name,
+    after the earlier one and a "+" if there was one.
+
+    Raises: UserError for an unknown fault, a share outside [0, 1], or shares above 1 in all.
+    """
+    exact = _checked(shares)
+    if not exact:
+        return bank
+    work = _Work(bank, seed)
+    majority = exact.pop(MAJORITY, Fraction(0))
+    for number, key in enumerate(work.order):
+        if _step(majority, number, 1):
+            work.mislead(key)
+    before, given = 0, Counter[str]()
+    for key in work.order:
+        rows = work.rows[key]
+        room = sum(row.position not in work.spoilt for row in rows)
+        for fault, count in _counts(exact, before, len(rows), room, given).items():
+            given[fault] += count
+            for _ in range(count):
+                work.hit(key, fault)
+        before += len(rows)
+    return work.result()
+
+
+def corruption_notes(
+    before: RationaleBank, after: RationaleBank, shares: Mapping[str, float]
+) -> tuple[str, ...]:
+    """How much of each fault was asked for and done, for the captions.
+
+    before, after: the bank that `corrupt` was given, and what it made of it.
+    """
+    old, new = before.rationales, after.rationales
+    rows = new["teacher"].isin(before.teachers)
+    total, questions = int(rows.sum()), new.loc[rows, "question_id"].nunique()
+    notes = []
+    for fault, share in _checked(shares).items():
+        hit = new["corruption"].ne(old["corruption"]) & new["corruption"].str.endswith(fault)
+        count, of, unit = int(hit.sum()), total, f"{total} rationales"
+        if fault == MAJORITY:
+            unit = f"{questions} questions, {count} rationales"
+            count, of = new.loc[hit, "question_id"].nunique(), questions
+        asked = floor(share * of + HALF)
+        short = f"; {asked - count} more were asked for and could not be" * (count < asked)
+        percent = f"{count / of:.1%}" if of else "0.0%"
+        notes.append(f"corrupted on purpose: {fault} {percent} ({count} of {unit}{short})")
+    return tuple(notes)
+
+
+def _checked(shares: Mapping[str, float]) -> dict[str, Fraction]:
+    """The shares above 0, exact, in the order of `FAULTS`, whatever the order they came in."""
+    for name, share in shares.items():
+        if name not in FAULTS:
+            raise UserError(f"data.corrupt: unknown fault {name!r}{nearest(name, FAULTS)}; "
+                            f"known: {', '.join(FAULTS)}")  # fmt: skip
+        if not 0 <= share <= 1:
+            raise UserError(f"data.corrupt: the share of {name} is {share}, not between 0 and 1")
+    exact = {name: Fraction(str(shares[name])) for name in FAULTS if shares.get(name)}
+    if sum(exact.values()) > 1:
+        named = ", ".join(f"{name} {float(share):g}" for name, share in exact.items())
+        raise UserError(f"data.corrupt: the shares are more than 1 in all: {named}")
+    return exact
+
+
+def _step(share: Fraction, before: int, size: int) -> int:
+    """How much the share of a running total, rounded to the nearest, grows with `size` more.
+
+    floor(share * size) or one more; over many questions share * size on average.
+    """
+    return floor(share * (before + size) + HALF) - floor(share * before + HALF)
+
+
+def _counts(
+    shares: Mapping[str, Fraction], before: int, size: int, room: int, given: Mapping[str, int]
+) -> dict[str, int]:
+    """How many of a question's rationales each fault gets: floor(share * size) or one more.
+
+    before: rationales of earlier questions. size: of this question. room: those of it that are
+    not spoilt yet. given: what earlier questions got of each fault. Together they get what the
+    sum of shares says, which leaves room for all; the fault furthest behind comes first.
+    """
+    counts = {fault: floor(share * size) for fault, share in shares.items()}
+    whole = sum(shares.values(), Fraction(0))
+    together = _step(whole, before, size)
+    behind = {fault: shares[fault] * (before + size) - given[fault] for fault in shares}
+    uneven = [fault for fault in shares if counts[fault] != shares[fault] * size]
+    uneven.sort(key=lambda fault: counts[fault] - behind[fault])
+    for fault in uneven[: together - sum(counts.values())]:
+        counts[fault] += 1
+    # A misled majority takes some of the room, which other questions make up for.
+    for _ in range(floor(whole * before + HALF) - sum(given.values())):
+        counts[max(shares, key=lambda fault: behind[fault] - counts[fault])] += 1
+    while sum(counts.values()) > room:
+        counts[max(counts, key=lambda name: counts[name])] -= 1
+    return counts
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A teacher's rationale: its place in the bank's table, and what is spoilt."""
+
+    position: int
+    key: str
+    teacher: str
+    sample: int
+    text: str
+    answer: str | None
+
+
+class _Shelf:
+    """One teacher's rationales by length, to find those nearest in length."""
+
+    def __init__(self, rows: list[_Row]) -> None:
+        lengths = {row.position: pieces(row.text) for row in rows}
+        self.rows = sorted(rows, key=lambda row: (lengths[row.position], row.key, row.sample))
+        self.lengths = [lengths[row.position] for row in self.rows]
+
+    def nearest(self, row: _Row) -> Iterator[tuple[str, str | None]]:
+        """(text, answer) of other questions' rationales, nearest in length first."""
+        wanted = pieces(row.text)
+        high = bisect_left(self.lengths, wanted)
+        low = high - 1
+        while low >= 0 or high < len(self.rows):
+            above = self.lengths[high] - wanted if high < len(self.rows) else float("inf")
+            below = wanted - self.lengths[low] if low >= 0 else float("inf")
+            place, low, high = (high, low, high + 1) if above <= below else (low, low - 1, high)
+            if self.rows[place].key != row.key:
+                yield self.rows[place].text, self.rows[place].answer
+
+
+class _Work:
+    """A bank that is being spoilt: its teachers' rows by question, and what is done so far."""
+
+    def __init__(self, bank: RationaleBank, seed: int) -> None:
+        self.bank, self.seed = bank, seed
+        self.questions = {row.question_id: row for row in bank.questions.itertuples()}
+        self.rows: dict[str, list[_Row]] = defaultdict(list)
+        shelves: dict[str, list[_Row]] = defaultdict(list)
+        for position, row in enumerate(bank.rationales.itertuples()):
+            if row.role == "teacher" and row.teacher in bank.teachers:
+                answer = row.answer if isinstance(row.answer, str) else None
+                made = _Row(position, row.question_id, row.teacher, row.sample, row.text, answer)
+                self.rows[made.key].append(made)
+                shelves[made.teacher].append(made)
+        self.shelves = {teacher: _Shelf(rows) for teacher, rows in shelves.items()}
+        # By a hash, so that neither the bank's order nor a question's length or topic matters.
+        self.order = sorted(self.rows, key=lambda key: self._digest(key))
+        self.spoilt: dict[int, tuple[str, Spoilt]] = {}
+        self.hits: Counter[tuple[str, ...]] = Counter()
+
+    def _digest(self, *names: object) -> str:
+        named = " ".join(map(str, ("corrupt", self.seed, *names)))
+        return hashlib.sha256(named.encode()).hexdigest()
+
+    def _turn(self, row: _Row, fault: str) -> tuple[object, ...]:
+        """Whose turn it is: the teacher that was hit least, then its sample; ties by a hash."""
+        teacher, sample = (fault, row.teacher), (fault, row.teacher, str(row.sample))
+        tie = self._digest(row.key, row.teacher), row.sample
+        return self.hits[teacher], tie[0], self.hits[sample], tie[1]
+
+    def _case(self, row: _Row, agreed: str | None = None) -> Case:
+        asked = self.questions[row.key]
+        others = self.shelves[row.teacher].nearest(row)
+        return Case(asked.question, asked.answer, asked.kind, row.text, row.answer, others, agreed)
+
+    def _try(self, row: _Row, fault: str, agreed: str | None = None) -> Spoilt | None:
+        rng = random.Random(self._digest(fault, row.key, row.teacher, row.sample))
+        return FAULTS[fault](self._case(row, agreed), rng)
+
+    def _record(self, row: _Row, fault: str, made: Spoilt) -> None:
+        self.spoilt[row.position] = (fault, made)
+        self.hits[fault, row.teacher] += 1
+        self.hits[fault, row.teacher, str(row.sample)] += 1
+
+    def hit(self, key: str, fault: str) -> None:
+        """Spoil one rationale of a question: the first whose turn it is and that can be."""
+        free = [row for row in self.rows[key] if row.position not in self.spoilt]
+        for row in sorted(free, key=lambda row: self._turn(row, fault)):
+            made = self._try(row, fault)
+            if made is not None:
+                self._record(row, fault, made)
+                return
+
+    def mislead(self, key: str) -> None:
+        """Give more than half of a question's teachers, in all samples, one wrong answer."""
+        rows = self.rows[key]
+        case = replace(self._case(rows[0]), answer=None)
+        taken = [row.answer for row in rows]
+        agreed = wrong_value(case, random.Random(self._digest(MAJORITY, key)), taken)
+        teachers: dict[str, list[_Row]] = defaultdict(list)
+        for row in sorted(rows, key=lambda row: self._turn(row, MAJORITY)):
+            teachers[row.teacher].append(row)
+        missing = len(teachers) // 2 + 1
+        # Those that say it already count, and nothing is done to them.
+        todo = {
+            teacher: [row for row in own if row.answer != agreed]
+            for teacher, own in teachers.items()
+        }
+        missing -= sum(not own for own in todo.values())
+        done: list[tuple[_Row, Spoilt]] = []
+        for own in filter(None, todo.values()):
+            tried = [(row, self._try(row, MAJORITY, agreed)) for row in own]
+            made = [(row, spoilt) for row, spoilt in tried if spoilt is not None]
+            if missing > 0 and len(made) == len(own):
+                done += made
+                missing -= 1
+        if missing == 0:
+            for row, spoilt in done:
+                self._record(row, MAJORITY, spoilt)
+
+    def result(self) -> RationaleBank:
+        """The bank with the new text, answer, right and corruption of the spoilt rows."""
+        table = self.bank.rationales.copy()
+        names = ("text", "answer", "right", "corruption")
+        columns = {name: table[name].tolist() for name in names}
+        keys = table["question_id"].tolist()
+        for position, (fault, (text, answer)) in self.spoilt.items():
+            asked = self.questions[keys[position]]
+            earlier = columns["corruption"][position]
+            columns["text"][position], columns["answer"][position] = text, answer
+            columns["right"][position] = same_answer(answer, asked.answer, asked.kind)
+            columns["corruption"][position] = f"{earlier}+{fault}" if earlier else fault
+        for name, values in columns.items():
+            table[name] = pd.Series(values, index=table.index, dtype=table[name].dtype)
+        return replace(self.bank, rationales=table)

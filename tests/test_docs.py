@@ -1,0 +1,95 @@
+"""The pages in docs/ say what the code does: their numbers are computed again."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import torch
+
+from compact_bench import fusion
+from compact_bench.api import Axes, Compatibility
+from compact_bench.scores import adaptability, consensus
+
+DOCS = Path(__file__).parent.parent / "docs"
+NAN = float("nan")
+
+
+def tables(name: str, heading: str) -> list[list[list[str]]]:
+    """The Markdown tables of a section, as rows of cells, without head and rule."""
+    text = (DOCS / name).read_text("utf-8").split(f"## {heading}\n")[1].split("\n## ")[0]
+    blocks = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)
+    return [
+        [[cell.strip() for cell in line.strip("|\n").split("|")] for line in block.splitlines()[2:]]
+        for block in blocks
+    ]
+
+
+def numbers(text: str) -> list[float]:
+    return [float(part) for part in text.split(",")]
+
+
+@pytest.fixture(scope="module")
+def worked():
+    """The worked example's inputs, read from the page."""
+    rationales, inputs, edges, weights = tables("compact.md", "One question, worked")
+    gains = [numbers(row[2]) for row in inputs]
+    width = max(map(len, gains))
+    return {
+        "answers": torch.tensor([[int(row[2]) for row in rationales]]),
+        "states": torch.tensor([[numbers(row[1]) for row in inputs]]),
+        "gain": torch.tensor([[g + [NAN] * (width - len(g)) for g in gains]]),
+        "adaptability": torch.tensor([[float(row[3]) for row in inputs]]),
+        "loss": torch.tensor([[float(row[4]) for row in inputs]]),
+        "edges": torch.tensor([[float(cell) for cell in row[1:]] for row in edges]),
+        "weights": torch.tensor([[float(cell) for cell in row[1:]] for row in weights]),
+    }
+
+
+def close(found, written, digits=2):
+    """Equal once rounded to what is written."""
+    return torch.allclose(found.float(), written, atol=0.5 * 10**-digits + 1e-3)
+
+
+def test_the_worked_example_s_graph(worked):
+    present = torch.ones(1, 4, dtype=torch.bool)
+    graph = consensus.agreement_graph(worked["states"], worked["answers"], present, torch.zeros(2))
+    assert close(graph[0], worked["edges"][:, :4])
+    assert close(consensus.strength(graph)[0], worked["edges"][:, 4])
+    assert close(adaptability.net_gain(worked["gain"]), worked["adaptability"])
+
+
+def test_the_worked_example_s_weights(worked):
+    present = torch.ones(1, 4, dtype=torch.bool)
+    graph = consensus.agreement_graph(worked["states"], worked["answers"], present, torch.zeros(2))
+    bump = torch.exp(-(((worked["loss"] - 0.45) / 0.30) ** 2) / 2)
+    scores = {
+        "adaptability": adaptability.net_gain(worked["gain"]),
+        "consensus": consensus.strength(graph),
+        "difficulty": bump,
+    }
+    found = Compatibility(Axes())
+    spread = {"adaptability": 0.25, "consensus": 0.50, "difficulty": 0.35}
+    found.spread = {name: (value**2, 100, 400) for name, value in spread.items()}
+    weights = found.weights(scores, present)[0]
+    z = [fusion.scaled(scores[name], present, spread[name], 2.0)[0] for name in spread]
+    utility = z[0] + z[1] + 0.5 * z[2]
+    columns = torch.stack([bump[0], *z, utility], -1)
+    assert close(columns, worked["weights"][:, :5])
+    assert close(weights, worked["weights"][:, 5], digits=3)
+    page = (DOCS / "compact.md").read_text("utf-8")
+    assert f"entropy, {float(fusion.effective_number(weights[None])):.2f}," in page
+
+
+def test_the_page_names_the_defaults():
+    page = (DOCS / "compact.md").read_text("utf-8")
+    axes = Axes()
+    assert f"mix = {axes.mix}" in page
+    assert f"d_s > {axes.kappa}" in page
+    assert f"the last {axes.window} rationales" in page
+    assert f"Until {axes.warm_up} rationales" in page
+    betas = (axes.beta_adaptability, axes.beta_consensus, axes.beta_difficulty)
+    assert "u    = {} z(M) + {} z(C) + {} z(D)".format(*betas) in page
+    assert f"clipped to +-{axes.clip:.0f}" in page
+    assert f"w    = {1 - axes.floor} softmax(u) + {axes.floor} / R" in page
