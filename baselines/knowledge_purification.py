@@ -11,7 +11,7 @@ from compact_bench.api import Distiller, Run, torch
 REASONS = {
     "classifier": "needs a pretrained encoder and questions labelled with their best teacher",
     "aggregation": "needs a large model that writes one rationale of several",
-    "learned": "needs students trained for the reward of a teacher's choice",
+    "rl": "needs students trained for the reward of a teacher's choice",
 }
 
 
@@ -19,8 +19,7 @@ class KnowledgePurification(Distiller):
     """loss = NLL of the one rationale that the purifier keeps of each question.
 
     similarity: the highest cosine of the question's and the rationale's mean state at the
-    untrained student's middle layer, each centred by its mean over the bank; the paper's router
-    embeds them with an encoder of its own, trained for it.
+    untrained student's middle layer, centred over the bank (the paper trains an encoder for it).
     plackett_luce: the teacher of highest worth v, P(ranking) = prod_i v_i / sum_{j >= i} v_j,
     fitted to each question's ranking of teachers by the untrained student's NLL of the gold answer
     after their rationale (no other variant sees gold; the paper's ranking could not be checked).
@@ -39,20 +38,22 @@ class KnowledgePurification(Distiller):
   eprint={2602.01064},
   archivePrefix={arXiv}
 }"""
-    uses_gold = True
+    uses_gold = True  # the plackett_luce variant
 
     class Config(Distiller.Config):
         """variant: which purifier; empty stands for all, a row each."""
 
-        variant: Literal[
-            "", "similarity", "plackett_luce", "classifier", "aggregation", "learned"
-        ] = ""
+        variant: Literal["", "similarity", "plackett_luce", "classifier", "aggregation", "rl"] = ""
 
     @classmethod
     def variants(cls, config, teachers: Sequence[str]) -> list:
         """A config for each purifier, unless one is named."""
         names = [config.variant] if config.variant else ["similarity", "plackett_luce", *REASONS]
-        return [cls.Config(variant=name) for name in names]
+        return [config.model_copy(update={"variant": name}) for name in names]
+
+    def __init__(self, config=None) -> None:
+        super().__init__(config)
+        self.uses_gold = self.config.variant == "plackett_luce"
 
     @property
     def label(self) -> str:
@@ -73,17 +74,16 @@ class KnowledgePurification(Distiller):
     def _similarity(self, teachers, student) -> dict:
         """Minus the cosine of question and rationale, by rationale."""
         layer = f"states:mean:{student.layers // 2}"
-        questions, keys, rationales = {}, [], []
+        keys, questions, asked, rationales = [], [], [], []
         for batch in student.batches(teachers):
             states = student.forward(batch, needs={layer}).states  # (B,R,D)
-            keys += batch.by_rationale(states[..., 0])
-            rationales.append(states[batch.present])
             prompts = [(b, ids[:1], ids[1:]) for b, ids in enumerate(batch.prompt_ids)]
-            asked = student.forward(batch.rewritten(prompts), needs={layer}).states[:, 0]
-            questions |= dict(zip(batch.question_id, asked, strict=True))
-        r = torch.cat(rationales).float()  # (N,D)
-        q = torch.stack([questions[key[0]] for key in keys]).float()
-        q = q - torch.stack(list(questions.values())).float().mean(0)
+            questions.append(student.forward(batch.rewritten(prompts), needs={layer}).states[:, 0])
+            asked.append(questions[-1][batch.present.nonzero()[:, 0]])  # (present,D)
+            rationales.append(states[batch.present])
+            keys += batch.by_rationale(states[..., 0])
+        q = torch.cat(asked).float() - torch.cat(questions).float().mean(0)  # (N,D)
+        r = torch.cat(rationales).float()
         cosine = torch.nn.functional.cosine_similarity(q, r - r.mean(0), dim=-1)
         return dict(zip(keys, (-cosine).tolist(), strict=True))
 

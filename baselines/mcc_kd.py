@@ -102,7 +102,8 @@ def most_diverse(texts: list[str], count: int, words: int) -> list[int]:
         pair: jaccard(texts[pair[0]], texts[pair[1]], words)
         for pair in combinations(range(len(texts)), 2)
     }
-    chosen = list(min(alike, key=alike.__getitem__))
+    least = min(alike, key=alike.__getitem__)
+    chosen = [*least]
     while len(chosen) < count:
         others = [i for i in range(len(texts)) if i not in chosen]
         chosen.append(min(others, key=lambda i: max(alike[min(i, j), max(i, j)] for j in chosen)))

@@ -25,12 +25,13 @@ def test_a_row_for_each_variant():
     configs = METHOD.variants(METHOD.Config(), ["a"])
     assert len({config.variant for config in configs}) == 5
     assert METHOD.variants(make("similarity").config, ["a"]) == [make("similarity").config]
-    assert make("learned").label == "knowledge_purification[learned]"
+    assert make("rl").label == "knowledge_purification[rl]"
     reasons = {config.variant: METHOD(config).skip(run_of(layout_bank())) for config in configs}
     assert {name for name, reason in reasons.items() if reason is None} == {
         "similarity",
         "plackett_luce",
     }
+    assert [METHOD(config).uses_gold for config in configs] == [False, True, False, False, False]
     assert all(reason.startswith("needs ") for reason in reasons.values() if reason)
 
 
