@@ -75,7 +75,8 @@ class DynamicWeightAverage(Distiller):
 
     def state_dict(self):
         """The sums of this period and the means of the two before."""
-        return dict(self.memory)
+        # Copies: a checkpoint file holds no two tensors that share memory, as unknown means do.
+        return {name: value.clone() for name, value in self.memory.items()}
 
     def load_state_dict(self, state) -> None:
         """Takes them back."""

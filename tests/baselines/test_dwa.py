@@ -13,6 +13,7 @@ from compact_bench.batch import Output
 from compact_bench.registry import load
 from tests.baselines.banks import layout_bank, run_of
 from tests.baselines.test_random_weights import batch_of
+from tests.test_train import run, same, trainer
 
 METHOD = load().methods["dwa"]
 # Mean NLL of teachers a, b, c in each epoch.
@@ -100,3 +101,17 @@ def test_too_few_epochs_are_a_reason_to_skip():
     assert make().skip(training(3)) is None
     assert make().skip(training(1, max_flops=1e9)) is None
     assert make(steps=5).skip(training(1)) is None
+
+
+def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
+    whole = trainer(make(temperature=0.1), epochs=4)
+    expected = run(whole)
+    last = {row["weight"] for row in whole.records if row["epoch"] == 3}
+    assert max(last) > 0.51  # the weights that are to be gone on from are not all equal
+    first = trainer(make(temperature=0.1), folder=tmp_path, epochs=4)
+    first.progress = lambda event: (
+        (_ for _ in ()).throw(KeyboardInterrupt) if event["step"] == 14 else None
+    )
+    with pytest.raises(KeyboardInterrupt):
+        run(first)
+    assert same(run(trainer(make(temperature=0.1), folder=tmp_path, epochs=4)), expected)

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 import torch
 
 from compact_bench.registry import load
 from tests.baselines.banks import layout_bank, run_of
 from tests.baselines.test_random_weights import batch_of
+from tests.test_train import trainer
 
 METHOD = load().methods["sequential"]
 
@@ -55,3 +57,12 @@ def test_an_order_must_name_the_runs_teachers():
     assert METHOD(METHOD.Config()).skip(run) is None
     assert METHOD(METHOD.Config(order=["c", "a", "b"])).skip(run) is None
     assert "the run has" in METHOD(METHOD.Config(order=["c", "a"])).skip(run)
+
+
+def test_a_run_reads_one_teacher_after_the_other():
+    made = trainer(METHOD(METHOD.Config(order=["b", "a"])), epochs=2)
+    made.distiller.fit(made)
+    frame = pd.DataFrame(made.records)
+    by_step = frame.groupby("step")["teacher"].agg(lambda names: "".join(sorted(set(names))))
+    assert by_step.tolist() == ["b"] * 4 + ["a"] * 4  # eight steps in two epochs
+    assert len(frame) == 2 * 7

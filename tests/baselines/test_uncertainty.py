@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from compact_bench.registry import load
 from compact_bench_baselines.uncertainty import uncertainty_loss
 from tests.student.test_layouts import make_batch, make_student
+from tests.test_train import trainer
 
 METHOD = load().methods["uncertainty"]
 
@@ -80,3 +81,16 @@ def test_the_run_says_how_many_teachers_there_are():
     assert (config.teachers, config.rate) == (4, 5.0)
     (theta,) = METHOD(config).parameters()
     assert theta.tolist() == [0.0] * 4 and theta.requires_grad
+
+
+def test_the_optimizer_moves_it_by_its_own_rate():
+    found = {}
+    for rate in (1.0, 10.0):
+        method = make(2, rate=rate)
+        made = trainer(method, epochs=1, count=2, schedule="constant", warmup=0.0)  # one step
+        made.run(method)
+        found[rate] = rate * method.theta.detach()
+    # Adam's first step is the learning rate in each coordinate, whatever the gradient's size; the
+    # losses are above 1/2, so s rises.
+    assert found[1.0].tolist() == pytest.approx([1e-2] * 2, rel=1e-3)
+    assert found[10.0].tolist() == pytest.approx([1e-1] * 2, rel=1e-3)
