@@ -6,7 +6,7 @@ V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,8 @@ from compact_bench.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 
 @dataclass
@@ -75,6 +77,16 @@ class Batch:
         count = (lengths - starts).clamp_min(0)  # (B,R)
         return torch.arange(int(count.max()), device=count.device) < count[..., None]
 
+    def by_rationale(self, values: Tensor) -> dict[RationaleKey, float]:
+        """(question_id, teacher, sample) -> value, of what is present. values: (B,R)."""
+        found = values.detach().tolist()
+        return {
+            (self.question_id[b], self.teachers[int(self.teacher[b, r])], int(self.sample[b, r])): (
+                found[b][r]
+            )
+            for b, r in self.present.nonzero().tolist()
+        }
+
     def mismatched(self) -> Batch | None:
         """The same questions and gold answers with the rationales of another question each.
 
@@ -93,6 +105,28 @@ class Batch:
             body_end=[self.body_end[b] for b in order],
             answer_start=[self.answer_start[b] for b in order],
             step_ends=[self.step_ends[b] for b in order],
+        )
+
+    def rewritten(self, rows: Sequence[tuple[int, list[int], list[int]]]) -> Batch:
+        """A batch of other texts: (place of the question, tokens read, tokens predicted) each.
+
+        Each becomes a question with one rationale, which has no steps and no answer.
+        """
+        places = [b for b, _, _ in rows]
+        shape = (len(rows), 1)
+        ends = [[len(target)] for _, _, target in rows]
+        return replace(
+            self,
+            question_id=[self.question_id[b] for b in places],
+            questions=[self.questions[b] for b in places],
+            teacher=torch.zeros(shape, dtype=torch.int64, device=self.teacher.device),
+            sample=torch.zeros(shape, dtype=torch.int64, device=self.teacher.device),
+            prompt_ids=[prompt for _, prompt, _ in rows],
+            rationale_ids=[[target] for _, _, target in rows],
+            body_end=ends,
+            answer_start=ends,
+            answer_ids=[self.answer_ids[b] for b in places],
+            step_ends=[[[]] for _ in rows],
         )
 
     def single(self, b: int) -> Batch:

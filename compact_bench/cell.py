@@ -147,8 +147,9 @@ def train(
     facts: dict[str, Any],
 ) -> Trainer:
     """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
+    student.max_tokens = suite.training.max_tokens
     bank = distiller.select(prepared.train, student)
-    examples, dropped = encode_bank(bank, student.encoder, suite.training.max_tokens)
+    examples, dropped = encode_bank(bank, student.encoder, student.max_tokens)
     facts["dropped_rationales"] = sum(dropped.values())
     facts["train_questions"] = len(examples)
     if not examples:

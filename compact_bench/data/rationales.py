@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -124,6 +124,18 @@ class RationaleBank:
         """The bank of the human rationales; empty where the source has none."""
         bank = replace(self, teachers=(HUMAN,))
         return bank.keep(self.rationales["role"] == "human")
+
+    def lowest(self, scores: Mapping[tuple[str, str, int], float]) -> RationaleBank:
+        """For each question the rationale of the lowest score, the first one where several tie.
+
+        scores: by question_id, teacher, sample. Rationales without a score are left out, and
+        questions without any other.
+        """
+        rationales = self.rationales.reset_index(drop=True)
+        keys = zip(*(rationales[c] for c in ("question_id", "teacher", "sample")), strict=True)
+        found = pd.Series([scores.get(key, np.nan) for key in keys], dtype="float64").dropna()
+        best = found.groupby(rationales.loc[found.index, "question_id"]).idxmin()
+        return self.keep(rationales.index.isin(best))
 
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hex."""

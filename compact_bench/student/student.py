@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Any
+import sys
+from collections.abc import Collection, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from compact_bench.api import Batch, Context, Output, PromptKind, Target
 from compact_bench.student.cost import Cost, parameters_passed
-from compact_bench.student.encode import Encoder
+from compact_bench.student.encode import Encoder, collate, encode_bank
 from compact_bench.student.heads import Head
 from compact_bench.student.layouts import Placement, Row, attention_masks, place
 from compact_bench.student.outputs import Passed
 from compact_bench.student.probes import answer_gain
 from compact_bench.student.rows import make_rows
+
+if TYPE_CHECKING:
+    from compact_bench.data.rationales import RationaleBank
 
 NEEDS = frozenset(
     {"token_nll", "token_rank", "states", "answer_gain", "logits", "teacher_logits", "full"}
@@ -51,6 +55,7 @@ class Student:
         self.chat = chat
         self.device = torch.device(device)
         self.cost = Cost()
+        self.max_tokens = sys.maxsize  # of a row; training sets its own limit
         self.teacher: Student | None = None
         self.layers = int(causal.config.num_hidden_layers)
         self.parameters_passed = parameters_passed(causal)
@@ -101,6 +106,19 @@ class Student:
             raise ValueError("teacher_logits: the teacher's tokenizer is not the student's")
         teacher.model.eval()
         self.teacher = teacher
+
+    # --- data -------------------------------------------------------------------------------
+
+    def batches(self, bank: RationaleBank, size: int = 8) -> Iterator[Batch]:
+        """All questions of a bank once, in its order: for passes of `select`, before training.
+
+        Rationales that training drops because they are longer than `max_tokens` are absent, and
+        so are questions without any other.
+        """
+        examples, _ = encode_bank(bank, self.encoder, self.max_tokens)
+        for number, at in enumerate(range(0, len(examples), size)):
+            chosen = examples[at : at + size]
+            yield collate(chosen, micro=number, teachers=bank.teachers, device=self.device)
 
     # --- forwards ---------------------------------------------------------------------------
 

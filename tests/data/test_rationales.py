@@ -90,3 +90,21 @@ def test_an_inconsistent_bank_is_refused(bank: RationaleBank) -> None:
         RationaleBank(pd.concat([bank.questions] * 2), bank.rationales, bank.teachers)
     with pytest.raises(ValueError, match="belongs to no question"):
         RationaleBank(bank.questions.head(1), bank.rationales, bank.teachers)
+
+
+def test_the_lowest_score_of_each_question(bank):
+    scores = {
+        ("q0", "ada", 0): 2.0,
+        ("q0", "ada", 1): 1.0,
+        ("q0", "bob", 0): 1.0,  # ties with the one before, which is first
+        ("q1", "ada", 0): float("nan"),
+        ("q2", "bob", 0): 9.0,
+        ("q7", "bob", 0): 0.0,  # of no rationale here
+    }
+    best = bank.lowest(scores)
+    assert ids(best) == ["q0", "q2"]
+    assert list(best.rationales["teacher"]) == ["ada", "bob"]
+    assert list(best.rationales["sample"]) == [1, 0]
+    # Whatever index the table has: a bank that was filtered before has gaps in it.
+    assert ids(bank.keep(["q2"]).lowest(scores)) == ["q2"]
+    assert ids(bank.lowest({})) == []
