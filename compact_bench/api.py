@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from compact_bench import fusion
-from compact_bench.batch import Batch, FullStates, Output, Step
+from compact_bench import fusion, min_norm
+from compact_bench.batch import Batch, FullStates, Output, Step, TeacherGradients, uniform
 from compact_bench.compatibility import Axes, Compatibility
 from compact_bench.errors import CellError
 from compact_bench.lazy import torch
@@ -57,12 +57,6 @@ class Run:
     teachers: Sequence[str]
     student: Any  # suite.StudentSpec
     training: Any  # suite.TrainingSpec
-
-
-def uniform(present: Tensor) -> Tensor:
-    """(B,R) float32: 1 / (rationales present), 0 where absent."""
-    count = present.sum(-1, keepdim=True).clamp_min(1)
-    return present.to(torch.float32) / count
 
 
 class Distiller(ABC):
@@ -173,12 +167,14 @@ __all__ = [
     "Run",
     "Step",
     "Target",
+    "TeacherGradients",
     "Tunable",
     "adaptability",
     "consensus",
     "controls",
     "difficulty",
     "fusion",
+    "min_norm",
     "torch",
     "uniform",
 ]

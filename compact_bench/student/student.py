@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Context, Output, PromptKind, Target
+from compact_bench.api import Batch, Context, Output, PromptKind, Target, TeacherGradients, uniform
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder
 from compact_bench.student.heads import Head
@@ -176,6 +176,47 @@ class Student:
             ]
             rows.append(torch.cat(flat))
         return torch.stack(rows), out
+
+    def teacher_gradients(self, batch: Batch) -> TeacherGradients:
+        """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
+
+        One forward and backward pass a teacher, over its own rows alone: together they read what
+        one pass over all rows reads, and only one teacher's activations are held at a time.
+        Raises ValueError for an empty batch.
+        """
+        parameters = list(self.trainable().values())
+        teachers = batch.teacher[batch.present].unique()
+        if not len(teachers):
+            raise ValueError("no rationale is present in this batch")
+        size = sum(p.numel() for p in parameters)
+        gradient = torch.zeros(len(teachers), size, device=self.device)
+        average = uniform(batch.present)  # (B,R)
+        share, loss = average.new_zeros(len(teachers)), average.new_zeros(len(teachers))
+        nll = torch.zeros_like(average)
+        for k, teacher in enumerate(teachers):
+            rows = batch.teacher == teacher
+            out = self.forward(batch.restrict(rows))
+            part = average * rows
+            own = (part * out.nll).sum() / part.sum()
+            grads = torch.autograd.grad(own, parameters, allow_unused=True)
+            torch.cat(
+                [
+                    (torch.zeros_like(p) if g is None else g).flatten().float()
+                    for g, p in zip(grads, parameters, strict=True)
+                ],
+                out=gradient[k],
+            )
+            share[k], loss[k] = part.sum() / len(batch.questions), own.detach()
+            nll = torch.where(rows, out.nll.detach(), nll)
+        return TeacherGradients(batch, teachers, share, loss, gradient, nll)
+
+    def add_gradient(self, gradient: Tensor) -> None:
+        """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
+        parameters = list(self.trainable().values())
+        parts = gradient.split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            own = part.view_as(parameter).to(parameter.dtype)
+            parameter.grad = own.clone() if parameter.grad is None else parameter.grad + own
 
     def query_key(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's query and key projections of states (..., D)."""
