@@ -6,8 +6,9 @@ D hidden size, V vocabulary, P trainable parameters.
 
 from __future__ import annotations
 
+import math
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
@@ -51,12 +52,23 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Run:
-    """What `skip` may look at before anything is trained."""
+    """What `skip` may look at before anything is trained.
+
+    same_tokenizer: whether another model (hub id, folder, GGUF file) has the student's
+    vocabulary, so that their logits can be compared; raises UserError where it can't be loaded.
+    """
 
     bank: RationaleBank
     teachers: Sequence[str]
     student: Any  # suite.StudentSpec
     training: Any  # suite.TrainingSpec
+    same_tokenizer: Callable[[str], bool] = lambda student_id: False
+
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a row that reads every question in every epoch."""
+        size = self.training.batch_size * self.training.accumulate
+        return int(self.training.epochs * math.ceil(len(self.bank.questions) / size))
 
 
 class Distiller(ABC):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Context, Output, PromptKind, Target, TeacherGradients, uniform
+from compact_bench.api import Batch, Context, Output, PromptKind, Target, TeacherGradients
+from compact_bench.student import gradients
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder
 from compact_bench.student.heads import Head
@@ -92,6 +95,21 @@ class Student:
 
         self.attach_teacher(load_student(StudentSpec(id=student_id, device=str(self.device))))
 
+    def attach_start(self) -> None:
+        """Lets `teacher_logits` be asked of this student as it is now, before it is trained.
+
+        Fresh adapters change nothing, so there it is the model without them; a student that is
+        trained in full is copied. Raises ValueError for adapters that have learned already.
+        """
+        if self.model is self.causal:
+            frozen = copy.deepcopy(self.causal).requires_grad_(False)
+            start = Student(frozen, frozen, self.tokenizer, layout=self.layout, device=self.device)
+            self.attach_teacher(start)
+            return
+        if any(bool(p.any()) for n, p in self.trainable().items() if "lora_B" in n):
+            raise ValueError("attach_start: the adapters are trained already")
+        self.teacher = self
+
     def attach_teacher(self, teacher: Student) -> None:
         """Lets `teacher_logits` be asked of another model with the same tokenizer.
 
@@ -162,20 +180,7 @@ class Student:
 
         One forward, R backward passes; P trainable parameters in `trainable()`'s order.
         """
-        out = self.forward(batch)
-        parameters = list(self.trainable().values())
-        counts = batch.present.sum(0).clamp_min(1)  # (R,)
-        rows = []
-        for r in range(out.nll.shape[1]):
-            loss = out.nll[:, r].sum() / counts[r]
-            keep = r + 1 < out.nll.shape[1]
-            grads = torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
-            flat = [
-                (torch.zeros_like(p) if g is None else g).flatten().float()
-                for g, p in zip(grads, parameters, strict=True)
-            ]
-            rows.append(torch.cat(flat))
-        return torch.stack(rows), out
+        return gradients.by_slot(self, batch)
 
     def teacher_gradients(self, batch: Batch) -> TeacherGradients:
         """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
@@ -184,31 +189,7 @@ class Student:
         one pass over all rows reads, and only one teacher's activations are held at a time.
         Raises ValueError for an empty batch.
         """
-        parameters = list(self.trainable().values())
-        teachers = batch.teacher[batch.present].unique()
-        if not len(teachers):
-            raise ValueError("no rationale is present in this batch")
-        size = sum(p.numel() for p in parameters)
-        gradient = torch.zeros(len(teachers), size, device=self.device)
-        average = uniform(batch.present)  # (B,R)
-        share, loss = average.new_zeros(len(teachers)), average.new_zeros(len(teachers))
-        nll = torch.zeros_like(average)
-        for k, teacher in enumerate(teachers):
-            rows = batch.teacher == teacher
-            out = self.forward(batch.restrict(rows))
-            part = average * rows
-            own = (part * out.nll).sum() / part.sum()
-            grads = torch.autograd.grad(own, parameters, allow_unused=True)
-            torch.cat(
-                [
-                    (torch.zeros_like(p) if g is None else g).flatten().float()
-                    for g, p in zip(grads, parameters, strict=True)
-                ],
-                out=gradient[k],
-            )
-            share[k], loss[k] = part.sum() / len(batch.questions), own.detach()
-            nll = torch.where(rows, out.nll.detach(), nll)
-        return TeacherGradients(batch, teachers, share, loss, gradient, nll)
+        return gradients.by_teacher(self, batch)
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
@@ -270,7 +251,9 @@ class Student:
     def _teacher_logits(self, rows: list[Row], shape: tuple[int, int], batch: Batch) -> Tensor:
         if self.teacher is None:
             raise ValueError("teacher_logits: no teacher model is attached")
-        passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
+        own = self.teacher is self
+        with self.model.disable_adapter() if own else nullcontext():
+            passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
         self.cost.tokens += tokens
         self.cost.physical_tokens += passed.placement.input_ids.numel()
