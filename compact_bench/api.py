@@ -6,15 +6,16 @@ D hidden size, V vocabulary, P trainable parameters.
 
 from __future__ import annotations
 
+import math
 from abc import ABC
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from compact_bench import fusion
-from compact_bench.batch import Batch, FullStates, Output, Step
+from compact_bench import fusion, min_norm
+from compact_bench.batch import Batch, FullStates, Output, Step, TeacherGradients, uniform
 from compact_bench.compatibility import Axes, Compatibility
 from compact_bench.errors import CellError
 from compact_bench.lazy import torch
@@ -52,18 +53,23 @@ class Decoding:
 
 @dataclass(frozen=True)
 class Run:
-    """What `skip` may look at before anything is trained."""
+    """What `skip` may look at before anything is trained.
+
+    same_tokenizer: whether another model (hub id, folder, GGUF file) has the student's
+    vocabulary, so that their logits can be compared; raises UserError where it can't be loaded.
+    """
 
     bank: RationaleBank
     teachers: Sequence[str]
     student: Any  # suite.StudentSpec
     training: Any  # suite.TrainingSpec
+    same_tokenizer: Callable[[str], bool] = lambda student_id: False
 
-
-def uniform(present: Tensor) -> Tensor:
-    """(B,R) float32: 1 / (rationales present), 0 where absent."""
-    count = present.sum(-1, keepdim=True).clamp_min(1)
-    return present.to(torch.float32) / count
+    @property
+    def steps(self) -> int:
+        """Optimizer steps of a row that reads every question in every epoch."""
+        size = self.training.batch_size * self.training.accumulate
+        return int(self.training.epochs * math.ceil(len(self.bank.questions) / size))
 
 
 class Distiller(ABC):
@@ -201,12 +207,14 @@ __all__ = [
     "Run",
     "Step",
     "Target",
+    "TeacherGradients",
     "Tunable",
     "adaptability",
     "consensus",
     "controls",
     "difficulty",
     "fusion",
+    "min_norm",
     "torch",
     "uniform",
 ]

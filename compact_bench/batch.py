@@ -18,6 +18,12 @@ if TYPE_CHECKING:
 RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 
+def uniform(present: Tensor) -> Tensor:
+    """(B,R) float32: 1 / (rationales present), 0 where absent."""
+    count = present.sum(-1, keepdim=True).clamp_min(1)
+    return present.to(torch.float32) / count
+
+
 @dataclass
 class Batch:
     """The questions of one step with their rationales.
@@ -204,3 +210,49 @@ class Step:
     gains: Tensor | None = None
     kappa: float = 0.0
     logs: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class TeacherGradients:
+    """The gradients of the K teachers in a batch, for methods that combine them.
+
+    teacher: (K,) int64, ascending. share: (K,), which part of the plain average (1/R a rationale,
+    mean over questions) is the teacher's; 1/K where every question has every teacher. loss: (K,)
+    nats a token, the mean NLL of the teacher's rationales, weighted as in the average. gradient:
+    (K,P) float32 of these losses. So share @ gradient is the average's gradient, whichever
+    rationales are absent. nll: (B,R) detached.
+    """
+
+    batch: Batch
+    teacher: Tensor
+    share: Tensor
+    loss: Tensor
+    gradient: Tensor
+    nll: Tensor
+
+    def gram(self) -> Tensor:
+        """(K,K) float64 on the CPU: the gradients' inner products, exactly symmetric."""
+        products = (self.gradient @ self.gradient.T).double().cpu()
+        return (products + products.T) / 2
+
+    def step(self, weights: Tensor) -> Step:
+        """The record of a step along weights @ gradient; weights: (K,).
+
+        A rationale's weight is its teacher's within its question, so that they sum to 1 there too
+        where a teacher is absent or the weights sum to something else; `weight_NAME` in the logs
+        is what was used.
+        """
+        weights = weights.to(self.loss)
+        by_row = torch.zeros_like(self.nll)  # (B,R)
+        for teacher, factor in zip(self.teacher.tolist(), weights / self.share, strict=True):
+            by_row = torch.where(self.batch.teacher == teacher, factor, by_row)
+        by_row = by_row * uniform(self.batch.present)
+        total = by_row.sum(-1, keepdim=True)
+        names = self.batch.teachers or [str(k) for k in range(int(self.teacher.max()) + 1)]
+        used = zip(self.teacher.tolist(), weights.tolist(), strict=True)
+        return Step(
+            loss=weights @ self.loss,
+            weights=torch.where(total > 0, by_row / total, by_row),
+            nll=self.nll,
+            logs={f"weight_{names[k]}": value for k, value in used},
+        )

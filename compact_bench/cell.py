@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from compact_bench.evaluate import evaluate
 from compact_bench.matrix import RunSpec
 from compact_bench.records import CellWriter
 from compact_bench.student.encode import encode_bank
-from compact_bench.student.load import load_student
+from compact_bench.student.load import load_student, same_tokenizer
 from compact_bench.student.student import Student
 from compact_bench.suite import Suite
 from compact_bench.suite_sections import EvaluationSpec
@@ -93,8 +94,7 @@ def _run(
     method = registry.load(plugins).get(spec.method)
     distiller = method(method.Config.model_validate(spec.config))
     prepared = prepare(suite, mirror)
-    run = Run(prepared.train, prepared.train.teachers, suite.student, suite.training)
-    if reason := distiller.skip(run):
+    if reason := distiller.skip(_before(prepared, suite)):
         return "skipped", reason
     seed = spec.seed or 0
     progress({"event": "phase", "phase": "load"})
@@ -134,6 +134,12 @@ def _run(
     writer.samples(samples)
     checkpoint.remove(folder / "weights")
     return "done", ""
+
+
+def _before(prepared: Prepared, suite: Suite) -> Run:
+    """What a method may look at to say that it can't run."""
+    bank, compare = prepared.train, partial(same_tokenizer, suite.student)
+    return Run(bank, bank.teachers, suite.student, suite.training, compare)
 
 
 def train(

@@ -118,3 +118,21 @@ def consistency(logits: Tensor, real: Tensor, weights: Tensor, smallest_pair: fl
             a, b = log_p[i, both], log_p[j, both]
             total = total + pair * ((a.exp() - b.exp()) * (a - b)).sum(-1).mean()
     return total
+
+
+def token_divergence(
+    reference: Tensor, logits: Tensor, lengths: Tensor, temperature: float = 1.0
+) -> Tensor:
+    """mean over t of KL(p_t, q_t), p from `reference` and q from `logits`, both over temperature.
+
+    reference, logits: (B,R,T,V); lengths: (B,R), how many of the T are a row's. Where models of one
+    tokenizer pad their vocabulary to unlike sizes, the tokens of both are compared. Returns (B,R)
+    float32, nats a token, 0 for a row without tokens.
+    """
+    shared = min(reference.shape[-1], logits.shape[-1])
+    reference, logits = reference[..., :shared], logits[..., :shared]
+    log_p = torch.log_softmax(reference.float() / temperature, dim=-1)
+    log_q = torch.log_softmax(logits.float() / temperature, dim=-1)
+    divergence = (log_p.exp() * (log_p - log_q)).sum(-1)  # (B,R,T)
+    real = torch.arange(divergence.shape[-1], device=lengths.device) < lengths[..., None]
+    return (divergence * real).sum(-1) / lengths.clamp_min(1)

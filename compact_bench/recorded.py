@@ -114,7 +114,8 @@ class RecordedWeights:
     @cached_property
     def by_teacher(self) -> dict[str, float]:
         """The mean weight of a teacher's rationale, over all questions and steps."""
-        return dict(self.frame.groupby("teacher", sort=True)["weight"].mean())
+        means = self.frame.groupby("teacher", sort=True)["weight"].mean()
+        return dict(zip(means.index, means.tolist(), strict=True))
 
     def among_questions(self, seed: int) -> RecordedWeights:
         """Each question with the weights of another one of the same epoch, drawn by the seed.

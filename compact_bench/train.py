@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -16,30 +16,13 @@ import torch
 
 from compact_bench import checkpoint
 from compact_bench.api import Batch, Distiller, Step
-from compact_bench.errors import Diverged
+from compact_bench.budget import Position, learning_rate
+from compact_bench.errors import CellError, Diverged
 from compact_bench.recorded import RecordedWeights, gain_rows, read_weights, step_rows
-from compact_bench.student.encode import Example, collate
+from compact_bench.student.encode import Example, collate, of_teacher
 from compact_bench.student.student import Student
 
 Progress = Callable[[dict[str, Any]], None]
-
-
-@dataclass
-class Position:
-    """How far a stage is: optimizer steps done, epochs finished.
-
-    `earlier` counts the steps of the stages before; `seconds` of training are of all stages.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    earlier: int = 0
-    seconds: float = 0.0
-
-    @property
-    def run(self) -> int:
-        """Optimizer steps done in all stages."""
-        return self.earlier + self.step
 
 
 class Trainer:
@@ -76,6 +59,8 @@ class Trainer:
         self.gains: list[dict[str, Any]] = []
         self.position = Position()
         self.epochs = int(spec.epochs)
+        self.part = (0.0, 1.0)
+        self.reading = self.examples
         self.stages: list[str] = []
         self.optimizer = self._new_optimizer()
 
@@ -104,78 +89,108 @@ class Trainer:
         return int(self.spec.batch_size * self.spec.accumulate)
 
     @property
+    def steps_an_epoch(self) -> int:
+        """Optimizer steps that read each of the stage's questions once."""
+        return math.ceil(len(self.reading) / self.questions_a_step)
+
+    @property
+    def first_step(self) -> int:
+        """Which of the row's steps the stage begins with."""
+        return round(self.part[0] * self.epochs * self.steps_an_epoch)
+
+    @property
     def total_steps(self) -> int:
-        """Optimizer steps in all epochs of the stage."""
-        return int(self.epochs * math.ceil(len(self.examples) / self.questions_a_step))
+        """Optimizer steps of the stage."""
+        return round(self.part[1] * self.epochs * self.steps_an_epoch) - self.first_step
 
     def spent(self) -> float:
-        """Share of the budget that is spent: of FLOPs where those are the budget, else of steps."""
+        """Share of the stage's budget that is spent: of FLOPs where those are the budget, else of
+        steps."""
         if self.spec.max_flops:
-            return min(1.0, self.student.cost.flops / self.spec.max_flops)
-        return min(1.0, self.position.step / self.total_steps)
+            budget = self.spec.max_flops * (self.part[1] - self.part[0])
+            return min(1.0, (self.student.cost.flops - self.position.flops) / budget)
+        return min(1.0, self.position.step / max(1, self.total_steps))
+
+    def _ended(self) -> bool:
+        if self.spec.max_flops:
+            return self.spent() >= 1
+        return self.position.step >= self.total_steps
 
     def learning_rate(self) -> float:
-        """Linear warm-up, then the schedule, both as functions of the share spent.
-
-        Follows the budget and not the step number, so that no row stops in mid-schedule.
-        """
-        share = self.spent()
-        warmup = self.spec.warmup
-        if share < warmup:
-            first = 1 / self.total_steps  # the first step must not have a rate of 0
-            return float(self.spec.learning_rate * min(1.0, (share + first) / (warmup + first)))
-        rest = (share - warmup) / (1 - warmup)
-        factor = {
-            "cosine": 0.5 * (1 + math.cos(math.pi * rest)),
-            "linear": 1 - rest,
-            "constant": 1.0,
-        }[self.spec.schedule]
-        return float(self.spec.learning_rate * factor)
+        """The rate at the share of the stage's budget that is spent."""
+        return learning_rate(self.spec, self.spent(), 1 / max(1, self.total_steps))
 
     # --- the loop ---------------------------------------------------------------------------
 
-    def run(self, distiller: Distiller, stage: str = "", epochs: int | None = None) -> None:
+    def run(
+        self,
+        distiller: Distiller,
+        stage: str = "",
+        epochs: int | None = None,
+        part: tuple[float, float] = (0.0, 1.0),
+        teacher: int | None = None,
+    ) -> None:
         """Trains until the budget is spent; goes on from the last checkpoint, if there is one.
 
         A method that trains several times (branches, say) gives each its own stage name, a new
         optimizer and schedule, and perhaps its own number of epochs. An interrupted cell calls
         `fit` again: a stage that was finished only puts its end state back.
 
+        part: from where to where in the row's budget the stage goes. Stages whose parts join from
+        0 to 1 take as many steps in all as any other row, and read its questions in its order.
+        teacher: its rationales alone are read, and the questions that have one.
+
         Raises Diverged where the loss or gradient is NaN or infinite, ValueError for a stage
-        that was run before.
+        that was run before or a part that isn't one, CellError where a teacher has no rationale.
         """
-        if stage in self.stages:
-            raise ValueError(f"stage {stage!r} was run before; each run needs a name of its own")
-        if self.stages:
-            self.position = Position(earlier=self.position.run, seconds=self.position.seconds)
-            self.optimizer = self._new_optimizer()
-        self.stages.append(stage)
-        self.epochs = epochs or int(self.spec.epochs)
+        self._begin(stage, epochs, part, teacher)
         folder = self.folder / stage if self.folder else None
         self._resume(distiller, folder)
         self.student.model.train()
-        while self.position.epoch < self.epochs or self.spec.max_flops:
-            for micro_batches in self._epoch():
-                if self.spec.max_flops and self.spent() >= 1:
+        while not self._ended():
+            # A checkpoint is made after an epoch, so only a new stage begins within one.
+            skipped = 0 if self.position.step else self.first_step % self.steps_an_epoch
+            for micro_batches in islice(self._epoch(), skipped, None):
+                if self._ended():
                     break
                 self._step(distiller, micro_batches)
             self.position.epoch += 1
             self._save(distiller, folder)
-            if self.spec.max_flops and self.spent() >= 1:
-                break
         self.student.model.eval()
+
+    def _begin(
+        self, stage: str, epochs: int | None, part: tuple[float, float], teacher: int | None
+    ) -> None:
+        """Sets what a stage reads and where it stands before its first step."""
+        if stage in self.stages:
+            raise ValueError(f"stage {stage!r} was run before; each run needs a name of its own")
+        if not 0 <= part[0] < part[1] <= 1:
+            raise ValueError(f"part {part}: two shares of the budget, 0 <= from < to <= 1")
+        self.epochs, self.part = epochs or int(self.spec.epochs), part
+        self.reading = self.examples if teacher is None else of_teacher(self.examples, teacher)
+        if not self.reading:
+            raise CellError(f"no rationale of teacher {teacher} is left to train on")
+        if self.stages:
+            self.position = Position(
+                earlier=self.position.run,
+                seconds=self.position.seconds,
+                flops=self.student.cost.flops,
+            )
+            self.optimizer = self._new_optimizer()
+        self.position.epoch = self.first_step // self.steps_an_epoch
+        self.stages.append(stage)
 
     def _epoch(self) -> Iterator[list[Batch]]:
         """The epoch's steps, each a list of micro-batches, in an order that seed and epoch fix."""
         draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.position.epoch)
-        place = {example.question_id: i for i, example in enumerate(self.examples)}
+        place = {example.question_id: i for i, example in enumerate(self.reading)}
         drawn = torch.randperm(len(self.questions), generator=draw).tolist()
         order = [place[self.questions[i]] for i in drawn if self.questions[i] in place]
         for start in range(0, len(order), self.questions_a_step):
             chosen = order[start : start + self.questions_a_step]
             size = self.spec.batch_size
             yield [
-                self._batch([self.examples[i] for i in chosen[at : at + size]], at // size)
+                self._batch([self.reading[i] for i in chosen[at : at + size]], at // size)
                 for at in range(0, len(chosen), size)
             ]
 

@@ -30,9 +30,13 @@ MAY_IMPORT = {
     "scores": {"errors", "lazy", "scores"},
     "fusion": {"errors", "lazy"},
     "batch": {"lazy"},
+    "min_norm": {"lazy"},
     "tunable": set(),
     "compatibility": {"batch", "fusion", "lazy", "scores", "tunable"},
-    "api": {"errors", "lazy", "scores", "fusion", "batch", "compatibility", "tunable"},
+    "api": {
+        *("errors", "lazy", "scores", "fusion", "batch", "compatibility", "tunable"),
+        "min_norm",
+    },
     "registry": {"errors", "api"},
     "matrix": {"errors", "suite", "suite_file", "suite_sections"},
     "records": {"errors", "atomic"},
@@ -54,7 +58,7 @@ MAY_IMPORT = {
 TOP = {"cli": {"__main__"}, "runner": {"cli"}, "worker": {"pool"}, "cell": set()}
 # Imported before a command is chosen, or by commands that need no student.
 LIGHT = (
-    *("errors", "lazy", "atomic", "api", "fusion", "scores", "matrix"),
+    *("errors", "lazy", "atomic", "api", "fusion", "min_norm", "scores", "matrix"),
     *("suite", "suite_file", "suite_sections"),
     *("registry", "plan", "runner", "pool", "progress", "worker", "listing", "validation", "cli"),
     *("records", "stats", "tables", "figures", "report", "publish", "data.prepare"),

@@ -60,7 +60,7 @@ def specs(tiny, values, plugin_folder, methods, **keys):
         "profile": "mini",
         "methods": methods,
         "seeds": [0],
-        "compare_to": methods[-1],
+        "compare_to": methods[-1] if isinstance(methods[-1], str) else next(iter(methods[-1])),
         "student": {"id": str(tiny), "lora": {"r": 2}},
         "limit": 6,
     }
@@ -122,6 +122,14 @@ def test_the_same_cell_gives_the_same_bits(tiny, suite_values, plugin_folder, tm
         ("wrong", "failed", "ZeroDivisionError: a mistake in the method"),
         ("picky", "skipped", "needs nine teachers, has 2"),
         ("human_sft", "skipped", "the data set has no human rationales"),
+        (
+            *("mentor_kd", "skipped"),
+            "no mentor is named: a larger model with the student's tokenizer",
+        ),
+        (
+            *("merge_of_thought", "skipped"),
+            "10 branches for 3 optimizer steps: some would train nothing",
+        ),
     ],
 )
 def test_what_goes_wrong_is_recorded(
@@ -131,6 +139,27 @@ def test_what_goes_wrong_is_recorded(
     cell.run_cell(spec, tmp_path / "cell", plugins=[plugin_folder])
     found = status(tmp_path / "cell")
     assert (found["state"], found["reason"]) == (state, reason)
+
+
+@pytest.mark.parametrize("student", [{"lora": {"r": 2}}, {}], ids=["adapters", "full"])
+@pytest.mark.parametrize(
+    ("method", "steps"),
+    [
+        *(("ae_kd", 3), ("gradnorm", 3), ("pcgrad", 3), ("cagrad", 3)),
+        *(("adapter_soup", 3), ({"merge_of_thought": {"rounds": 3, "budget": "own"}}, 6)),
+        *(("lora_scale", 3), ("kl_to_base", 3)),
+    ],
+    ids=str,
+)
+def test_methods_that_change_the_loop_run_through(
+    tiny, suite_values, plugin_folder, tmp_path, method, steps, student
+):
+    student = {"id": str(tiny), **student}
+    (spec,) = specs(tiny, suite_values, plugin_folder, [method], student=student).values()
+    cell.run_cell(spec, tmp_path / "cell")
+    found = status(tmp_path / "cell")
+    assert (found["state"], found["reason"]) == ("done", "")
+    assert pd.read_parquet(tmp_path / "cell" / "steps.parquet")["step"].max() == steps
 
 
 def test_rows_longer_than_allowed_leave_nothing(tiny, suite_values, plugin_folder, tmp_path):

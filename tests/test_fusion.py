@@ -114,3 +114,30 @@ def test_consistency_is_scipy_s_symmetric_divergence():
             ]
             expected += float(weights[i] * weights[j]) * sum(terms) / len(both)
     assert float(fusion.consistency(logits, real, weights, 1e-4)) == pytest.approx(expected)
+
+
+@given(st.integers(0, 500), st.floats(0.5, 4))
+def test_token_divergence_is_the_mean_relative_entropy(seed, temperature):
+    draw = torch.Generator().manual_seed(seed)
+    reference, logits = torch.randn(2, 2, 2, 3, 5, generator=draw)
+    lengths = torch.tensor([[3, 1], [2, 0]])
+    found = fusion.token_divergence(reference, logits, lengths, temperature)
+    for b in range(2):
+        for r in range(2):
+            values = [
+                distributions.entropy(
+                    special.softmax(reference[b, r, t].numpy() / temperature),
+                    special.softmax(logits[b, r, t].numpy() / temperature),
+                )
+                for t in range(int(lengths[b, r]))
+            ]
+            expected = sum(values) / len(values) if values else 0.0
+            assert float(found[b, r]) == pytest.approx(expected, abs=1e-5)
+
+
+def test_token_divergence_compares_the_tokens_of_both():
+    logits = torch.randn(1, 1, 3, 5, generator=torch.Generator().manual_seed(0))
+    padded = torch.cat([logits, torch.full((1, 1, 3, 2), 9.0)], -1)
+    lengths = torch.tensor([[3]])
+    for pair in ((padded, logits), (logits, padded)):
+        assert float(fusion.token_divergence(*pair, lengths)) == pytest.approx(0, abs=1e-6)

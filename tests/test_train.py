@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pandas as pd
@@ -377,3 +378,92 @@ def test_a_checkpoint_of_other_code_is_not_gone_on_from(tmp_path, monkeypatch):
     changed.progress = steps.append
     run(changed)
     assert len(steps) == changed.total_steps
+
+
+# --- parts of a row's budget ----------------------------------------------------------------------
+
+
+def in_parts(made: Trainer, *parts, **arguments) -> list[tuple[str, ...]]:
+    """The questions of each step of stages with these parts, the rates beside them."""
+    seen: list[tuple[str, ...]] = []
+    for number, part in enumerate(parts):
+        made.run(made.distiller, stage=str(number), part=part, **arguments)
+    frame = pd.DataFrame(made.records)
+    for _, rows in frame.groupby("step", sort=True):
+        seen.append(tuple(dict.fromkeys(rows["question_id"])))
+    return seen
+
+
+@pytest.mark.parametrize("cuts", [(0.5,), (1 / 3, 2 / 3), (0.1, 0.15, 0.9)])
+def test_parts_that_join_read_what_one_run_reads_in_its_order(cuts):
+    whole = in_parts(trainer(epochs=3), (0.0, 1.0))
+    made = trainer(epochs=3)
+    parts = in_parts(made, *zip((0.0, *cuts), (*cuts, 1.0), strict=True))
+    assert len(whole) == 3 * 4
+    assert parts == whole
+    assert made.position.run == 12
+
+
+def test_each_part_has_a_schedule_of_its_own():
+    made = trainer(epochs=3, warmup=0.25, schedule="linear")
+    in_parts(made, (0.0, 1 / 3), (1 / 3, 1.0))
+    rates = pd.DataFrame(made.records).groupby("step")["lr"].first().tolist()
+    assert rates.index(max(rates)) == 1  # a quarter of 4 steps
+    assert rates[3] < 0.5 * max(rates) < rates[6]  # down at the end, up again in the next
+    assert rates[-1] == pytest.approx(1e-2 * (1 - (7 / 8 - 0.25) / 0.75))
+
+
+def test_a_part_of_a_budget_in_flops_spends_that_part():
+    probe = trainer()
+    run(probe)
+    flops, a_step = probe.student.cost.flops, probe.student.cost.flops / 8
+    made = trainer(max_flops=flops)
+    spent = []
+    for stage, part in (("a", (0.0, 0.25)), ("b", (0.25, 1.0)), ("c", (0.25, 1.0))):
+        before = made.student.cost.flops
+        made.run(made.distiller, stage=stage, part=part)
+        spent.append(made.student.cost.flops - before)
+    for value, share in zip(spent, (0.25, 0.75, 0.75), strict=True):
+        assert share * flops <= value < share * flops + 1.5 * a_step
+
+
+def test_a_stage_of_one_teacher_reads_its_rationales_alone():
+    made = trainer(epochs=1)
+    lacking = made.examples[2]
+    made.examples[2] = replace(lacking, rationales=lacking.rationales[:1])
+    in_parts(made, (0.0, 1.0), teacher=1)
+    frame = pd.DataFrame(made.records)
+    assert set(frame["teacher"]) == {"b"}
+    assert set(frame["question_id"]) == {f"q{i}" for i in range(7)} - {"q2"}
+    assert made.position.step == 3  # six questions, two a step
+    assert len(list(made.batches())) == 4  # passes that train nothing still see all
+    with pytest.raises(CellError, match="no rationale of teacher 2"):
+        made.run(made.distiller, stage="none", teacher=2)
+
+
+def test_a_part_that_is_none_is_refused():
+    made = trainer()
+    for part in ((0.5, 0.5), (0.5, 0.2), (-0.1, 0.5), (0.5, 1.1)):
+        with pytest.raises(ValueError, match="two shares of the budget"):
+            made.run(made.distiller, part=part)
+
+
+@pytest.mark.parametrize("stop_at", range(1, 9))
+def test_parts_resume_where_they_were(tmp_path, stop_at):
+    parts = ((0.0, 0.4), (0.4, 1.0))
+    whole = trainer()
+    in_parts(whole, *parts)
+    first, seen = trainer(folder=tmp_path), []
+
+    def stop(event):
+        seen.append(event)
+        if len(seen) == stop_at:
+            raise KeyboardInterrupt
+
+    first.progress = stop
+    with pytest.raises(KeyboardInterrupt):
+        in_parts(first, *parts)
+    second = trainer(folder=tmp_path)
+    in_parts(second, *parts)
+    assert same(second.student.state_dict(), whole.student.state_dict())
+    assert second.student.cost == whole.student.cost

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -125,6 +125,15 @@ def encode_bank(
                 )
             )
     return examples, dropped
+
+
+def of_teacher(examples: Iterable[Example], teacher: int) -> list[Example]:
+    """The examples with this teacher's rationales alone, those without any left out."""
+    own = [
+        replace(e, rationales=tuple(r for r in e.rationales if r.teacher == teacher))
+        for e in examples
+    ]
+    return [e for e in own if e.rationales]
 
 
 def collate(

@@ -55,8 +55,24 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     )
 
 
-def _from_pretrained(spec: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM, AutoTokenizer
+def same_tokenizer(spec: Any, student_id: str) -> bool:
+    """Whether another model has the vocabulary of the student that a StudentSpec names.
+
+    Raises UserError where a tokenizer can't be loaded.
+    """
+    vocabularies = []
+    for one in (spec, spec.model_copy(update={"id": student_id, "revision": None})):
+        try:
+            vocabularies.append(_tokenizer(one)[0].get_vocab())
+        except Exception as error:
+            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
+            raise UserError(f"can't load the tokenizer of {one.id!r}: {reason[0][:200]}") from error
+    return bool(vocabularies[0] == vocabularies[1])
+
+
+def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The tokenizer, and from where and how the model is loaded."""
+    from transformers import AutoTokenizer
 
     path = student_path(spec.id)
     where: Any = spec.id if path is None else path
@@ -67,7 +83,13 @@ def _from_pretrained(spec: Any) -> tuple[Any, Any]:
         arguments["revision"] = spec.revision
     if spec.trust_remote_code:
         arguments["trust_remote_code"] = True
-    tokenizer = AutoTokenizer.from_pretrained(where, **arguments)
+    return AutoTokenizer.from_pretrained(where, **arguments), where, arguments
+
+
+def _from_pretrained(spec: Any) -> tuple[Any, Any]:
+    from transformers import AutoModelForCausalLM
+
+    tokenizer, where, arguments = _tokenizer(spec)
     if "gguf_file" not in arguments:
         arguments["use_safetensors"] = True
     causal = AutoModelForCausalLM.from_pretrained(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import copy
 import sys
 from collections.abc import Collection, Iterator, Mapping
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Context, Output, PromptKind, Target
+from compact_bench.api import Batch, Context, Output, PromptKind, Target, TeacherGradients
+from compact_bench.student import gradients
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder, collate, encode_bank
 from compact_bench.student.heads import Head
@@ -97,6 +100,21 @@ class Student:
 
         self.attach_teacher(load_student(StudentSpec(id=student_id, device=str(self.device))))
 
+    def attach_start(self) -> None:
+        """Lets `teacher_logits` be asked of this student as it is now, before it is trained.
+
+        Fresh adapters change nothing, so there it is the model without them; a student that is
+        trained in full is copied. Raises ValueError for adapters that have learned already.
+        """
+        if self.model is self.causal:
+            frozen = copy.deepcopy(self.causal).requires_grad_(False)
+            start = Student(frozen, frozen, self.tokenizer, layout=self.layout, device=self.device)
+            self.attach_teacher(start)
+            return
+        if any(bool(p.any()) for n, p in self.trainable().items() if "lora_B" in n):
+            raise ValueError("attach_start: the adapters are trained already")
+        self.teacher = self
+
     def attach_teacher(self, teacher: Student) -> None:
         """Lets `teacher_logits` be asked of another model with the same tokenizer.
 
@@ -180,20 +198,24 @@ class Student:
 
         One forward, R backward passes; P trainable parameters in `trainable()`'s order.
         """
-        out = self.forward(batch)
+        return gradients.by_slot(self, batch)
+
+    def teacher_gradients(self, batch: Batch) -> TeacherGradients:
+        """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
+
+        One forward and backward pass a teacher, over its own rows alone: together they read what
+        one pass over all rows reads, and only one teacher's activations are held at a time.
+        Raises ValueError for an empty batch.
+        """
+        return gradients.by_teacher(self, batch)
+
+    def add_gradient(self, gradient: Tensor) -> None:
+        """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
         parameters = list(self.trainable().values())
-        counts = batch.present.sum(0).clamp_min(1)  # (R,)
-        rows = []
-        for r in range(out.nll.shape[1]):
-            loss = out.nll[:, r].sum() / counts[r]
-            keep = r + 1 < out.nll.shape[1]
-            grads = torch.autograd.grad(loss, parameters, retain_graph=keep, allow_unused=True)
-            flat = [
-                (torch.zeros_like(p) if g is None else g).flatten().float()
-                for g, p in zip(grads, parameters, strict=True)
-            ]
-            rows.append(torch.cat(flat))
-        return torch.stack(rows), out
+        parts = gradient.split([p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            own = part.view_as(parameter).to(parameter.dtype)
+            parameter.grad = own.clone() if parameter.grad is None else parameter.grad + own
 
     def query_key(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """The last layer's query and key projections of states (..., D)."""
@@ -247,7 +269,9 @@ class Student:
     def _teacher_logits(self, rows: list[Row], shape: tuple[int, int], batch: Batch) -> Tensor:
         if self.teacher is None:
             raise ValueError("teacher_logits: no teacher model is attached")
-        passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
+        own = self.teacher is self
+        with self.model.disable_adapter() if own else nullcontext():
+            passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
         self.cost.tokens += tokens
         self.cost.physical_tokens += passed.placement.input_ids.numel()

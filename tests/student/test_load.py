@@ -11,7 +11,7 @@ import torch
 
 from compact_bench.errors import UserError
 from compact_bench.student.identity import student_hash
-from compact_bench.student.load import load_student
+from compact_bench.student.load import load_student, same_tokenizer
 from compact_bench.suite_sections import LoraSpec, StudentSpec
 from tests.models import save_tiny
 
@@ -171,3 +171,12 @@ def test_a_gguf_file_is_loaded_and_trainable(folder, tmp_path):
     student.model.eval()
     assert torch.allclose(student.model(ids).logits, plain.causal(ids).logits, atol=1e-4)
     assert len(student_hash(StudentSpec(id=str(path)))) == 16
+
+
+def test_tokenizers_are_compared_by_vocabulary(tmp_path):
+    tiny = str(save_tiny("llama", tmp_path / "one"))
+    other = str(save_tiny("llama", tmp_path / "two"))
+    assert same_tokenizer(StudentSpec(id=tiny), other)
+    assert not same_tokenizer(StudentSpec(id="nano"), tiny)
+    with pytest.raises(UserError, match="can't load the tokenizer of"):
+        same_tokenizer(StudentSpec(id=tiny), str(tmp_path / "nothing"))
