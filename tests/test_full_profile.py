@@ -56,7 +56,7 @@ def test_full_profile_trains_and_reports(kind, only, data_files, tmp_path):
     for path in sorted((folder / "runs").iterdir()):
         spec = json.loads((path / "spec.json").read_text())
         cells[spec["label"]] = (path, json.loads((path / "status.json").read_text()))
-    assert len(cells) == (len(only) or 8)
+    assert len(cells) == (len(only) or 9)
     for label, (path, status) in cells.items():
         if label == "human_sft":
             assert status["state"] == "skipped"
