@@ -7,7 +7,7 @@ the gold answer. No gradient, no second reading of the rationale.
 
 from __future__ import annotations
 
-from itertools import pairwise
+import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -59,10 +59,13 @@ def detached_cache(cache: Any) -> Any:
     """A copy of the key-value cache that holds no graph and may grow."""
     from transformers import DynamicCache
 
-    copy = DynamicCache()
-    for index, layer in enumerate(cache.layers):
-        copy.update(layer.keys.detach(), layer.values.detach(), index)
-    return copy
+    detached = DynamicCache()
+    for layer in cache.layers:
+        # A layer grows by new tensors in place of its own, so that the old ones can be shared.
+        own = copy.copy(layer)
+        own.keys, own.values = layer.keys.detach(), layer.values.detach()
+        detached.layers.append(own)
+    return detached
 
 
 @torch.no_grad()
@@ -79,15 +82,16 @@ def answer_gain(student: Student, batch: Batch, passed: Passed, cut: bool = True
             if bare.setdefault(_prompt(row), number) == number:
                 probes.append((number, NO_STEP))
             probes += [(number, end) for end in ends]
-    value = _probe(student, batch, probes, passed) if probes else {}
+    value = _probe(student, batch, probes, passed) if probes else passed.hidden.new_zeros(0)
+    place = {probe: i for i, probe in enumerate(probes)}
     steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
     gain = passed.hidden.new_full((*passed.shape, max(1, steps)), float("nan"), dtype=torch.float32)
     for number, row in enumerate(rows):
         ends = open_steps(batch, row, cut)
-        levels = [value[bare[_prompt(row)], NO_STEP]] if ends else []
-        levels += [value[number, end] for end in ends]
-        for s, (before, after) in enumerate(pairwise(levels)):
-            gain[row.question, row.slot, s] = after - before
+        if ends:
+            asked = [(bare[_prompt(row)], NO_STEP), *((number, end) for end in ends)]
+            levels = value[[place[probe] for probe in asked]]
+            gain[row.question, row.slot, : len(ends)] = levels[1:] - levels[:-1]
     return gain
 
 
@@ -96,8 +100,8 @@ def _probe(
     batch: Batch,
     probes: list[tuple[int, int]],
     passed: Passed,
-) -> dict[tuple[int, int], Tensor]:
-    """The mean log-probability of the gold answer for each probe."""
+) -> Tensor:
+    """(probes,): the mean log-probability of the gold answer for each probe."""
     placement, rows, device = passed.placement, passed.rows, student.device
     cue = student.encoder.cue
     sequences: list[list[tuple[int, int]]] = [[] for _ in range(placement.input_ids.shape[0])]
@@ -124,6 +128,7 @@ def _probe(
     ids, position, branch = grid("ids", student.pad_id), grid("position", 0), grid("branch", PAD)
     hidden = _continue(student, passed, lines, ids, position, branch)
 
+    number_of = {probe: i for i, probe in enumerate(probes)}
     states, target, owner = [], [], []
     for q, probes_here in enumerate(sequences):
         at = 0
@@ -131,18 +136,17 @@ def _probe(
             gold = batch.answer_ids[rows[probe[0]].question]
             states.append(hidden[q, at + len(cue) - 1 : at + len(cue) - 1 + len(gold)])
             target += gold
-            owner += [probe] * len(gold)
+            owner += [number_of[probe]] * len(gold)
             at += len(cue) + len(gold) - 1
     targets = torch.tensor(target, dtype=torch.int64, device=device)
     token_nll = student.head.token_nll(torch.cat(states), targets)
-    values: dict[tuple[int, int], list[Tensor]] = {}
-    for probe, nll in zip(owner, token_nll, strict=True):
-        values.setdefault(probe, []).append(-nll)
+    owners = torch.tensor(owner, dtype=torch.int64, device=device)
+    total = token_nll.new_zeros(len(probes)).index_add(0, owners, -token_nll)
     tokens = sum(len(line["ids"]) for line in lines)
     student.cost.tokens += tokens
     student.cost.physical_tokens += ids.numel()
     student.cost.flops += 2.0 * student.parameters_passed * tokens
-    return {probe: torch.stack(v).mean() for probe, v in values.items()}
+    return total / torch.bincount(owners, minlength=len(probes))
 
 
 def _continue(
