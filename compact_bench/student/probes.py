@@ -7,13 +7,13 @@ the gold answer. No gradient, no second reading of the rationale.
 
 from __future__ import annotations
 
-import copy
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 from compact_bench.api import Batch
+from compact_bench.student.cache import detached_cache
 from compact_bench.student.layouts import PAD, Row, windowed
 
 if TYPE_CHECKING:
@@ -55,19 +55,6 @@ def _contains(tokens: list[int], part: list[int]) -> bool:
     return any(tokens[i : i + width] == part for i in range(len(tokens) - width + 1))
 
 
-def detached_cache(cache: Any) -> Any:
-    """A copy of the key-value cache that holds no graph and may grow."""
-    from transformers import DynamicCache
-
-    detached = DynamicCache()
-    for layer in cache.layers:
-        # A layer grows by new tensors in place of its own, so that the old ones can be shared.
-        own = copy.copy(layer)
-        own.keys, own.values = layer.keys.detach(), layer.values.detach()
-        detached.layers.append(own)
-    return detached
-
-
 @torch.no_grad()
 def answer_gain(student: Student, batch: Batch, passed: Passed, cut: bool = True) -> Tensor:
     """(B,R,S): d_s = v_s - v_{s-1}, v_s = log p(a | q, r_<=s, cue) / A; NaN where not open.
@@ -77,8 +64,9 @@ def answer_gain(student: Student, batch: Batch, passed: Passed, cut: bool = True
     rows = passed.rows
     probes: list[tuple[int, int]] = []  # (row number, tokens of the rationale it sees)
     bare: dict[Any, int] = {}  # for each prompt a row of it, which is asked without rationale
-    for number, row in enumerate(rows):
-        if ends := open_steps(batch, row, cut):
+    every_end = [open_steps(batch, row, cut) for row in rows]
+    for number, (row, ends) in enumerate(zip(rows, every_end, strict=True)):
+        if ends:
             if bare.setdefault(_prompt(row), number) == number:
                 probes.append((number, NO_STEP))
             probes += [(number, end) for end in ends]
@@ -86,8 +74,7 @@ def answer_gain(student: Student, batch: Batch, passed: Passed, cut: bool = True
     place = {probe: i for i, probe in enumerate(probes)}
     steps = max((len(batch.step_ends[r.question][r.slot]) for r in rows), default=1)
     gain = passed.hidden.new_full((*passed.shape, max(1, steps)), float("nan"), dtype=torch.float32)
-    for number, row in enumerate(rows):
-        ends = open_steps(batch, row, cut)
+    for number, (row, ends) in enumerate(zip(rows, every_end, strict=True)):
         if ends:
             asked = [(bare[_prompt(row)], NO_STEP), *((number, end) for end in ends)]
             levels = value[[place[probe] for probe in asked]]

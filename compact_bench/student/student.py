@@ -256,10 +256,9 @@ class Student:
         else:
             arguments["attention_mask"] = placement.real.long()
         if use_cache:
-            from transformers import DynamicCache
+            from compact_bench.student.cache import new_cache  # imports transformers
 
-            # Without a config the cache keeps every position, also of sliding layers.
-            arguments["past_key_values"] = DynamicCache()
+            arguments["past_key_values"] = new_cache()
         result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
         layers = result.hidden_states if all_layers else None
         cache = result.past_key_values if use_cache else None
