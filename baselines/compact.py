@@ -4,20 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compact_bench.api import (
-    Axes,
-    Batch,
-    Compatibility,
-    Distiller,
-    Run,
-    Step,
-    fusion,
-    torch,
-    uniform,
-)
+from compact_bench.api import Axes, Batch, ByCompatibility, Step, fusion, torch, uniform
 
 
-class Compact(Distiller):
+class Compact(ByCompatibility):
     """loss = sum_r w_r NLL_r (+ lambda sum_{i<j} w_i w_j D(i,j)), mean over questions.
 
     w = (1 - floor) softmax(u / tau) + floor / R,  u = b1 z(M) + b2 z(C) + b3 z(D), detached:
@@ -40,8 +30,6 @@ class Compact(Distiller):
   eprint={2601.13992},
   archivePrefix={arXiv}
 }"""
-    uses_gold = True
-    needs = frozenset({"states", "answer_gain"})
 
     class Config(Axes):
         """All of `Axes`, and the consistency term: over which span, and its lambda."""
@@ -49,18 +37,6 @@ class Compact(Distiller):
         consistency: Literal["off", "answer", "sequence"] = "off"
         consistency_weight: float = 0.1
         smallest_pair: float = 1e-4
-
-    def __init__(self, config=None) -> None:
-        super().__init__(config)
-        self.compatibility = Compatibility(self.config)
-        self.lora_dropout = self.config.dropout
-        self.uses_gold = "adaptability" in self.config.betas
-
-    def skip(self, run: Run) -> str | None:
-        """Gains are compared with another question's: a batch of one has none."""
-        if self.config.adaptability == "positive_gains" and run.training.batch_size < 2:
-            return "adaptability: positive_gains needs training.batch_size of 2 or more"
-        return None
 
     def loss(self, student, batch: Batch) -> Step:
         """One forward gives loss and scores; rationales are weighted by what the scores say."""

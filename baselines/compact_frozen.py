@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from compact_bench.api import Axes, Batch, Compatibility, Distiller, torch
+from compact_bench.api import Batch, ByCompatibility
 
 
-class CompactFrozen(Distiller):
+class CompactFrozen(ByCompatibility):
     """w = COMPACT's weights under the untrained student, the same in every epoch.
 
     Keeps that weights depend on question and teacher; drops that they follow the student while it
@@ -15,39 +15,16 @@ class CompactFrozen(Distiller):
     name = "compact_frozen"
     version = 1
     reference = "none"
-    uses_gold = True
-    needs = frozenset({"states", "answer_gain"})
-
-    class Config(Axes):
-        """The settings of `Axes`."""
-
-    def __init__(self, config=None) -> None:
-        super().__init__(config)
-        self.uses_gold = "adaptability" in self.config.betas
 
     def fit(self, trainer) -> None:
         """Scores every question with the student as it is, then trains."""
-        compatibility = Compatibility(self.config)
         self.frozen: dict = {}
-        for batch, _, scores in compatibility.survey(trainer.student, trainer.batches()):
-            self.frozen |= _by_rationale(batch, compatibility.weights(scores, batch.present))
+        for batch, _, scores in self.compatibility.survey(trainer.student, trainer.batches()):
+            weights = self.compatibility.weights(scores, batch.present)
+            self.frozen |= batch.by_rationale(weights)
         trainer.run(self)
 
     def weights(self, out, batch: Batch):
         """(B,R): what the scoring pass gave."""
-        found = _by_rationale(batch, torch.zeros(batch.teacher.shape))
-        weights = torch.zeros(batch.teacher.shape)
-        for (b, r), key in zip(batch.present.nonzero().tolist(), found, strict=True):
-            weights[b, r] = self.frozen[key]
-        weights = weights.to(batch.teacher.device)
+        weights = batch.from_rationale(self.frozen)
         return weights / weights.sum(-1, keepdim=True)
-
-
-def _by_rationale(batch: Batch, values) -> dict:
-    """(question, teacher, sample) -> value, of what is present, in the batch's order."""
-    return {
-        (batch.question_id[b], int(batch.teacher[b, r]), int(batch.sample[b, r])): float(
-            values[b, r]
-        )
-        for b, r in batch.present.nonzero().tolist()
-    }

@@ -2,19 +2,10 @@
 
 from __future__ import annotations
 
-from compact_bench.api import (
-    Axes,
-    Batch,
-    Compatibility,
-    Distiller,
-    Step,
-    adaptability,
-    consensus,
-    torch,
-)
+from compact_bench.api import Batch, ByCompatibility, Run, Step, adaptability, consensus, torch
 
 
-class CompactScores(Distiller):
+class CompactScores(ByCompatibility):
     """Records what each score, and each part of one, says of every rationale.
 
     adaptability (and uncut: with the steps after the answer is given away), consensus (and from
@@ -25,16 +16,19 @@ class CompactScores(Distiller):
     name = "compact_scores"
     version = 1
     reference = "none"
-    uses_gold = True
     seeded = False
-    needs = frozenset({"states", "answer_gain"})
 
-    class Config(Axes):
-        """The settings of `Axes`."""
+    def skip(self, run: Run) -> str | None:
+        """Skips without the graph whose parts it tells apart."""
+        if "consensus" not in self.config.betas or self.config.consensus == "attention":
+            return (
+                "the parts of consensus need its graph: scores must hold consensus, by centrality"
+            )
+        return super().skip(run)
 
     def fit(self, trainer) -> None:
         """Forward passes only."""
-        student, compatibility = trainer.student, Compatibility(self.config)
+        student, compatibility = trainer.student, self.compatibility
         for batch, out, scores in compatibility.survey(student, trainer.batches()):
             weights = compatibility.weights(scores, batch.present)
             found = {**scores, **self._parts(student, batch, out, compatibility.centre)}

@@ -66,10 +66,7 @@ class RankSurprisal(Distiller):
         """(B,R): from the scores for `soft`; the one that was kept for `hard`."""
         if self.config.choice == "hard":
             return super().weights(out, batch)
-        keys = batch.by_rationale(torch.zeros(batch.teacher.shape))
-        ratio = torch.zeros(batch.teacher.shape)
-        ratio[batch.present.cpu()] = torch.tensor([self.scores[key] for key in keys])
-        ratio = ratio.to(batch.teacher.device)
+        ratio = batch.from_rationale(self.scores)
         return fusion.masked_softmax(-ratio, batch.present, self.config.temperature)
 
 

@@ -164,6 +164,26 @@ class Distiller(ABC):
         """Takes back what `state_dict` gave."""
 
 
+class ByCompatibility(Distiller):
+    """A method that scores rationales by the student's compatibility. Not a row of its own."""
+
+    uses_gold = True
+    needs = frozenset({"states", "answer_gain"})
+
+    class Config(Axes):
+        """The settings of `Axes`."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.compatibility = Compatibility(self.config)
+        self.lora_dropout = self.config.dropout
+        self.uses_gold = "adaptability" in self.config.betas
+
+    def skip(self, run: Run) -> str | None:
+        """Skips settings that the run's batches don't allow."""
+        return self.config.lacking(run.training.batch_size)
+
+
 class FromRecorded(Distiller):
     """A method whose weights come from those that another run recorded. Not a row of its own."""
 
@@ -195,6 +215,7 @@ __all__ = [
     "Axes",
     "BaseModel",
     "Batch",
+    "ByCompatibility",
     "CellError",
     "Compatibility",
     "Context",

@@ -93,6 +93,16 @@ class Batch:
             for b, r in self.present.nonzero().tolist()
         }
 
+    def from_rationale(self, found: Mapping[RationaleKey, float]) -> Tensor:
+        """(B,R) float32: the values that `by_rationale` named, 0 where absent.
+
+        Raises KeyError for a rationale that has none.
+        """
+        values = torch.zeros(self.teacher.shape)
+        keys = self.by_rationale(values)
+        values[self.present.cpu()] = torch.tensor([found[key] for key in keys], dtype=values.dtype)
+        return values.to(self.teacher.device)
+
     def mismatched(self) -> Batch | None:
         """The same questions and gold answers with the rationales of another question each.
 

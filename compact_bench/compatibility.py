@@ -62,6 +62,16 @@ class Axes(BaseModel):
     window: Annotated[int, Field(ge=4)] = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
+    def lacking(self, batch_size: int) -> str | None:
+        """Why these settings can't work with so many questions a batch, or None."""
+        if (
+            self.adaptability == "positive_gains"
+            and "adaptability" in self.betas
+            and batch_size < 2
+        ):
+            return "adaptability: positive_gains needs training.batch_size of 2 or more"
+        return None
+
     @property
     def betas(self) -> dict[str, float]:
         """The scores that count, with their betas."""

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from compact_bench.drawing import PALETTE, STYLE, render
+from compact_bench.scores.consensus import to_networkx
 
 RIGHT, WRONG = "#009E73", "#D55E00"
 _LINE_STYLES: dict[bool, Any] = {True: "-", False: (0, (4, 2))}
@@ -58,16 +59,11 @@ def _graph(
 ) -> None:
     import networkx
 
-    graph = networkx.Graph()
-    graph.add_nodes_from(range(len(names)))
+    graph = to_networkx(adjacency, range(len(names)))  # two samples may share a name
     # A circle, since a layout by force would need a seed and put unlike nodes on one spot.
     places = networkx.circular_layout(graph) if len(names) > 1 else {0: np.zeros(2)}
     most = max(float(np.abs(adjacency - np.diag(np.diag(adjacency))).max(initial=0.0)), 1e-12)
-    for i in range(len(names)):
-        for j in range(i):
-            if adjacency[i, j] > 0:
-                graph.add_edge(i, j, width=0.4 + 6.0 * float(adjacency[i, j]) / most)
-    widths = [width for _, _, width in graph.edges(data="width")]
+    widths = [0.4 + 6.0 * float(weight) / most for _, _, weight in graph.edges(data="weight")]
     networkx.draw_networkx_edges(graph, places, ax=axis, width=widths, edge_color="#9aa3ad")
     highest = max(*map(float, centralities), 1e-12)
     for node, centrality in enumerate(centralities):

@@ -154,14 +154,17 @@ def select(found: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]
             raise UserError(f"--only {name}: no such row{nearest(name, known)}; it has: {allowed}")
     chosen = [s for s in found if not only or s.label in only or s.method in only]
     # A cell that reads another's weights can't do without it.
-    wanted = {spec.run_id for spec in chosen} | {spec.after for spec in chosen if spec.after}
+    wanted = {spec.run_id for spec in chosen}
+    after = {spec.run_id: spec.after for spec in found if spec.after}
+    while more := {after[run_id] for run_id in wanted & set(after)} - wanted:
+        wanted |= more
     return tuple(spec for spec in found if spec.run_id in wanted)
 
 
 def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
     """Return the plan as plain JSON values."""
     pending = {spec.run_id for spec in plan.pending(retry)}
-    rows = [
+    listed = [
         {
             "run_id": spec.run_id,
             "label": spec.label,
@@ -179,7 +182,7 @@ def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
         "results": str(plan.root),
         "jobs": plan.jobs,
         "threads": plan.threads,
-        "cells": rows,
+        "cells": listed,
         "notes": list(plan.prepared.notes),
         "estimate": estimate(plan, retry),
     }

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 
 from compact_bench.errors import CellError
+from compact_bench.scores.adaptability import epiphanies
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -61,8 +62,8 @@ def gain_rows(
     if step.gains is None:
         return []
     records = []
+    epiphany = epiphanies(step.gains, step.kappa)
     for b, r, s in (~step.gains.isnan()).nonzero().tolist():
-        gain = float(step.gains[b, r, s])
         records.append(
             {
                 **shared,
@@ -70,8 +71,8 @@ def gain_rows(
                 "teacher": teachers[int(batch.teacher[b, r])] if teachers else "",
                 "sample": int(batch.sample[b, r]),
                 "rationale_step": s + 1,
-                "gain": gain,
-                "epiphany": gain > step.kappa,
+                "gain": float(step.gains[b, r, s]),
+                "epiphany": bool(epiphany[b, r, s]),
             }
         )
     return records

@@ -93,3 +93,15 @@ def test_the_page_names_the_defaults():
     assert "u    = {} z(M) + {} z(C) + {} z(D)".format(*betas) in page
     assert f"clipped to +-{axes.clip:.0f}" in page
     assert f"w    = {1 - axes.floor} softmax(u) + {axes.floor} / R" in page
+
+
+def test_the_page_s_code_prints_the_largest_epiphanies(monkeypatch, capsys):
+    page = (DOCS / "compact.md").read_text("utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(DOCS.parent)
+    found: dict = {}
+    exec(compile(code, "compact.md", "exec"), found)
+    largest, steps = found["largest"], found["steps"]
+    assert len(largest) == 10 and largest["epiphany"].all()
+    assert largest["gain"].iloc[0] == steps["gain"].max()
+    assert largest["text"].iloc[0] in capsys.readouterr().out

@@ -127,8 +127,8 @@ def centrality(graph: Tensor, present: Tensor, backend: str = "strength") -> Ten
     return torch.where(present, found, torch.full_like(found, float("nan")))
 
 
-def to_networkx(graph: Tensor, names: Sequence[str]) -> Any:
-    """One question's graph (R,R) as a networkx.Graph: nodes by name, edges with `weight`."""
+def to_networkx(graph: Any, names: Sequence[Any]) -> Any:
+    """One question's graph, (R,R) tensor or array, as a networkx.Graph: edges with `weight`."""
     import networkx
 
     made = networkx.Graph()

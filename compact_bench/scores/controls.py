@@ -24,15 +24,3 @@ def shuffled(values: Tensor, present: Tensor, generator: Any) -> Tensor:
     order = (behind + draw).argsort(-1)
     moved = torch.empty_like(values).scatter(-1, slots, values.gather(-1, order))
     return torch.where(present, moved, values)
-
-
-def answer_agreement(answers: Tensor, present: Tensor) -> Tensor:
-    """How many of the question's other rationales end in the same answer.
-
-    answers: (B,R) int64, negative for none, which agrees with nobody. Returns (B,R) float32, NaN
-    where absent.
-    """
-    same = (answers[:, :, None] == answers[:, None, :]) & (answers >= 0)[:, :, None]
-    same = same & present[:, :, None] & present[:, None, :]
-    count = (same.sum(-1) - torch.diagonal(same, dim1=-2, dim2=-1).long()).float()
-    return torch.where(present, count, torch.full_like(count, float("nan")))

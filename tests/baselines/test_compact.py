@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -243,6 +245,24 @@ def test_the_centre_is_the_mean_of_all_states_and_the_window_the_last_losses(stu
     assert torch.allclose(method.compatibility.centre, states.mean(0), atol=1e-6)
     losses = torch.cat([out.nll.detach()[batch.present] for out in passed])
     assert torch.equal(method.compatibility.losses, losses[-8:])
+
+
+def test_settings_that_can_t_work_are_a_reason_to_skip():
+    def run(batch_size):
+        return SimpleNamespace(training=SimpleNamespace(batch_size=batch_size))
+
+    for name in ("compact", "compact_frozen"):
+        method = METHODS[name](METHODS[name].Config(adaptability="positive_gains"))
+        assert "batch_size of 2" in method.skip(run(1)) and method.skip(run(2)) is None
+    scores = METHODS["compact_scores"]
+    assert scores().skip(run(4)) is None
+    for bad in ({"scores": ["adaptability"]}, {"consensus": "attention"}):
+        assert "consensus" in scores(scores.Config(**bad)).skip(run(4))
+
+
+def test_dropout_reaches_the_adapters_of_every_row_that_has_it():
+    for name in ("compact", "compact_frozen"):
+        assert METHODS[name](METHODS[name].Config(dropout=0.1)).lora_dropout == 0.1
 
 
 def test_only_adaptability_sees_the_gold_answer():

@@ -104,10 +104,9 @@ def test_the_global_random_state_is_left_alone(name):
     assert torch.equal(before, torch.get_rng_state())
 
 
-@pytest.mark.parametrize("name", TRAINED)
+# What was recorded is of all rationales that were read then, not of the one that is left.
+@pytest.mark.parametrize("name", [n for n in TRAINED if not issubclass(METHODS[n], FromRecorded)])
 def test_one_rationale_has_all_the_weight(name):
-    if issubclass(METHODS[name], FromRecorded):
-        return  # the weight is what was recorded, of all rationales that were read then
     student = make_student("llama", "shared")
     batch = make_batch(student.tokenizer)
     only = torch.tensor([[False, True, False], [True, False, False]])

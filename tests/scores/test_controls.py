@@ -1,4 +1,4 @@
-"""Shuffling keeps the values and loses their order; agreement is counted."""
+"""Shuffling keeps the values and loses their order."""
 
 from __future__ import annotations
 
@@ -36,11 +36,3 @@ def test_missing_values_move_with_the_others():
     values = torch.tensor([[1.0, float("nan"), 3.0]])
     moved = controls.shuffled(values, torch.ones(1, 3) > 0, torch.Generator().manual_seed(3))
     assert int(moved.isnan().sum()) == 1
-
-
-def test_agreement_counts_the_others_with_the_same_answer():
-    answers = torch.tensor([[0, 0, 1, -1, -1, 0]])
-    present = torch.tensor([[True, True, True, True, True, False]])
-    found = controls.answer_agreement(answers, present)[0]
-    assert found[:5].tolist() == [1, 1, 0, 0, 0]
-    assert found[5].isnan()

@@ -25,6 +25,15 @@ def test_every_question_comes_once_in_the_banks_order():
     assert [batch.question_id for batch in batches] == [["q3", "q1"], ["q4", "q0"], ["q2"]]
 
 
+def test_values_by_rationale_go_there_and_back():
+    batch = make_batch(make_student("llama", "padded").tokenizer)
+    values = torch.arange(6.0).reshape(2, 3) + 1
+    found = batch.by_rationale(values)
+    assert torch.equal(batch.from_rationale(found), values * batch.present)
+    with pytest.raises(KeyError):
+        batch.from_rationale({})
+
+
 def test_what_training_drops_is_absent():
     student = make_student("llama", "padded")
     rows = [
