@@ -41,7 +41,7 @@ class AdapterSoup(Distiller):
     def skip(self, run: Run) -> str | None:
         """Skips where there are fewer optimizer steps than branches to give one each."""
         if self.config.budget == "matched" and run.steps < len(run.teachers):
-            if not run.training.max_flops:
+            if not run.by_flops:
                 return f"{len(run.teachers)} branches for {run.steps} optimizer steps"
         return None
 

@@ -54,7 +54,7 @@ class MergeOfThought(Distiller):
     def skip(self, run: Run) -> str | None:
         """Skips where there are fewer optimizer steps than branches to give one each."""
         pieces = self.config.rounds * (len(run.teachers) if self.config.budget == "matched" else 1)
-        if run.steps < pieces and not run.training.max_flops:
+        if run.steps < pieces and not run.by_flops:
             return f"{pieces} branches for {run.steps} optimizer steps: some would train nothing"
         return None
 

@@ -66,6 +66,11 @@ class Run:
     same_tokenizer: Callable[[str], bool] = lambda student_id: False
 
     @property
+    def by_flops(self) -> bool:
+        """Whether rows train until FLOPs are spent, however many steps that takes."""
+        return bool(self.training.max_flops) or self.training.budget == "flops"
+
+    @property
     def steps(self) -> int:
         """Optimizer steps of a row that reads every question in every epoch."""
         size = self.training.batch_size * self.training.accumulate

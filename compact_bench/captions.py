@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from compact_bench.measures import Measure
+from compact_bench.measures import METRICS, Measure
 from compact_bench.outcomes import Results
 from compact_bench.records import without_paths
 from compact_bench.stats import Difference
@@ -27,7 +27,7 @@ def setting(results: Results) -> list[str]:
         _tasks(results),
         seeds(results),
         at_chance(results),
-        _training(suite.get("training", {})),
+        _training(suite.get("training", {}), suite.get("selection")),
         *_limits(suite, results.splits),
         suite.get("notes", ""),
         *results.plan.notes,
@@ -114,13 +114,24 @@ def at_chance(results: Results) -> str:
     return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
 
 
-def _training(training: Mapping[str, Any]) -> str:
+def _training(training: Mapping[str, Any], selection: Mapping[str, Any] | None) -> str:
     if not training:
         return ""
     epochs = training.get("epochs")
     budget = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     if training.get("max_flops"):
         budget = f"{training['max_flops']:g} FLOPs"
+    if training.get("budget") == "flops":
+        budget = f"the FLOPs of reading every teacher's rationales in {budget}"
+    if selection:
+        among = ", ".join(f"{rate:g}" for rate in selection["learning_rates"])
+        size = f"{selection['items']} questions of the" if selection.get("items") else "the"
+        seeds = ", ".join(map(str, selection["seeds"]))
+        return (
+            f"Each row's own learning rate, of {among}, the same choice for every row: by "
+            f"{METRICS[selection['metric']].title} on {size} dev split, seed {seeds}; {budget} for "
+            "every row."
+        )
     chosen = str(training.get("selected_on") or "").strip().rstrip(".")
     how = f"chosen: {chosen}" if chosen else "how they were chosen is not recorded"
     rate = training.get("learning_rate")

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-import platform
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from compact_bench import checkpoint, registry
+from compact_bench import checkpoint, machine, registry
 from compact_bench.api import Distiller, Run
 from compact_bench.data.prepare import Prepared, prepare
+from compact_bench.data.rationales import RationaleBank
 from compact_bench.errors import CellError, Diverged, UserError
 from compact_bench.evaluate import evaluate
 from compact_bench.matrix import RunSpec
@@ -26,21 +24,8 @@ from compact_bench.student.encode import encode_bank
 from compact_bench.student.load import load_student, same_tokenizer
 from compact_bench.student.student import Student
 from compact_bench.suite import Suite
-from compact_bench.suite_sections import EvaluationSpec
+from compact_bench.suite_sections import EvaluationSpec, TrainingSpec
 from compact_bench.train import Progress, Trainer
-
-RECORDED_PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "lm-eval",
-    "datasets",
-    "numpy",
-    "pandas",
-    "tokenizers",
-    "safetensors",
-    "compact-bench",
-)
 
 
 def run_cell(
@@ -57,9 +42,9 @@ def run_cell(
     started = time.perf_counter()
     writer = CellWriter(folder)
     writer.spec(spec.to_json() | {"run_id": spec.run_id})
-    writer.env(environment(spec.threads))
+    writer.env(machine.environment(spec.threads))
     torch.set_num_threads(spec.threads)
-    _reset_peak_memory()
+    machine.reset_peak_memory()
     facts: dict[str, Any] = {}
     try:
         state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
@@ -75,7 +60,7 @@ def run_cell(
         reason.splitlines()[0] if reason else "",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
-        cell_peak_memory_mb=_peak_memory_mb(),
+        cell_peak_memory_mb=machine.peak_memory_mb(),
         **facts,
     )
 
@@ -167,7 +152,7 @@ def train(
         student,
         distiller,
         examples,
-        suite.training,
+        within_budget(suite.training, student, prepared.train),
         seed=seed,
         teachers=bank.teachers,
         folder=folder,
@@ -176,6 +161,19 @@ def train(
     )
     distiller.fit(trainer)
     return trainer
+
+
+def within_budget(spec: TrainingSpec, student: Student, bank: RationaleBank) -> TrainingSpec:
+    """The training with its budget in FLOPs, where the suite counts those.
+
+    Every row then has what it takes to read all rationales of all teachers in every epoch.
+    """
+    if spec.budget == "steps" or spec.max_flops:
+        return spec
+    teachers = bank.only_teachers(bank.teachers)
+    examples, _ = encode_bank(teachers, student.encoder, student.max_tokens)
+    tokens = sum(len(e.prompt_ids) + len(r.ids) for e in examples for r in e.rationales)
+    return spec.model_copy(update={"max_flops": spec.epochs * student.flops(tokens, trained=True)})
 
 
 def limited(suite: Suite) -> EvaluationSpec:
@@ -229,56 +227,6 @@ def preflight(spec: RunSpec) -> None:
         for name in named:
             if name not in known:
                 raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")
-
-
-def environment(threads: int) -> dict[str, Any]:
-    """Versions and machine, for env.json."""
-    versions = {}
-    for package in RECORDED_PACKAGES:
-        try:
-            versions[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
-    return {
-        "versions": versions,
-        "python": platform.python_version(),
-        "machine": platform.machine(),
-        "system": platform.system(),
-        "threads": threads,
-        "device": gpu or "cpu",
-        "git_commit": _git_commit(),
-    }
-
-
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
-
-
-def _peak_memory_mb() -> float:
-    """This cell's peak: of the device where there is one, else of the process (Linux)."""
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() / 1024**2
-    try:
-        status = Path("/proc/self/status").read_text()
-        return int(status.split("VmHWM:")[1].split()[0]) / 1024
-    except (OSError, IndexError):
-        return float("nan")
-
-
-def _reset_peak_memory() -> None:
-    """A worker does one cell after the other: each starts at what is in use, not at the peak."""
-    if torch.cuda.is_available():
-        torch.cuda.reset_peak_memory_stats()
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return  # not Linux, or not allowed: the peak is the process's then
 
 
 def _traceback(error: Exception) -> None:

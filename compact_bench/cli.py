@@ -107,7 +107,8 @@ def run(**arguments: Any) -> int:
 def plan(as_json: bool, **arguments: Any) -> None:
     """Show the cells of the suite FILE, which are done, and what the rest will take."""
     from compact_bench import listing
-    from compact_bench.plan import make_plan, summary
+    from compact_bench.estimate import summary
+    from compact_bench.plan import make_plan
 
     suite, options = _chosen(**arguments)
     found = summary(make_plan(suite, options), options.retry)

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from compact_bench import selection
 from compact_bench.errors import UserError
 from compact_bench.measures import FILTERS, METRICS, Measure
 from compact_bench.outcomes import NO_SEED, Results, Row, Seed, last_stage
@@ -43,11 +44,14 @@ def collect(
     `bank` says which rationales are right and which were spoilt.
     """
     known = {cell.run_id: cell for cell in cells}
+
+    def read(run_id: str) -> Cell:
+        return known.get(run_id, Cell(run_id, Path()))
+
     by_id: dict[str, Cell] = {}
     frames = []
     for planned in plan.cells:
-        cell = known.get(planned["run_id"], Cell(planned["run_id"], Path()))
-        by_id[cell.run_id], frame = _checked(cell)
+        by_id[planned["run_id"]], frame = _checked(read(planned["run_id"]))
         seed = planned.get("seed")
         frame = frame.assign(label=shown(planned), seed=NO_SEED if seed is None else int(seed))
         frames += [] if frame.empty else [frame]
@@ -64,6 +68,7 @@ def collect(
         splits=tuple(sorted(frame["split"].astype(str).unique())),
         teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
         bank=pd.DataFrame() if bank is None else bank,
+        tries=tuple(selection.tried(plan.tries, read)),
     )
 
 

@@ -143,16 +143,17 @@ def _cell(value: Any) -> str:
 
 def plan_text(found: dict[str, Any]) -> str:
     """Return a plan as a table with its estimate."""
-    rows = [
-        {"row": cell["label"], "condition": cell["condition"], "seed": cell["seed"]}
-        | {"run_id": cell["run_id"]}
-        | {"status": cell["status"], "to do": cell["pending"]}
-        for cell in found["cells"]
-    ]
+    columns = {"label": "row", "condition": "condition", "seed": "seed"}
+    if len({cell["split"] for cell in found["cells"]}) > 1:
+        columns |= {"split": "split", "learning_rate": "learning rate"}
+    columns |= {"run_id": "run_id", "status": "status", "pending": "to do"}
+    rows = [{title: cell[key] for key, title in columns.items()} for cell in found["cells"]]
     estimate = found["estimate"]
     head = f"{found['suite']} {found['profile']} -> {found['results']}"
     threads = f"{found['jobs']} at a time, {found['threads']} threads each"
     lines = [head, table_text(rows), "", *found["notes"]]
+    if any(cell["status"] == "waiting" for cell in found["cells"]):
+        lines.append("waiting: for the learning rate that the dev split chooses")
     if estimate["cells"]:
         lines += [
             f"{estimate['cells']} cells to do, {threads}: about {clock_time(estimate['seconds'])},"

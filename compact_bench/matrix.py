@@ -6,9 +6,10 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import PurePath
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
@@ -68,8 +69,15 @@ class RunSpec:
     @property
     def name(self) -> str:
         """The cell's name for people: ``average, seed 0``."""
-        parts = [self.label, self.condition, "" if self.seed is None else f"seed {self.seed}"]
+        rate = f"learning rate {self.training['learning_rate']:g}" if self.tries else ""
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        parts = [self.label, self.condition, rate, seed]
         return ", ".join(part for part in parts if part)
+
+    @property
+    def tries(self) -> bool:
+        """Whether the cell is asked the dev split, to choose a setting."""
+        return bool(self.evaluation.get("select"))
 
     @property
     def after(self) -> str:
@@ -174,20 +182,26 @@ class Data:
 
 
 def cells(
-    suite: Suite, registry: Registry, data: Sequence[Data], student_hash: str, threads: int
+    suite: Suite,
+    registry: Registry,
+    data: Sequence[Data],
+    student_hash: str,
+    threads: int,
+    rates: Mapping[tuple[str, str], float] = MappingProxyType({}),
 ) -> tuple[RunSpec, ...]:
     """Return every cell of the suite: rows in the suite's order, conditions and seeds within.
 
     A method without randomness (``seeded`` is False) has one cell, with seed None; one that reads
-    no training data has one for all conditions. Raises UserError where ``weights_from`` leads in
-    a circle.
+    no training data has one for all conditions. ``rates`` holds learning rates by (label,
+    condition); rows that it doesn't name have the suite's. Raises UserError where
+    ``weights_from`` leads in a circle.
     """
+    training = suite.training.model_dump(mode="json")
     shared: dict[str, Any] = {
         "suite": suite.suite,
         "profile": suite.profile,
         "student": suite.student.model_dump(mode="json"),
         "student_hash": student_hash,
-        "training": suite.training.model_dump(mode="json"),
         "evaluation": suite.evaluation.model_dump(mode="json"),
         "limit": suite.limit,
         "threads": threads,
@@ -207,6 +221,8 @@ def cells(
                     continue
                 if number and not row.method.reads_data:
                     continue
+                condition = one.condition if row.method.reads_data else ""
+                rate = rates.get((row.label, condition), training["learning_rate"])
                 spec = RunSpec(
                     label=row.label,
                     method=row.method.name,
@@ -215,7 +231,8 @@ def cells(
                     seed=seed,
                     data=one.spec,
                     data_hash=one.fingerprint,
-                    condition=one.condition if row.method.reads_data else "",
+                    condition=condition,
+                    training={**training, "learning_rate": rate},
                     **shared,
                 )
                 found.append(((order, number, place), spec))

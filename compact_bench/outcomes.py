@@ -13,6 +13,7 @@ import pandas as pd
 from compact_bench import stats
 from compact_bench.measures import HEADLINES, Measure
 from compact_bench.records import Cell, Plan, without_paths
+from compact_bench.selection import Tried
 
 Seed = int | None
 NO_SEED = -(2**62)  # stands for None where a column of integers is needed
@@ -122,6 +123,7 @@ class Results:
     splits: tuple[str, ...]
     teachers: tuple[str, ...] = ()
     bank: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
+    tries: tuple[Tried, ...] = ()  # the learning rates that were tried on the dev split
 
     @property
     def suite(self) -> dict[str, Any]:

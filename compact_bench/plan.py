@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import math
 import os
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench import registry as registry_module
+from compact_bench import selection
 from compact_bench.errors import UserError, nearest
 from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
+from compact_bench.selection import Key
 from compact_bench.suite import Suite
 
 if TYPE_CHECKING:
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 # Beyond this a small student gets slower, not faster; more cores are for more jobs.
 MOST_THREADS = 8
-CHARACTERS_A_TOKEN = 4
-# Measured: nano and SmolLM2-135M both train at about 1e11 FLOP/s on two cores.
-FLOPS_A_SECOND_AND_THREAD = 5e10
 KEPT = ("done", "skipped", "diverged")
+WAITING = "waiting"  # for its learning rate
+
+Rates = dict[Key, float]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,11 @@ class Options:
 
 @dataclass(frozen=True)
 class Plan:
-    """A resolved suite: its data, its cells in table order, and where they go."""
+    """A resolved suite: its data, its cells in table order, and where they go.
+
+    ``tries`` are the cells that choose learning rates on the dev split; ``waiting`` the run ids of
+    cells whose learning rate is not chosen yet: they have the suite's until then.
+    """
 
     suite: Suite
     root: Path
@@ -53,6 +57,8 @@ class Plan:
     jobs: int
     threads: int
     gold: dict[str, bool] = field(default_factory=dict)  # by row
+    tries: tuple[RunSpec, ...] = ()
+    waiting: frozenset[str] = frozenset()
 
     @property
     def prepared(self) -> Prepared:
@@ -75,6 +81,15 @@ class Plan:
         """Return the folder of a cell's records."""
         return self.root / "runs" / spec.run_id
 
+    @property
+    def tried_ids(self) -> set[str]:
+        """Run ids of the cells that choose learning rates."""
+        return {spec.run_id for spec in self.tries}
+
+    def status(self, spec: RunSpec) -> str:
+        """Say how a cell stands: one of records.STATES, or that it waits for its learning rate."""
+        return WAITING if spec.run_id in self.waiting else status_of(self.folder(spec))
+
     def pending(self, retry: bool = False) -> list[RunSpec]:
         """Return the selected cells that a run would do, one seed after the other.
 
@@ -84,11 +99,19 @@ class Plan:
         kept = KEPT[:2] if retry else KEPT
         # Conditions of unlike names may come to the same data, and so to the same cell.
         once = {spec.run_id: spec for spec in reversed(self.selected)}.values()
-        left = [spec for spec in once if status_of(self.folder(spec)) not in kept]
+        left = [spec for spec in once if self.status(spec) not in (*kept, WAITING)]
         # Seed by seed, so that an interrupted run leaves a whole table of the first seeds.
         seeds = [None, *self.suite.seeds]
-        places = {spec.run_id: place for place, spec in reversed(list(enumerate(self.cells)))}
-        return sorted(left, key=lambda spec: (seeds.index(spec.seed), places[spec.run_id]))
+        every = [*self.tries, *self.cells]
+        places = {spec.run_id: place for place, spec in reversed(list(enumerate(every)))}
+        return sorted(
+            left,
+            key=lambda spec: (
+                (0, 0, places[spec.run_id])
+                if spec.tries and self.tries
+                else (1, seeds.index(spec.seed), places[spec.run_id])
+            ),
+        )
 
 
 def suite_folder(suite: Suite, results: Path) -> Path:
@@ -102,7 +125,6 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     Raises UserError for anything in the suite that can't work: an unknown method, teacher or
     data set, a student that is not there, a test question in the training set.
     """
-    from compact_bench.data.prepare import prepare
     from compact_bench.student.identity import student_hash
 
     registry = registry_module.load(options.plugins)
@@ -112,9 +134,47 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         identity = student_hash(suite.student)
     except UserError as error:
         raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
+    jobs = options.jobs or suite.jobs or 1
+    threads = max(1, min(MOST_THREADS, available_cores() // jobs))
+    root = suite_folder(suite, options.results)
+    all_prepared, data = _read(suite, options)
+
+    def lay_out(one: Suite, its: Sequence[Data], rates: Rates) -> tuple[RunSpec, ...]:
+        return cells(one, registry, its, identity, threads, rates)
+
+    tries: list[RunSpec] = []
+    if suite.selection:
+        for rate in suite.selection.learning_rates:
+            trial = suite.trying(rate)
+            found = lay_out(trial, _read(trial, options)[1], {})
+            tries += [spec for spec in found if spec.seed is not None]
+    chosen = _chosen_rates(suite, tries, root)
+    found = lay_out(suite, data, chosen)
+    undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
+    waiting = _with_dependents(found, undecided)
+    laid_out = rows(suite, registry, all_prepared[0].train.teachers)
+    gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
+    return Plan(
+        suite=suite,
+        root=root,
+        all_prepared=all_prepared,
+        cells=found,
+        selected=select([*tries, *found], options.only),
+        jobs=jobs,
+        threads=threads,
+        gold=gold,
+        tries=tuple(tries),
+        waiting=frozenset(waiting),
+    )
+
+
+def _read(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], list[Data]]:
+    """Read the data of every condition."""
+    from compact_bench.data.prepare import prepare
+
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
     suites = [suite.under(condition) for condition in conditions]
-    all_prepared = [prepare(one, options.mirror) for one in suites]
+    all_prepared = tuple(prepare(one, options.mirror) for one in suites)
     data = [
         Data(
             one.data.model_dump(mode="json"),
@@ -125,14 +185,32 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         )
         for one, prepared, condition in zip(suites, all_prepared, conditions, strict=True)
     ]
-    jobs = options.jobs or suite.jobs or 1
-    threads = max(1, min(MOST_THREADS, available_cores() // jobs))
-    found = cells(suite, registry, data, identity, threads)
-    laid_out = rows(suite, registry, all_prepared[0].train.teachers)
-    gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
-    chosen = select(found, options.only)
-    root = suite_folder(suite, options.results)
-    return Plan(suite, root, tuple(all_prepared), found, chosen, jobs, threads, gold)
+    return all_prepared, data
+
+
+def _chosen_rates(suite: Suite, tries: Sequence[RunSpec], root: Path) -> Rates:
+    """The learning rates that are chosen already, by row and condition."""
+    if suite.selection is None:
+        return {}
+    found = selection.tried(
+        map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
+    )
+    return selection.rates(found, suite.selection.metric, suite.training.learning_rate)
+
+
+def tried_entry(spec: RunSpec) -> dict[str, Any]:
+    """What suite.json says of a cell that tries a learning rate."""
+    where = {"condition": spec.condition} if spec.condition else {}
+    found = {"run_id": spec.run_id, "label": spec.label, "seed": spec.seed}
+    return found | where | {"learning_rate": spec.training["learning_rate"]}
+
+
+def _with_dependents(found: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
+    """The run ids of undecided rows, and of those that read the weights of one of them."""
+    waiting = {s.run_id for s in found if (s.label, s.condition) in undecided}
+    while more := {s.run_id for s in found if s.after in waiting} - waiting:
+        waiting |= more
+    return waiting
 
 
 def available_cores() -> int:
@@ -159,104 +237,3 @@ def select(found: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]
     while more := {after[run_id] for run_id in wanted & set(after)} - wanted:
         wanted |= more
     return tuple(spec for spec in found if spec.run_id in wanted)
-
-
-def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
-    """Return the plan as plain JSON values."""
-    pending = {spec.run_id for spec in plan.pending(retry)}
-    listed = [
-        {
-            "run_id": spec.run_id,
-            "label": spec.label,
-            "method": spec.method,
-            "condition": spec.condition,
-            "seed": spec.seed,
-            "status": status_of(plan.folder(spec)),
-            "pending": spec.run_id in pending,
-        }
-        for spec in plan.selected
-    ]
-    return {
-        "suite": plan.suite.suite,
-        "profile": plan.suite.profile,
-        "results": str(plan.root),
-        "jobs": plan.jobs,
-        "threads": plan.threads,
-        "cells": listed,
-        "notes": list(plan.prepared.notes),
-        "estimate": estimate(plan, retry),
-    }
-
-
-def estimate(plan: Plan, retry: bool = False) -> dict[str, Any]:
-    """Estimate what the pending cells take: seconds of wall time, FLOPs and tokens.
-
-    ``source`` says what it rests on: cells of this suite that are done, or token counts.
-    """
-    pending = plan.pending(retry)
-    known = [_cost(plan, spec) for spec in plan.cells]
-    measured = {spec.label: cost for spec, cost in zip(plan.cells, known, strict=True) if cost}
-    if measured:
-        mean = {key: _mean([cost[key] for cost in measured.values()]) for key in _COSTS}
-        costs = [measured.get(spec.label, mean) for spec in pending]
-        source = f"{len([cost for cost in known if cost])} cells of this suite that are done"
-    else:
-        cost, source = _counted(plan)
-        costs = [cost for _ in pending]
-    total = {key: math.fsum(cost[key] for cost in costs) for key in _COSTS}
-    seconds = total["seconds"] / max(1, min(plan.jobs, len(pending)))
-    return {"cells": len(pending), **total, "seconds": seconds, "source": source}
-
-
-_COSTS = ("seconds", "flops", "tokens")
-
-
-def _cost(plan: Plan, spec: RunSpec) -> dict[str, float] | None:
-    status = read_cell(plan.folder(spec)).status
-    if status.get("state") != "done":
-        return None
-    return {key: float(status.get(key) or 0) for key in _COSTS}
-
-
-def _mean(values: list[float]) -> float:
-    return math.fsum(values) / len(values)
-
-
-def _counted(plan: Plan) -> tuple[dict[str, float], str]:
-    """Price a cell by its characters, as if every row read every rationale."""
-    train, spec = plan.prepared.train, plan.suite.training
-    texts = train.rationales.merge(train.questions, on="question_id")
-    teachers = texts[texts["role"] == "teacher"]
-    characters = teachers["text"].str.len().sum() + teachers["question"].str.len().sum()
-    trained = characters / CHARACTERS_A_TOKEN * spec.epochs
-    generated = _texts(plan) * plan.suite.evaluation.max_new_tokens / 2
-    parameters, guess = _parameters(plan.suite.student.id)
-    per_token = 4 if plan.suite.student.lora else 6
-    flops = parameters * (per_token * trained + 2 * generated)
-    seconds = flops / (FLOPS_A_SECOND_AND_THREAD * plan.threads)
-    source = (
-        f"token counts ({CHARACTERS_A_TOKEN} characters a token, {guess}, every rationale read, "
-        f"{FLOPS_A_SECOND_AND_THREAD:.0e} FLOP/s a thread, no GPU): rough"
-    )
-    return {"seconds": seconds, "flops": flops, "tokens": trained}, source
-
-
-def _texts(plan: Plan) -> int:
-    """Count the texts that an evaluation generates: answers, and the marginal NLL's rationales."""
-    spec = plan.suite.evaluation
-    texts = 0
-    for task in plan.prepared.tasks:
-        if task.kind == "generate" and task.items is not None:
-            sampled = min(len(task.items), spec.marginal_items or len(task.items))
-            texts += len(task.items)
-            texts += sampled * spec.marginal_samples if task.role == "reasoning" else 0
-    return texts
-
-
-def _parameters(student: str) -> tuple[float, str]:
-    """Read the number of parameters off a student's name: ``SmolLM2-135M``, ``Qwen2.5-1.5B``."""
-    found = re.findall(r"(\d+(?:\.\d+)?)([MB])(?![a-z])", student)
-    if found:
-        number, unit = found[-1]
-        return float(number) * (1e6 if unit == "M" else 1e9), f"{number}{unit} parameters"
-    return 1.5e6 if student == "nano" else 1e9, "parameters guessed"

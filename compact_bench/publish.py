@@ -106,11 +106,11 @@ def _copy_plan(folder: Path, draft: Path) -> None:
 def _copy_cells(folder: Path, draft: Path, plan: Plan, own: bool) -> int:
     """Copy every cell that has ended, failed ones too; returns how many are done."""
     done = 0
-    for planned in plan.cells:
+    for planned in (*plan.tries, *plan.cells):
         cell = read_cell(folder / "runs" / planned["run_id"])
         if cell.state == "missing":
             continue
-        done += cell.state == "done"
+        done += cell.state == "done" and planned in plan.cells
         for name in RECORD_FILES:
             source = cell.folder / name
             if source.exists():

@@ -203,11 +203,15 @@ def status_of(folder: Path) -> str:
 
 @dataclass(frozen=True)
 class Plan:
-    """suite.json: the resolved suite, its cells in table order, and facts for the captions."""
+    """suite.json: the resolved suite, its cells in table order, and facts for the captions.
+
+    ``tries`` are the cells that learning rates were chosen by; they are no part of any row.
+    """
 
     suite: dict[str, Any]
     cells: tuple[dict[str, Any], ...]
     notes: tuple[str, ...] = ()
+    tries: tuple[dict[str, Any], ...] = ()
 
 
 def write_plan(
@@ -215,9 +219,12 @@ def write_plan(
     suite: Mapping[str, Any],
     cells: Iterable[Mapping[str, Any]],
     notes: Sequence[str] = (),
+    tries: Sequence[Mapping[str, Any]] = (),
 ) -> None:
     """Write suite.json. A cell needs run_id, label and seed; `uses_gold` becomes a column."""
     content = {"suite": suite, "cells": [dict(cell) for cell in cells], "notes": list(notes)}
+    if tries:
+        content["tries"] = [dict(cell) for cell in tries]
     write_json(Path(root) / "suite.json", content)
 
 
@@ -227,7 +234,8 @@ def read_plan(root: Path) -> Plan:
     try:
         content = json.loads(path.read_text("utf-8"))
         cells = tuple({**cell, "label": str(cell["label"])} for cell in content["cells"])
-        return Plan(dict(content["suite"]), cells, tuple(content.get("notes", ())))
+        notes, tries = (tuple(content.get(key, ())) for key in ("notes", "tries"))
+        return Plan(dict(content["suite"]), cells, notes, tries)
     except FileNotFoundError as error:
         raise UserError(f"no results in {root}: run the suite first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:

@@ -14,7 +14,7 @@ import filelock
 from compact_bench import atomic, records
 from compact_bench.errors import UserError
 from compact_bench.matrix import RunSpec
-from compact_bench.plan import Options, Plan, make_plan, suite_folder
+from compact_bench.plan import WAITING, Options, Plan, make_plan, suite_folder, tried_entry
 from compact_bench.pool import Entry, News, Pool
 from compact_bench.progress import Bars, Display, Lines
 from compact_bench.suite import Suite
@@ -34,15 +34,27 @@ def run(suite: Suite, options: Options, say: Say = print, entry: Entry | None = 
     with locked(root):
         plan = make_plan(suite, options)
         pending = plan.pending(options.retry)
-        kept = len(plan.selected) - len(pending)
+        kept = len([spec for spec in plan.selected if plan.status(spec) != WAITING]) - len(pending)
         say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {kept} of them kept")
-        if pending and not _work(plan, pending, options, say, entry or Entry(plan.threads)):
+        if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
+            say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
+            if not _work(plan, choosing, options, say, entry):
+                return INTERRUPTED
+            plan = make_plan(suite, options)  # now that the rates are known
+            pending = [spec for spec in plan.pending() if spec.run_id not in plan.tried_ids]
+        if pending and not _work(plan, pending, options, say, entry):
             return INTERRUPTED
         write_plan(plan)
-        states = Counter(records.status_of(plan.folder(spec)) for spec in plan.selected)
+        states = Counter(plan.status(spec) for spec in plan.selected)
         say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
         show_report(root, say)
-    return 0 if set(states) <= {"done", "skipped"} else 1
+    return 0 if all(_went_well(plan, spec) for spec in plan.selected) else 1
+
+
+def _went_well(plan: Plan, spec: RunSpec) -> bool:
+    """Whether a cell is no failure; that one of several learning rates diverges is none."""
+    allowed = {"done", "skipped"} | ({"diverged"} if spec.run_id in plan.tried_ids else set())
+    return plan.status(spec) in allowed
 
 
 def check_writable(root: Path) -> None:
@@ -75,16 +87,19 @@ def write_plan(plan: Plan) -> None:
     """Write suite.json and the question and rationale tables that the report reads."""
     cells = [
         {
-            "run_id": spec.run_id,
+            # A cell without its learning rate isn't known yet, and so not run.
+            "run_id": "" if spec.run_id in plan.waiting else spec.run_id,
             "label": spec.label,
             "method": spec.method,
             "seed": spec.seed,
             "uses_gold": plan.gold.get(spec.label, False),
             **({"condition": spec.condition} if spec.condition else {}),
+            **({"learning_rate": spec.training["learning_rate"]} if plan.tries else {}),
         }
         for spec in plan.cells
     ]
-    records.write_plan(plan.root, plan.suite.model_dump(mode="json"), cells, plan.notes)
+    suite = plan.suite.model_dump(mode="json")
+    records.write_plan(plan.root, suite, cells, plan.notes, [*map(tried_entry, plan.tries)])
     records.write_bank(plan.root, plan.banks)
     records.write_items(plan.root, plan.prepared.tasks)
 
@@ -98,9 +113,11 @@ def show_report(root: Path, say: Say) -> None:
     say(f"report: {paths.page}")
 
 
-def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry: Entry) -> bool:
+def _work(
+    plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry: Entry | None
+) -> bool:
     """Run the pending cells; False if Ctrl-C stopped it."""
-    pool = Pool(entry, plan.root / "logs", plan.jobs)
+    pool = Pool(entry or Entry(plan.threads), plan.root / "logs", plan.jobs)
     try:
         if refused := pool.check(pending[0]):
             raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")

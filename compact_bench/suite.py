@@ -29,6 +29,7 @@ from compact_bench.suite_sections import (
     EvaluationSpec,
     FolderName,
     Positive,
+    SelectionSpec,
     Strict,
     StudentSpec,
     TrainingSpec,
@@ -36,6 +37,7 @@ from compact_bench.suite_sections import (
 
 DEFAULT_PROFILE = "mini"
 LABEL = "label"
+IN_DOMAIN = "in_domain"
 
 
 class MethodRow(NamedTuple):
@@ -52,9 +54,10 @@ class Suite(Strict):
 
     ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
     names the row that knows the truth. ``axis`` is what the conditions' ``x`` counts.
+    ``selection`` chooses each row's learning rate; without it all have the one of ``training``.
     """
 
-    _later = ("ablation", "conditions", "axis", "ladder", "regret_to")
+    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "selection")
 
     suite: FolderName
     title: str
@@ -66,6 +69,7 @@ class Suite(Strict):
     axis: str = ""
     ladder: list[str] = Field(default_factory=list)
     regret_to: str = ""
+    selection: SelectionSpec | None = None
     seeds: Annotated[list[int], Field(min_length=1)]
     student: StudentSpec = Field(default_factory=StudentSpec)
     data: DataSpec = Field(default_factory=DataSpec)
@@ -94,7 +98,20 @@ class Suite(Strict):
         names = [one.name for one in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError(f"conditions names one twice: {', '.join(names)}")
+        if self.selection is not None:
+            self._check_selection(self.selection)
         return self
+
+    def _check_selection(self, spec: SelectionSpec) -> None:
+        for name, values in (("learning_rates", spec.learning_rates), ("seeds", spec.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"selection.{name} holds a value twice: {values}")
+        if all(task.task != IN_DOMAIN for task in self.evaluation.tasks):
+            raise ValueError("selection asks the dev split of the task in_domain, which is not set")
+        if self.evaluation.select:
+            raise ValueError("evaluation.select reads the dev split, which selection needs itself")
+        if spec.metric == "marginal_nll" and not self.evaluation.marginal_samples:
+            raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
 
     def where(self, path: Location) -> str:
         """Return ``file:line`` of the key at ``path``, or the option that set it."""
@@ -115,6 +132,27 @@ class Suite(Strict):
             for label, changes in self.ablation.changes.items()
         ]  # fmt: skip
         return [*found, base, *changed]
+
+    def trying(self, rate: float) -> Suite:
+        """Return the suite that tries a learning rate: trained alike, asked the dev split."""
+        spec = self.selection
+        if spec is None:
+            raise ValueError("this suite selects nothing")
+        asked = next(task for task in self.evaluation.tasks if task.task == IN_DOMAIN)
+        evaluation = {
+            "select": True,
+            "tasks": [asked.model_copy(update={"limit": spec.items})],
+            "marginal_items": spec.items,
+        }
+        changed = {
+            "seeds": spec.seeds,
+            "training": self.training.model_copy(update={"learning_rate": rate}),
+            "evaluation": self.evaluation.model_copy(update=evaluation),
+            "selection": None,
+        }
+        found = self.model_copy(update=changed)
+        found._source = self._source
+        return found
 
     def under(self, condition: ConditionSpec | None) -> Suite:
         """Return the suite with a condition's data. Raises UserError for a key that isn't one."""

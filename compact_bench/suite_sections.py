@@ -120,7 +120,14 @@ class DataSpec(Strict):
 
 
 class TrainingSpec(Strict):
-    """The one training recipe of all rows; ``batch_size`` counts questions a micro-batch."""
+    """The one training recipe of all rows; ``batch_size`` counts questions a micro-batch.
+
+    ``budget``: what all rows have in common. ``steps``: optimizer steps over the same questions.
+    ``flops``: the compute of reading every teacher's rationales in every epoch, what a method
+    spends on selecting included; a row that reads fewer rationales trains longer.
+    """
+
+    _later = ("budget",)
 
     learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
     epochs: Positive
@@ -132,7 +139,23 @@ class TrainingSpec(Strict):
     clip: Annotated[float, Field(gt=0)] = 1.0
     max_tokens: Positive = 2560
     max_flops: Annotated[float, Field(gt=0)] | None = None
+    budget: Literal["steps", "flops"] = "steps"
     selected_on: str = ""
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+
+class SelectionSpec(Strict):
+    """The learning rate of every row, chosen among the same values on the dev split.
+
+    ``seeds`` train the candidates, ``metric`` of ``items`` dev questions decides (None: all).
+    """
+
+    learning_rates: Annotated[list[Rate], Field(min_length=2)]
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    metric: Literal["marginal_nll", "accuracy"] = "marginal_nll"
+    items: Positive | None = None
 
 
 class TaskSpec(Strict):

@@ -9,7 +9,7 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench import ablation, captions, formats, ladder, score_tables
+from compact_bench import ablation, captions, formats, ladder, score_tables, selection_table
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
@@ -36,7 +36,8 @@ COSTS = {
 }
 # Every table there can be: what an earlier report made and this one has no data for goes.
 NAMES = (
-    *("main", "differences", "detection", "coverage", "ladder", "ablation", "metrics", "cost"),
+    *("main", "differences", "selection", "detection", "coverage", "ladder", "ablation"),
+    *("metrics", "cost"),
 )
 _NOTE_LENGTH = 48
 
@@ -225,6 +226,7 @@ def build(results: Results) -> list[Table]:
     found = [
         main(results),
         differences(results),
+        selection_table.table(results),
         ladder.table(results),
         ablation.table(results),
         score_tables.detection(results),

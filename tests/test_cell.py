@@ -234,3 +234,27 @@ def test_preflight_checks_what_evaluation_will_need(
     found = dataclasses.replace(found, evaluation=found.evaluation | changes)
     with pytest.raises(UserError, match=message):
         cell.preflight(found)
+
+
+@pytest.mark.parametrize("student", [{"lora": {"r": 2}}, {}], ids=["adapters", "full"])
+def test_with_equal_flops_a_row_that_reads_less_trains_longer(
+    tiny, suite_values, plugin_folder, tmp_path, student
+):
+    training = suite_values["training"] | {"epochs": 2}
+    names = [{"single_teacher": {"teacher": "bob"}}, "grape", "average"]
+    found = {}
+    for budget in ("steps", "flops"):
+        keys = {"student": {"id": str(tiny)} | student, "training": training | {"budget": budget}}
+        for label, spec in specs(tiny, suite_values, plugin_folder, names, **keys).items():
+            cell.run_cell(spec, tmp_path / budget / label)
+            steps = pd.read_parquet(tmp_path / budget / label / "steps.parquet")
+            found[budget, label] = status(tmp_path / budget / label) | {"steps": steps["step"]}
+    whole = found["steps", "average"]["flops"]
+    assert found["flops", "average"]["flops"] == whole
+    for label in ("grape", "single_teacher[bob]"):
+        one = found["flops", label]
+        last = one["flops"] / one["steps"].max()  # no step is larger than twice the mean
+        assert whole <= one["flops"] < whole + 2 * last
+        assert found["steps", label]["steps"].max() == 6 < one["steps"].max()
+    # What was spent on selecting is a part of the budget.
+    assert found["flops", "grape"]["steps"].max() < found["flops", label]["steps"].max()

@@ -277,14 +277,17 @@ class Student:
         self.cost.flops += 2.0 * self.teacher.parameters_passed * tokens
         return passed.logits(self.teacher.head, batch, "target")
 
+    def flops(self, tokens: int, trained: bool) -> float:
+        """FLOPs of a pass of real tokens, forward and, where it is trained on, backward."""
+        backward = (4 if self.full_training else 2) if trained else 0
+        return (2.0 + backward) * self.parameters_passed * tokens
+
     def _count(self, rows: list[Row], placement: Placement, teacher_written: bool) -> None:
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
         targets = sum(len(row.target) for row in rows)
         self.cost.tokens += tokens
         self.cost.physical_tokens += placement.input_ids.numel()
-        factor = 2
-        if torch.is_grad_enabled():
-            factor += 4 if self.full_training else 2
-            self.cost.supervised_tokens += targets
+        trained = torch.is_grad_enabled()
+        self.cost.supervised_tokens += targets if trained else 0
         self.cost.teacher_tokens += targets if teacher_written else 0
-        self.cost.flops += float(factor) * self.parameters_passed * tokens
+        self.cost.flops += self.flops(tokens, trained)

@@ -95,7 +95,8 @@ def test_a_checkpoint_keeps_what_it_remembers():
 
 def test_too_few_epochs_are_a_reason_to_skip():
     def training(epochs, max_flops=None):
-        return run_of(layout_bank(), SimpleNamespace(epochs=epochs, max_flops=max_flops))
+        spec = SimpleNamespace(epochs=epochs, max_flops=max_flops, budget="steps")
+        return run_of(layout_bank(), spec)
 
     assert "third epoch" in make().skip(training(2))
     assert make().skip(training(3)) is None

@@ -44,3 +44,20 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     state = behave if behave in ("skipped", "diverged", "failed") else "done"
     reason = "" if state == "done" else f"it is {state}"
     writer.status(state, reason, seconds=2.0, flops=100.0, tokens=10)
+
+
+def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
+    """Its dev NLL is |rate - 2e-3| + seed; a rate of 4e-3 diverges."""
+    rate = spec.training["learning_rate"]
+    (folder / "tries").open("a").write("x")
+    writer = CellWriter(folder)
+    if rate == 4e-3:
+        writer.status("diverged", "the loss is nan")
+        return
+    split = "dev" if spec.evaluation["select"] else "test"
+    row = {"task": "in_domain", "task_version": 1, "role": "reasoning", "split": split}
+    row |= {"filter": "none", "stderr": 0.1, "n": 3, "stage": "after", "chance": 0.0}
+    value = abs(rate - 2e-3) + (spec.seed or 0)
+    writer.eval([row | {"metric": "marginal_nll", "value": value}])
+    writer.samples([])
+    writer.status("done", seconds=2.0, flops=100.0, tokens=10)

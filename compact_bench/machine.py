@@ -1,0 +1,74 @@
+"""What a cell runs on, for its records: versions, machine, memory."""
+
+from __future__ import annotations
+
+import platform
+import subprocess
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+
+RECORDED_PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "lm-eval",
+    "datasets",
+    "numpy",
+    "pandas",
+    "tokenizers",
+    "safetensors",
+    "compact-bench",
+)
+
+
+def environment(threads: int) -> dict[str, Any]:
+    """Versions and machine, for env.json."""
+    versions = {}
+    for package in RECORDED_PACKAGES:
+        try:
+            versions[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
+    gpu = torch.cuda.get_device_name(0) if torch.cuda.is_available() else None
+    return {
+        "versions": versions,
+        "python": platform.python_version(),
+        "machine": platform.machine(),
+        "system": platform.system(),
+        "threads": threads,
+        "device": gpu or "cpu",
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return done.stdout.strip() or None
+
+
+def peak_memory_mb() -> float:
+    """This cell's peak: of the device where there is one, else of the process (Linux)."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 1024**2
+    try:
+        status = Path("/proc/self/status").read_text()
+        return int(status.split("VmHWM:")[1].split()[0]) / 1024
+    except (OSError, IndexError):
+        return float("nan")
+
+
+def reset_peak_memory() -> None:
+    """A worker does one cell after the other: each starts at what is in use, not at the peak."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return  # not Linux, or not allowed: the peak is the process's then
