@@ -139,7 +139,8 @@ def train(
 ) -> Trainer:
     """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
     student.max_tokens = suite.training.max_tokens
-    bank = distiller.select(prepared.train, student)
+    with student.cost.selecting():
+        bank = distiller.select(prepared.train, student)
     examples, dropped = encode_bank(bank, student.encoder, student.max_tokens)
     facts["dropped_rationales"] = sum(dropped.values())
     facts["train_questions"] = len(examples)

@@ -130,9 +130,7 @@ def _probe(
     owners = torch.tensor(owner, dtype=torch.int64, device=device)
     total = token_nll.new_zeros(len(probes)).index_add(0, owners, -token_nll)
     tokens = sum(len(line["ids"]) for line in lines)
-    student.cost.tokens += tokens
-    student.cost.physical_tokens += ids.numel()
-    student.cost.flops += 2.0 * student.parameters_passed * tokens
+    student.cost.count(tokens, ids.numel(), 2.0 * student.parameters_passed * tokens)
     return total / torch.bincount(owners, minlength=len(probes))
 
 

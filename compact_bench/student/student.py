@@ -272,9 +272,8 @@ class Student:
         with self.model.disable_adapter() if own else nullcontext():
             passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
-        self.cost.tokens += tokens
-        self.cost.physical_tokens += passed.placement.input_ids.numel()
-        self.cost.flops += 2.0 * self.teacher.parameters_passed * tokens
+        flops = 2.0 * self.teacher.parameters_passed * tokens
+        self.cost.count(tokens, passed.placement.input_ids.numel(), flops)
         return passed.logits(self.teacher.head, batch, "target")
 
     def flops(self, tokens: int, trained: bool) -> float:
@@ -285,9 +284,11 @@ class Student:
     def _count(self, rows: list[Row], placement: Placement, teacher_written: bool) -> None:
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
         targets = sum(len(row.target) for row in rows)
-        self.cost.tokens += tokens
-        self.cost.physical_tokens += placement.input_ids.numel()
         trained = torch.is_grad_enabled()
-        self.cost.supervised_tokens += targets if trained else 0
-        self.cost.teacher_tokens += targets if teacher_written else 0
-        self.cost.flops += self.flops(tokens, trained)
+        self.cost.count(
+            tokens,
+            placement.input_ids.numel(),
+            self.flops(tokens, trained),
+            supervised=targets if trained else 0,
+            teacher=targets if teacher_written else 0,
+        )
