@@ -26,6 +26,7 @@ WRITERS: Mapping[str, Callable[[Table], str]] = {
 }
 COSTS = {
     "tokens": "student tokens",
+    "selection_tokens": "of them to select",
     "physical_tokens": "with padding",
     "supervised_tokens": "target tokens",
     "teacher_tokens": "teacher tokens",
@@ -217,6 +218,10 @@ def cost(results: Results) -> Table:
         results,
         "What one cell costs, mean over seeds. Student tokens are real tokens, the prompt counted "
         "for every row that is read; FLOPs are 2 N a token forward plus the backward pass",
+        "Of them to select: what a method read, wrote or trained to choose rationales or teachers"
+        if "selection_tokens" in shown
+        else "",
+        "What choosing the learning rates cost is in the table selection" if results.tries else "",
     )
     return formats.table("cost", "Cost", text, columns, pd.DataFrame(lines))
 

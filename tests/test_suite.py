@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from compact_bench.errors import UserError, nearest
+from compact_bench.registry import load
 from compact_bench.suite import Suite, load_suite, parse_seeds, profiles
 from compact_bench.suite_file import merge
 
@@ -58,9 +59,18 @@ def test_shipped_suites_are_mini_first_and_generated_there_only(path):
     for profile in profiles(path):
         suite = load_suite(path, profile)
         assert suite.suite == path.stem
-        assert suite.data.mini.problem in WHOLE or profile != "mini"
-        assert (suite.data.source == "mini") == (profile == "mini")
+        assert suite.data.mini.problem in WHOLE or not profile.startswith("mini")
+        assert (suite.data.source == "mini") == profile.startswith("mini")
         assert suite.student.lora is None or suite.student.lora.dropout == 0
+
+
+def test_every_method_has_a_row_in_baselines():
+    suite = load_suite(ROOT / "baselines.yaml", "mini")
+    listed = {row.method for row in suite.rows()}
+    # One reads a suite's other row again, the other scores and trains nothing.
+    assert set(load().methods) - listed == {"replay", "compact_scores"}
+    assert suite.selection and not set(suite.selection.seeds) & set(suite.seeds)
+    assert load_suite(ROOT / "baselines.yaml", "mini_flops").training.budget == "flops"
 
 
 def test_full_profile_is_the_authors_recipe():
