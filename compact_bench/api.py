@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 PromptKind = Literal["plain", "predict", "explain", "teacher"]
 Target = Literal["rationale+answer", "rationale", "answer"]
 Context = Literal["question", "question+rationale"]
+DevMeasure = Literal["accuracy", "marginal_nll"]
 
 HOOKS = ("skip", "select", "rows", "weights", "loss", "backward", "fit", "decoding")
 MATH_HOOKS = HOOKS[1:]
@@ -57,6 +58,7 @@ class Run:
 
     same_tokenizer: whether another model (hub id, folder, GGUF file) has the student's
     vocabulary, so that their logits can be compared; raises UserError where it can't be loaded.
+    dev: how many dev questions there are.
     """
 
     bank: RationaleBank
@@ -64,6 +66,7 @@ class Run:
     student: Any  # suite.StudentSpec
     training: Any  # suite.TrainingSpec
     same_tokenizer: Callable[[str], bool] = lambda student_id: False
+    dev: int = 0
 
     @property
     def by_flops(self) -> bool:
@@ -225,6 +228,7 @@ __all__ = [
     "Compatibility",
     "Context",
     "Decoding",
+    "DevMeasure",
     "Distiller",
     "FromRecorded",
     "FullStates",

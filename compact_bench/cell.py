@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from compact_bench import checkpoint, machine, registry
+from compact_bench import checkpoint, registry
 from compact_bench.api import Distiller, Run
-from compact_bench.data.prepare import Prepared, prepare
+from compact_bench.data.prepare import Prepared, dev_task, prepare
 from compact_bench.data.rationales import RationaleBank
+from compact_bench.dev_score import DevScore
 from compact_bench.errors import CellError, Diverged, UserError
 from compact_bench.evaluate import evaluate
+from compact_bench.machine import environment, peak_memory_mb, reset_peak_memory
 from compact_bench.matrix import RunSpec
 from compact_bench.records import CellWriter
 from compact_bench.student.encode import encode_bank
@@ -42,9 +44,9 @@ def run_cell(
     started = time.perf_counter()
     writer = CellWriter(folder)
     writer.spec(spec.to_json() | {"run_id": spec.run_id})
-    writer.env(machine.environment(spec.threads))
+    writer.env(environment(spec.threads))
     torch.set_num_threads(spec.threads)
-    machine.reset_peak_memory()
+    reset_peak_memory()
     facts: dict[str, Any] = {}
     try:
         state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
@@ -60,7 +62,7 @@ def run_cell(
         reason.splitlines()[0] if reason else "",
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
-        cell_peak_memory_mb=machine.peak_memory_mb(),
+        cell_peak_memory_mb=peak_memory_mb(),
         **facts,
     )
 
@@ -94,6 +96,8 @@ def _run(
         "layout": student.layout,
         "layout_reason": student.layout_reason,
     }
+    if trainer.dev_scores:
+        facts["dev_scores"] = trainer.dev_scores
     writer.steps(trainer.records)
     if trainer.gains:
         writer.epiphany(trainer.gains)
@@ -124,7 +128,7 @@ def _run(
 def _before(prepared: Prepared, suite: Suite) -> Run:
     """What a method may look at to say that it can't run."""
     bank, compare = prepared.train, partial(same_tokenizer, suite.student)
-    return Run(bank, bank.teachers, suite.student, suite.training, compare)
+    return Run(bank, bank.teachers, suite.student, suite.training, compare, dev=len(prepared.dev))
 
 
 def train(
@@ -159,6 +163,7 @@ def train(
         folder=folder,
         progress=progress,
         questions=list(prepared.train.questions["question_id"]),
+        dev=DevScore(dev_task(suite, prepared.dev), suite.evaluation, seed),
     )
     distiller.fit(trainer)
     return trainer

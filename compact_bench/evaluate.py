@@ -9,6 +9,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import pandas as pd
 from lm_eval import simple_evaluate
 from lm_eval.evaluator import evaluate as lm_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -20,6 +21,7 @@ from compact_bench.data.prepare import TaskData
 from compact_bench.data.splits import parse_choices
 from compact_bench.lm import StudentLM
 from compact_bench.marginal import marginal_nll
+from compact_bench.student.encode import Encoder
 from compact_bench.student.template import prompt_text
 from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.tasks.files import write_task
@@ -191,11 +193,27 @@ def _add_marginal(
         return
     rows, samples = found
     items = task.items.head(spec.marginal_items or len(task.items))
-    values = marginal_nll(
-        lm.model,
-        lm.encoder,
+    values = marginal_values(lm.model, lm.encoder, items, spec, decoding, seed)
+    version = rows[0]["task_version"]
+    rows.append({"task_version": version, "filter": "none", **summary("marginal_nll", values)})
+    for sample, value in zip(samples, values, strict=False):
+        sample["marginal_nll"] = value
+
+
+def marginal_values(
+    model: Any,
+    encoder: Encoder,
+    items: pd.DataFrame,
+    spec: EvaluationSpec,
+    decoding: Decoding,
+    seed: int,
+) -> list[float]:
+    """The marginal NLL of every item's gold answer, nats, asked as `decoding` says."""
+    return marginal_nll(
+        model,
+        encoder,
         [
-            (lm.encoder.prompt(i.question, decoding.prompt, decoding.prefix), i.answer)
+            (encoder.prompt(i.question, decoding.prompt, decoding.prefix), i.answer)
             for i in items.itertuples()
         ],
         samples=spec.marginal_samples,
@@ -203,10 +221,6 @@ def _add_marginal(
         batch_size=spec.batch_size,
         seed=seed,
     )
-    version = rows[0]["task_version"]
-    rows.append({"task_version": version, "filter": "none", **summary("marginal_nll", values)})
-    for sample, value in zip(samples, values, strict=False):
-        sample["marginal_nll"] = value
 
 
 def summary(metric: str, values: Sequence[float]) -> dict[str, Any]:

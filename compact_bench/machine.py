@@ -1,4 +1,4 @@
-"""What a cell runs on, for its records: versions, machine, memory."""
+"""The machine that a cell runs on: versions, device, and the memory that it took."""
 
 from __future__ import annotations
 

@@ -10,27 +10,33 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
 from compact_bench import checkpoint
 from compact_bench.api import Batch, Distiller, Step
+from compact_bench.asking import Asking
 from compact_bench.budget import Position, learning_rate
 from compact_bench.errors import CellError, Diverged
-from compact_bench.recorded import RecordedWeights, gain_rows, read_weights, step_rows
+from compact_bench.recorded import gain_rows, step_rows
 from compact_bench.student.encode import Example, collate, of_teacher
+from compact_bench.student.gradients import scale
 from compact_bench.student.student import Student
+
+if TYPE_CHECKING:
+    from compact_bench.dev_score import DevScore
 
 Progress = Callable[[dict[str, Any]], None]
 
 
-class Trainer:
+class Trainer(Asking):
     """Trains one student with one method.
 
     examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
     no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
-    questions of the suite, so that rows that lack some read the others in the same order.
+    questions of the suite, so that rows that lack some read the others in the same order. dev: the
+    dev questions, for `dev_score`.
     """
 
     def __init__(
@@ -45,6 +51,7 @@ class Trainer:
         folder: Path | None = None,
         progress: Progress = lambda event: None,
         questions: Sequence[str] = (),
+        dev: DevScore | None = None,
     ) -> None:
         self.student = student
         self.distiller = distiller
@@ -55,6 +62,8 @@ class Trainer:
         self.folder = folder
         self.progress = progress
         self.questions = list(questions) or [e.question_id for e in self.examples]
+        self.dev = dev
+        self.dev_scores: list[float] = []
         self.records: list[dict[str, Any]] = []
         self.gains: list[dict[str, Any]] = []
         self.position = Position()
@@ -62,14 +71,8 @@ class Trainer:
         self.part = (0.0, 1.0)
         self.reading = self.examples
         self.stages: list[str] = []
+        self.paid = 0.0  # FLOPs when the last stage ended
         self.optimizer = self._new_optimizer()
-
-    def recorded_weights(self, run_id: str) -> RecordedWeights:
-        """The weights that another cell of these results recorded.
-
-        Raises CellError where there are none.
-        """
-        return read_weights(self.folder, run_id)
 
     def batches(self) -> Iterator[Batch]:
         """All questions once, in the bank's order: for passes that train nothing."""
@@ -146,6 +149,8 @@ class Trainer:
         self._begin(stage, epochs, part, teacher)
         folder = self.folder / stage if self.folder else None
         self._resume(distiller, folder)
+        if self._ended() and not self.position.step and self.spec.max_flops:
+            raise CellError(f"nothing of the budget in FLOPs is left to train stage {stage!r}")
         self.student.model.train()
         while not self._ended():
             # A checkpoint is made after an epoch, so only a new stage begins within one.
@@ -157,6 +162,7 @@ class Trainer:
             self.position.epoch += 1
             self._save(distiller, folder)
         self.student.model.eval()
+        self.paid = self.student.cost.flops
 
     def _begin(
         self, stage: str, epochs: int | None, part: tuple[float, float], teacher: int | None
@@ -174,7 +180,7 @@ class Trainer:
             self.position = Position(
                 earlier=self.position.run,
                 seconds=self.position.seconds,
-                flops=self.student.cost.flops,
+                flops=self.paid,  # what was spent since, on choosing, is the next stage's to pay
             )
             self.optimizer = self._new_optimizer()
         self.position.epoch = self.first_step // self.steps_an_epoch
@@ -215,9 +221,9 @@ class Trainer:
         for batch in micro_batches:
             share = len(batch.questions) / total
             # A short last micro-batch counts by its questions: g <- g + share * its gradient.
-            _scale(parameters, 1 / share)
+            scale(parameters, 1 / share)
             step = distiller.backward(self.student, batch)
-            _scale(parameters, share)
+            scale(parameters, share)
             loss += share * float(step.loss.detach())
             results.append((batch, step))
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
@@ -283,11 +289,3 @@ class Trainer:
             position, records = found
             self.position = Position(**position)
             self.records, self.gains = records["steps"], records["gains"]
-
-
-def _scale(parameters: Sequence[torch.Tensor], factor: float) -> None:
-    """Multiplies the gradients that are there."""
-    if factor != 1:
-        for parameter in parameters:
-            if parameter.grad is not None:
-                parameter.grad.mul_(factor)

@@ -14,6 +14,7 @@ from compact_bench.errors import UserError
 from compact_bench.matrix import Data, cells
 from compact_bench.registry import load
 from compact_bench.suite import Suite
+from tests.conftest import _rows
 from tests.models import save_tiny
 
 PLUGIN = """
@@ -160,6 +161,29 @@ def test_methods_that_change_the_loop_run_through(
     found = status(tmp_path / "cell")
     assert (found["state"], found["reason"]) == ("done", "")
     assert pd.read_parquet(tmp_path / "cell" / "steps.parquet")["step"].max() == steps
+    assert found["selection_tokens"] == 0 and "dev_scores" not in found
+
+
+@pytest.mark.parametrize("by", ["accuracy", "marginal_nll"])
+def test_a_choice_by_dev_scores_is_recorded_with_its_cost(
+    tiny, suite_values, plugin_folder, data_files, tmp_path, by
+):
+    rows = _rows(30, 30, True)  # three of them are dev questions, none of the first 30 is
+    with data_files[0].open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    method = {"best_teacher": {"budget": "own", "questions": 2, "by": by}}
+    (spec,) = specs(tiny, suite_values, plugin_folder, [method]).values()
+    cell.run_cell(spec, tmp_path / "cell")
+    found = status(tmp_path / "cell")
+    assert (found["state"], found["reason"]) == ("done", "")
+    assert len(found["dev_scores"]) == 2
+    # The rationales of both teachers are the same text, so half of the training is thrown away.
+    steps = pd.read_parquet(tmp_path / "cell" / "steps.parquet")
+    trained = steps.drop_duplicates(["step", "question_id"])
+    assert len(trained) == 12 and set(trained["teacher"]) == {"ada", "bob"}
+    training = int(steps["tokens"].max())
+    assert found["tokens"] > training
+    assert found["selection_tokens"] == found["tokens"] - training // 2
 
 
 def test_rows_longer_than_allowed_leave_nothing(tiny, suite_values, plugin_folder, tmp_path):

@@ -105,6 +105,17 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
     return Prepared(split.train, split.dev, tasks, digest(content), notes)
 
 
+def dev_task(suite: Suite, dev: pd.DataFrame) -> TaskData:
+    """The dev split, asked as the suite's in-domain task is."""
+    spec = next((task for task in suite.evaluation.tasks if task.task == IN_DOMAIN), None)
+    items = _items(lowest(dev, None)).reset_index(drop=True)
+    if spec and spec.kind == "choice":
+        return TaskData(
+            IN_DOMAIN, "choice", spec.role, _with_choices(items, IN_DOMAIN), spec.chance
+        )
+    return TaskData(IN_DOMAIN, "generate", "reasoning", items, 0.0)
+
+
 def _least(*sizes: int | None) -> int | None:
     """The smallest size that is given."""
     given = [size for size in sizes if size is not None]

@@ -50,6 +50,10 @@ class Cost:
         self.flops += flops
         self.selection_tokens += tokens if self._selecting else 0
 
+    def discard(self, tokens: int) -> None:
+        """Counts tokens that were spent already as spent on choosing: their result isn't kept."""
+        self.selection_tokens += tokens
+
     def as_dict(self) -> dict[str, float]:
         """The totals by name."""
         return {f.name: getattr(self, f.name) for f in fields(self)}

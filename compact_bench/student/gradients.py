@@ -48,6 +48,14 @@ def by_teacher(student: Student, batch: Batch) -> TeacherGradients:
     return TeacherGradients(batch, teachers, share, loss, gradient, nll)
 
 
+def scale(parameters: Sequence[Tensor], factor: float) -> None:
+    """Multiplies the gradients that are there."""
+    if factor != 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)
+
+
 def _flat(loss: Tensor, parameters: Sequence[Tensor], retain: bool = False) -> Tensor:
     """(P,) float32: a scalar's gradient; 0 where it doesn't depend on a parameter."""
     grads = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from compact_bench.registry import load
 from compact_bench.student.cost import Cost
 from tests.baselines.banks import layout_bank
 from tests.student.test_layouts import make_batch, make_student
-from tests.test_train import run, trainer
+from tests.test_train import run, spec, trainer
 
 
 @pytest.mark.parametrize("need", [(), ("answer_gain",), ("teacher_logits",)], ids=str)
@@ -67,16 +68,13 @@ def test_totals_are_resumed(tmp_path):
 
 @pytest.mark.parametrize("name", ["grape", "average"])
 def test_a_cells_selection_is_what_its_select_reads(name):
-    class Everything:
-        train = layout_bank()
-
-    class OfSuite:
-        training = trainer(epochs=1).spec
-
+    bank = layout_bank()
+    prepared = SimpleNamespace(train=bank, dev=bank.questions, tasks=())
+    suite = SimpleNamespace(training=spec(epochs=1), evaluation=SimpleNamespace(tasks=()))
     student, alone = make_student("llama", "padded"), make_student("llama", "padded")
     method = load().methods[name]
-    method().select(layout_bank(), alone)
-    train(student, method(), Everything, OfSuite, 0, None, lambda event: None, {})
+    method().select(bank, alone)
+    train(student, method(), prepared, suite, 0, None, lambda event: None, {})
     assert student.cost.selection_tokens == alone.cost.tokens
     assert student.cost.tokens > alone.cost.tokens
     assert (alone.cost.tokens > 0) == (name == "grape")
