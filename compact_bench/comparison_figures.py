@@ -1,9 +1,9 @@
-"""Results -> figures of differences: the ladder's forest plot and the ablation's heat map."""
+"""Results -> figures of differences: forest plots of rows and rungs, the ablation's heat map."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
@@ -26,6 +26,61 @@ MOST_LADDERS = 4  # one below the other
 _SHOWN = {BEFORE: ("o", "#0072B2", -0.13), START: ("D", "#8a8a8a", 0.17)}
 _DEEPEST = 2.7  # half-widths of the darkest colour
 _CHARACTER, _WIDEST = 0.068, 3.0  # of a label, in inches
+
+
+def differences(results: Results) -> Picture | None:
+    """Every row's difference to the reference row, with 95% intervals; None without intervals.
+
+    With conditions there would be too many rows: `curves` shows them.
+    """
+    if results.conditions or results.reference is None:
+        return None
+    found = {
+        (row.label, measure): one
+        for row in results.rows
+        for measure in results.main_measures
+        if (one := results.difference(row, measure)) and math.isfinite(one.half_width)
+    }
+    if not found:
+        return None
+    with matplotlib.rc_context(STYLE):
+        content = render(_rows(results, found))
+    text = captions.caption(
+        results,
+        captions.differences(results, None),
+        "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
+        "side of 0 is the better one",
+    )
+    return Picture("differences", f"Differences to {results.reference.name}", text, content)
+
+
+def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> Figure:
+    labels = [r.label for r in results.rows if any(label == r.label for label, _ in found)]
+    measures = results.main_measures
+    aside = min(_WIDEST, 0.3 + _CHARACTER * max(map(len, labels)))
+    size = (aside + 2.2 * len(measures), 1.1 + 0.21 * len(labels))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+    for axis, measure in zip(axes, measures, strict=True):
+        scale = 100 if measure.shown.percent else 1
+        ends = [0.0]
+        for place, label in enumerate(labels):
+            if (one := found.get((label, measure))) is None:
+                continue
+            value, width = scale * one.mean, scale * one.half_width
+            ends += [value - width, value + width]
+            axis.errorbar(
+                value, place, xerr=width, fmt="o", color="#0072B2" if one.clear else "#a9acb0",
+                markersize=4, elinewidth=1.2, zorder=3,
+            )  # fmt: skip
+        _sides(axis, measure.shown.better, min(ends), max(ends))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        unit = ", points" if measure.shown.percent else ""
+        axis.set_xlabel(f"{measure.task_title}:\n{measure.shown.title}{unit}")
+        axis.set_ylim(len(labels) - 0.5, -0.5)  # in the table's order
+        axis.set_yticks(range(len(labels)), labels)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
 
 
 def ladder(results: Results) -> Picture | None:

@@ -23,7 +23,7 @@ from compact_bench.outcomes import Results, Row, Seed
 BINS = 30
 MAX_COLUMNS = 3
 MAX_PANELS = 24
-NAMES = ("tradeoff", "weights", "ladder", "ablation", "curves", "corrupted_weight")
+NAMES = ("tradeoff", "differences", "weights", "ladder", "ablation", "curves", "corrupted_weight")
 
 
 def tradeoff(results: Results) -> Picture | None:
@@ -207,6 +207,7 @@ def build(results: Results) -> list[Picture]:
     """The figures that these results allow."""
     makers = (
         tradeoff,
+        comparison_figures.differences,
         curves.curves,
         comparison_figures.ladder,
         comparison_figures.ablation,

@@ -58,7 +58,7 @@ def test_files_hold_no_dates_or_versions(pictures: dict[str, figures.Picture]) -
 def test_pictures_are_of_print_size_and_not_blank(
     pictures: dict[str, figures.Picture], tmp_path: Path
 ) -> None:
-    assert set(pictures) == {"tradeoff", "weights"}
+    assert set(pictures) == {"tradeoff", "differences", "weights"}
     for path in figures.write(pictures.values(), tmp_path):
         if path.suffix == ".png":
             with Image.open(path) as image:
@@ -67,7 +67,7 @@ def test_pictures_are_of_print_size_and_not_blank(
                 assert len(np.unique(pixels[::7], axis=0)) > 20
     captions = (tmp_path / "captions.md").read_text(encoding="utf-8")
     assert "profile mini" in captions
-    assert captions.count("Seeds 0, 1, 2") == 2
+    assert captions.count("Seeds 0, 1, 2") == 3
 
 
 def test_a_row_has_one_look_and_no_two_share_it(results: Results) -> None:
@@ -87,6 +87,16 @@ def test_thirty_methods_still_look_different(tmp_path: Path) -> None:
         made = Made(seeds=(0,), labels=("average", *labels), items=5, steps=1)
         results = report.read(synthetic.make(tmp_path, made))
     assert len(set(drawing.looks(results).values())) == 31
+
+
+def test_the_forest_has_every_row_but_the_reference_and_none_without_intervals(
+    pictures: dict[str, figures.Picture], tmp_path: Path
+) -> None:
+    svg = pictures["differences"].content["svg"].decode()
+    drawn = {label for label in synthetic.AFTER if f"<!-- {label} -->" in svg}
+    assert drawn == set(synthetic.AFTER) - {"average"}
+    one = report.read(synthetic.make(tmp_path, Made(seeds=(0,), items=5, steps=1)))
+    assert "differences" not in {picture.name for picture in figures.build(one)}
 
 
 def test_only_rows_with_unequal_weights_are_drawn(results: Results) -> None:

@@ -58,10 +58,10 @@ def test_all_parts_are_there_and_links_lead_somewhere(tmp_path: Path) -> None:
     assert len(paths.tables) == 12
     page = parsed(paths.page)
     files = [link for link in page.links if not link.startswith("data:")]
-    assert len(files) == 12 + 6
+    assert len(files) == 12 + 9
     for link in files:
         assert (tmp_path / link).is_file(), link
-    assert sum(link.startswith("data:image/svg+xml;base64,") for link in page.links) == 2
+    assert sum(link.startswith("data:image/svg+xml;base64,") for link in page.links) == 3
     text = paths.page.read_text(encoding="utf-8")
     assert "out of memory" in text
     assert "Test question" in text
