@@ -58,7 +58,7 @@ class Run:
 
     same_tokenizer: whether another model (hub id, folder, GGUF file) has the student's
     vocabulary, so that their logits can be compared; raises UserError where it can't be loaded.
-    dev: how many dev questions there are.
+    dev: how many dev questions there are. old: how many examples of what the student knew.
     """
 
     bank: RationaleBank
@@ -67,6 +67,7 @@ class Run:
     training: Any  # suite.TrainingSpec
     same_tokenizer: Callable[[str], bool] = lambda student_id: False
     dev: int = 0
+    old: int = 0
 
     @property
     def by_flops(self) -> bool:

@@ -38,6 +38,7 @@ class Batch:
     step_ends[b][r]: for each reasoning step, how many of the row's tokens it and all before use.
     step: optimizer steps done before this one. generator: torch.Generator on the CPU, seeded by
         the run's seed and the place of this batch in the run.
+    taught: whether the texts are teachers' (or a person's), so that they count as such.
     """
 
     question_id: list[str]
@@ -54,6 +55,7 @@ class Batch:
     epoch: int
     generator: Any
     teachers: tuple[str, ...] = ()
+    taught: bool = True
 
     @property
     def present(self) -> Tensor:

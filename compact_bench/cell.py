@@ -14,6 +14,7 @@ import torch
 
 from compact_bench import checkpoint, registry
 from compact_bench.api import Distiller, Run
+from compact_bench.data.mini_old import at_hand, old_bank
 from compact_bench.data.prepare import Prepared, dev_task, prepare
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.dev_score import DevScore
@@ -128,7 +129,15 @@ def _run(
 def _before(prepared: Prepared, suite: Suite) -> Run:
     """What a method may look at to say that it can't run."""
     bank, compare = prepared.train, partial(same_tokenizer, suite.student)
-    return Run(bank, bank.teachers, suite.student, suite.training, compare, dev=len(prepared.dev))
+    return Run(
+        bank,
+        bank.teachers,
+        suite.student,
+        suite.training,
+        compare,
+        dev=len(prepared.dev),
+        old=at_hand(suite),
+    )
 
 
 def train(
@@ -153,6 +162,7 @@ def train(
             f"no rationale is left to train on: {len(bank.rationales)} selected, "
             f"{sum(dropped.values())} longer than training.max_tokens"
         )
+    asked = {t.name: t.items["question"] for t in prepared.tasks if t.kind != "lm_eval"}
     trainer = Trainer(
         student,
         distiller,
@@ -164,6 +174,7 @@ def train(
         progress=progress,
         questions=list(prepared.train.questions["question_id"]),
         dev=DevScore(dev_task(suite, prepared.dev), suite.evaluation, seed),
+        old=partial(old_bank, asked) if at_hand(suite) else None,
     )
     distiller.fit(trainer)
     return trainer

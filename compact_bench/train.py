@@ -25,6 +25,7 @@ from compact_bench.student.gradients import scale
 from compact_bench.student.student import Student
 
 if TYPE_CHECKING:
+    from compact_bench.data.rationales import RationaleBank
     from compact_bench.dev_score import DevScore
 
 Progress = Callable[[dict[str, Any]], None]
@@ -36,7 +37,7 @@ class Trainer(Asking):
     examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
     no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
     questions of the suite, so that rows that lack some read the others in the same order. dev: the
-    dev questions, for `dev_score`.
+    dev questions, for `dev_score`. old: makes the examples for `old_batch`.
     """
 
     def __init__(
@@ -52,6 +53,7 @@ class Trainer(Asking):
         progress: Progress = lambda event: None,
         questions: Sequence[str] = (),
         dev: DevScore | None = None,
+        old: Callable[[], RationaleBank] | None = None,
     ) -> None:
         self.student = student
         self.distiller = distiller
@@ -62,7 +64,7 @@ class Trainer(Asking):
         self.folder = folder
         self.progress = progress
         self.questions = list(questions) or [e.question_id for e in self.examples]
-        self.dev = dev
+        self.dev, self.old = dev, old
         self.dev_scores: list[float] = []
         self.records: list[dict[str, Any]] = []
         self.gains: list[dict[str, Any]] = []

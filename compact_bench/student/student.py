@@ -178,7 +178,7 @@ class Student:
             use_cache="answer_gain" in wanted,
         )
         out = passed.losses(self.head, wanted)
-        self._count(rows, passed.placement, teacher_written=not one_row)
+        self._count(rows, passed.placement, teacher_written=batch.taught and not one_row)
         if "states" in wanted:
             pooling, layer = (*wanted["states"], "mean", "-1")[:2]
             out.states = passed.states(pooling, int(layer))

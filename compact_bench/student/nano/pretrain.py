@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import math
-import random
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from compact_bench.data import mini_facts, mini_problems, mini_styles
+from compact_bench.data.mini_old import pretraining
 from compact_bench.student.nano.tokenizer import build_tokenizer
 
 IGNORED = -100  # label that the cross-entropy leaves out
@@ -35,21 +34,8 @@ class Recipe:
 
 def examples(recipe: Recipe) -> Iterator[list[tuple[str, str]]]:
     """Endless batches of (prompt, target): problems in all styles and orders, and facts."""
-    rng = random.Random(f"nano {recipe.seed}")
-    base = mini_facts.facts()
-    stream = mini_problems.problems(rng, (1, 2, 2), "pretraining")
-    while True:
-        batch = []
-        for _ in range(recipe.problems):
-            problem = next(stream)
-            steps = rng.choice((problem.steps, problem.other_order))
-            values = mini_problems.evaluate(steps)
-            style = rng.choice(list(mini_styles.STYLES.values()))
-            body = style(problem, mini_styles.lines(steps, values, values))
-            batch.append((problem.question, mini_styles.close(body, values[-1])))
-        chosen = rng.sample(base, recipe.facts)
-        batch += [(fact.question, mini_styles.close("", fact.answer)) for fact in chosen]
-        yield [(f"Question: {question}\nAnswer:", f" {target}") for question, target in batch]
+    for batch in pretraining(recipe.seed, recipe.problems, recipe.facts):
+        yield [(f"Question: {question}\nAnswer:", f" {text}") for question, text, _ in batch]
 
 
 def new_model(recipe: Recipe, tokenizer):
