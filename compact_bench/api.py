@@ -35,7 +35,7 @@ Target = Literal["rationale+answer", "rationale", "answer"]
 Context = Literal["question", "question+rationale"]
 DevMeasure = Literal["accuracy", "marginal_nll"]
 
-HOOKS = ("skip", "select", "rows", "weights", "loss", "backward", "fit", "decoding")
+HOOKS = ("skip", "select", "rows", "weights", "loss", "backward", "fit", "decoding", "answer")
 MATH_HOOKS = HOOKS[1:]
 
 
@@ -123,6 +123,11 @@ class Distiller(ABC):
         found = [h for h in MATH_HOOKS if getattr(cls, h) is not getattr(Distiller, h)]
         return " + ".join(found) or "none"
 
+    @classmethod
+    def answers(cls) -> bool:
+        """Whether the method may answer questions itself."""
+        return cls.answer is not Distiller.answer
+
     def skip(self, run: Run) -> str | None:
         """A reason why the method can't run here (no human rationale, ...), or None."""
         return None
@@ -160,6 +165,15 @@ class Distiller(ABC):
     def decoding(self) -> Decoding:
         """How the trained student is asked; default: rationale, then answer, in one pass."""
         return Decoding()
+
+    def answer(self, question: str, kind: str, choices: Sequence[str]) -> str | None:
+        """What the method answers itself; None: the student is asked.
+
+        Of reasoning tasks only. A method that overrides this is not asked the forgetting tasks,
+        which ask what the student knew. kind: "number", "boolean", "choice". choices: their texts,
+        the question's own text is without them; the answer is a letter then.
+        """
+        return None
 
     def parameters(self) -> list[Tensor]:
         """Parameters of the method's own, trained with the student's."""

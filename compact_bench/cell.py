@@ -116,8 +116,10 @@ def _run(
         device=str(student.device),
         chat=student.chat,
         seed=seed,
-        stage="after" if trainer.position.run else "before",
+        # "before" is the student as it was, which a method's own answers aren't.
+        stage="after" if trainer.position.run or distiller.answers() else "before",
         progress=progress,
+        answer=distiller.answer if distiller.answers() else None,
     )
     facts["eval_seconds"] = time.perf_counter() - began
     writer.eval(rows)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -19,17 +18,13 @@ from compact_bench import isolate
 from compact_bench.api import Decoding
 from compact_bench.data.prepare import TaskData
 from compact_bench.data.splits import parse_choices
-from compact_bench.lm import StudentLM
 from compact_bench.marginal import marginal_nll
+from compact_bench.metric_rows import metric_rows, summary
+from compact_bench.own_answers import LETTERS, Answer, AnsweringLM, own_answers
 from compact_bench.student.encode import Encoder
 from compact_bench.student.template import prompt_text
 from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.tasks.files import write_task
-
-# lm-eval's names of what our tables call accuracy, and of the two ways to take an answer.
-METRICS = {"acc": "accuracy", "exact_match": "accuracy"}
-FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
-LETTERS = "ABCDEFGHIJ"
 
 Rows = list[dict[str, Any]]
 Progress = Callable[[dict[str, Any]], None]
@@ -47,12 +42,15 @@ def evaluate(
     seed: int,
     stage: str,
     progress: Progress | None = None,
+    answer: Answer | None = None,
 ) -> tuple[Rows, Rows]:
     """Rows for eval.parquet and samples for samples.jsonl of every task, in order.
 
     Reasoning tasks are asked as the method asks (`decoding`); forgetting tasks plainly and in one
-    pass for every row, so that the base student is asked the same. The global random state and
-    the modes (train or eval) of the model's modules are as before when it returns.
+    pass for every row, so that the base student is asked the same. With `answer` only reasoning
+    tasks of ours are asked: of the method first, and of the student where that says None. The
+    global random state and the modes (train or eval) of the model's modules are as before when it
+    returns.
     """
     rows: Rows = []
     samples: Rows = []
@@ -63,14 +61,17 @@ def evaluate(
         isolate.dataset_cache(Path(folder) / "cache"),
     ):
         model.to(device).eval()
-        lm = StudentLM(model, tokenizer, spec.batch_size, chat)
+        lm = AnsweringLM(model, tokenizer, spec.batch_size, chat)
         for task in tasks:
+            if answer and (task.role != "reasoning" or task.kind == "lm_eval"):
+                continue
+            lm.own = own_answers(task, answer)
             ask = decoding if task.role == "reasoning" else Decoding()
             if task.kind == "lm_eval":
                 found = _named(lm, task, spec, chat)
             else:
                 found = _ours(lm, task, spec, ask, Path(folder), chat, _teller(progress, task))
-                if task.name == "in_domain" and task.kind == "generate":
+                if task.name == "in_domain" and task.kind == "generate" and not lm.own:
                     _add_marginal(found, lm, task, spec, ask, seed)
             context = {
                 "task": task.name,
@@ -107,7 +108,7 @@ def _teller(progress: Progress | None, task: TaskData) -> Callable[[int], None] 
 
 
 def _ours(
-    lm: StudentLM,
+    lm: AnsweringLM,
     task: TaskData,
     spec: EvaluationSpec,
     decoding: Decoding,
@@ -122,7 +123,7 @@ def _ours(
     loaded = TaskManager(include_path=str(home), include_defaults=False).load([task.name])
     # The closed form sd / sqrt(n) is used for means; iterations only switch it on.
     result = lm_evaluate(lm, loaded, bootstrap_iters=1, log_samples=True)
-    rows = _metric_rows(result, task.name)
+    rows = metric_rows(result, task.name)
     logged = [s for s in result["samples"][task.name] if s["filter"] in ("strict", "none")]
     logged.sort(key=lambda sample: sample["doc_id"])
     if task.kind == "choice":
@@ -182,7 +183,7 @@ def _choice_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
 
 def _add_marginal(
     found: tuple[Rows, Rows],
-    lm: StudentLM,
+    lm: AnsweringLM,
     task: TaskData,
     spec: EvaluationSpec,
     decoding: Decoding,
@@ -223,19 +224,7 @@ def marginal_values(
     )
 
 
-def summary(metric: str, values: Sequence[float]) -> dict[str, Any]:
-    """Mean, its standard error sd / sqrt(n) with the n - 1 sd (NaN for one value), and n.
-
-    >>> summary("accuracy", [1.0, 0.0])
-    {'metric': 'accuracy', 'value': 0.5, 'stderr': 0.5, 'n': 2}
-    """
-    n = len(values)
-    mean = math.fsum(values) / n
-    variance = math.fsum((v - mean) ** 2 for v in values) / (n - 1) if n > 1 else math.nan
-    return {"metric": metric, "value": mean, "stderr": math.sqrt(variance / n), "n": n}
-
-
-def _named(lm: StudentLM, task: TaskData, spec: EvaluationSpec, chat: bool) -> tuple[Rows, Rows]:
+def _named(lm: AnsweringLM, task: TaskData, spec: EvaluationSpec, chat: bool) -> tuple[Rows, Rows]:
     """Metric rows and samples of one of lm-eval's own tasks, as lm-eval itself asks it."""
     limit = next((t.limit for t in spec.tasks if t.task == task.name), None)
     result = simple_evaluate(
@@ -253,7 +242,7 @@ def _named(lm: StudentLM, task: TaskData, spec: EvaluationSpec, chat: bool) -> t
             if sample["doc_id"] not in seen:
                 seen.add(sample["doc_id"])
                 samples.append(_named_sample(sample, prefix))
-    return _metric_rows(result, task.name), samples
+    return metric_rows(result, task.name), samples
 
 
 def _named_sample(sample: Mapping[str, Any], prefix: str) -> dict[str, Any]:
@@ -265,28 +254,3 @@ def _named_sample(sample: Mapping[str, Any], prefix: str) -> dict[str, Any]:
         "answer": str(sample["target"]),
         "right": None if score is None else bool(score),
     }
-
-
-def _metric_rows(result: Mapping[str, Any], name: str) -> Rows:
-    """lm-eval's results of one task ("exact_match,strict-match": 0.5, ...) as rows."""
-    found = result["results"][name]
-    names = {key.split(",")[0] for key in found if "," in key}
-    version = result["versions"].get(name)
-    rows = []
-    for key, value in found.items():
-        metric, _, kind = key.partition(",")
-        if not kind or metric.endswith("_stderr"):
-            continue
-        stderr = found.get(f"{metric}_stderr,{kind}")
-        taken = metric == "acc" and "exact_match" in names
-        rows.append(
-            {
-                "task_version": int(version) if isinstance(version, int | float) else 0,
-                "metric": metric if taken else METRICS.get(metric, metric),
-                "filter": FILTERS.get(kind, kind),
-                "value": float(value),
-                "stderr": float(stderr) if isinstance(stderr, int | float) else math.nan,
-                "n": int(found["sample_len"]),
-            }
-        )
-    return rows

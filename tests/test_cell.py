@@ -213,6 +213,24 @@ def test_base_is_the_student_before(tiny, suite_values, plugin_folder, tmp_path)
     assert not (tmp_path / "cell" / "weights").exists()
 
 
+def test_a_method_that_answers_itself_has_reasoning_rows_that_are_not_before(
+    tiny, suite_values, plugin_folder, tmp_path
+):
+    tasks = [{"task": "in_domain", "role": "reasoning"}]
+    tasks += [{"task": "old", "role": "forgetting", "source": suite_values["data"]["test_source"]}]
+    evaluation = {"marginal_samples": 2, "max_new_tokens": 8, "tasks": tasks}
+    found = specs(tiny, suite_values, plugin_folder, ["heuristic"], evaluation=evaluation)
+    assert found["heuristic"].seed is None
+    cell.run_cell(found["heuristic"], tmp_path / "cell")
+    done = status(tmp_path / "cell")
+    assert (done["state"], done["reason"], done["tokens"]) == ("done", "", 0)
+    rows = pd.read_parquet(tmp_path / "cell" / "eval.parquet")
+    assert set(rows["task"]) == {"in_domain"} and set(rows["stage"]) == {"after"}
+    values = rows.set_index(["metric", "filter"])["value"]
+    assert values["accuracy", "strict"] == 1  # the questions are sums of two numbers
+    assert "marginal_nll" not in set(rows["metric"])
+
+
 def test_preflight_names_what_can_not_be_loaded(tiny, suite_values, plugin_folder, tmp_path):
     found = specs(tiny, suite_values, plugin_folder, ["average"])["average"]
     cell.preflight(found)

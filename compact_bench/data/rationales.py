@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from compact_bench.data.splits import parse_choices
 from compact_bench.errors import UserError, nearest
 
 HUMAN = "human"
@@ -50,6 +51,16 @@ def table_rows(table: pd.DataFrame) -> list[list[Any]]:
     """A table's header and rows as plain JSON values, for a fingerprint."""
     body = table.astype(object).where(table.notna(), None).values.tolist()
     return [list(table.columns), *body]
+
+
+class Asked(NamedTuple):
+    """A question without its choices, their texts, and the gold answer (a letter for choices)."""
+
+    question_id: str
+    stem: str
+    kind: str
+    choices: tuple[str, ...]
+    answer: str
 
 
 @dataclass(frozen=True)
@@ -136,6 +147,12 @@ class RationaleBank:
         found = pd.Series([scores.get(key, np.nan) for key in keys], dtype="float64").dropna()
         best = found.groupby(rationales.loc[found.index, "question_id"]).idxmin()
         return self.keep(rationales.index.isin(best))
+
+    def asked(self) -> Iterator[Asked]:
+        """The questions with their choices taken apart, in order."""
+        for row in self.questions.itertuples():
+            stem, choices = parse_choices(row.question)
+            yield Asked(row.question_id, stem, row.kind, tuple(choices), row.answer)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hex."""
