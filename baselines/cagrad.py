@@ -19,9 +19,9 @@ class CAGrad(Distiller):
     quadratic programme; |rho g_w| grows with rho, so rho is found by halving an interval. c = 0 is
     `average`.
 
-    c = 0.4 and the division are those of the released scripts (NYUv2; 0.5 is the default of the
-    function there). The recorded weights are the coefficients p_k + rho w_k, to the sum 1;
-    `weight_NAME` in the logs before that.
+    c = 0.4 is that of the released nyuv2/run.sh (--method cagrad --alpha 0.4), and the division
+    that of nyuv2/model_segnet_mt.py, whose function has 0.5 by default. The recorded weights are
+    the coefficients p_k + rho w_k, to the sum 1; `weight_NAME` in the logs before that.
 
     Cost: K forward and backward passes over 1/K of the rows each, in sum the tokens and FLOPs of
     `average`; K (P,) float32 vectors of memory (P: adapters only under LoRA); the search sees the

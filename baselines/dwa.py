@@ -14,8 +14,9 @@ class DynamicWeightAverage(Distiller):
 
     L_k(t) is teacher k's mean NLL in period t, nats a token; rho is 1 in the first two periods. A
     teacher whose loss falls slowly gains weight. A period is an epoch, or `steps` optimizer steps.
-    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019, T = 2; their
-    weights sum to K, these to 1.
+    Liu, Johns & Davison, "End-to-End Multi-Task Learning with Attention", CVPR 2019; T = 2 is
+    the default of --temp in the released im2im_pred/model_segnet_mtan.py. Their weights sum to K,
+    these to 1.
     """
 
     name = "dwa"

@@ -17,10 +17,11 @@ class GradNorm(Distiller):
     is learned slowly gets a longer gradient. Weights start at 1 (`average`), move after each
     micro-batch, whose own gradient has the weights from before, and are scaled back to the sum K.
 
-    alpha = 1.5 and rate = 0.025 are the source's for NYUv2, from memory: they could not be
-    checked. The source takes the last shared layer's gradient and an optimizer of its own for w;
-    here it is all trained parameters and plain steps, with |g_k| in units of their mean, so that
-    the step doesn't depend on the scale of the loss.
+    alpha = 1.5 is the default of LibMTL (LibMTL/weighting/GradNorm.py); no code of the authors is
+    known, and neither it nor rate = 0.025 could be checked in the paper. The source takes the last
+    shared layer's gradient and an optimizer of its own for w; here it is all trained parameters and
+    plain steps, with |g_k| in units of their mean, so that the step doesn't depend on the scale of
+    the loss.
 
     Cost: K forward and backward passes over 1/K of the rows each, in sum the tokens and FLOPs of
     `average`; K (P,) float32 vectors of memory (P: adapters only under LoRA).

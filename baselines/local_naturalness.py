@@ -18,8 +18,10 @@ class LocalNaturalness(Distiller):
     `window` steps before it; the question stands before the first step as if it were one, so late
     steps don't see it. What `grape` scores over the whole text is scored where a step follows from
     its neighbours, which tells teachers apart that write differently. One scoring pass over all
-    steps comes first, and its cost counts. Just, Ko & Jia, "Local Naturalness", 2025; the size of
-    their window, and that steps rather than tokens are averaged, could not be checked.
+    steps comes first, and its cost counts. Just, Ko & Jia, "Local Naturalness", 2025; the paper
+    itself could not be checked. By the notes of a reimplementation (OpenThoughts-Agent,
+    teacher_ranking_proxy, 7.3) steps are averaged there as here, but the window is a share of the
+    steps before, 5 to 75%, and the task stands before every step.
     """
 
     name = "local_naturalness"

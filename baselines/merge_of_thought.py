@@ -22,7 +22,7 @@ class MergeOfThought(Distiller):
     teacher take that many over the rounds, so that the tokens in all are those of `average`, at
     K times its optimizer steps.
 
-    The number of rounds and steps of the source could not be checked: 5 rounds are from memory.
+    5 rounds could not be checked: no released code was found, nor the paper's settings.
     """
 
     name = "merge_of_thought"

@@ -6,20 +6,22 @@ from typing import Annotated
 
 from pydantic import Field
 
-from compact_bench.api import Batch, Distiller, Step, Tunable, uniform
+from compact_bench.api import Batch, Distiller, Step, Tunable, torch, uniform
 
 
 class TinyLLM(Distiller):
-    """loss = gamma CE(a given q) + lambda 1/R sum_r CE(r given [teacher of r] q), nats a token.
+    """loss = gamma CE(a given q) + lambda sum_k CE(r_k given [teacher k] q), nats a token.
 
-    a is the gold answer, r a rationale without its answer; the mark before the question tells the
-    student whose rationale is asked for. Tian et al., "TinyLLM", 2024, give each teacher a weight
-    lambda_k of its own; here they are equal and add up to lambda. Their values could not be
-    checked: 1 and 1 are ours. The student answers at once, without a rationale, as in training.
+    a is the gold answer, r_k a rationale of teacher k without its answer (of several the mean);
+    the mark before the question tells the student whose rationale is asked for. Tian et al.,
+    "TinyLLM", 2024, give each of two teachers a weight of its own; the released tiny.py has 1 for
+    the answer and for each teacher by default (--gamma, --alpha, --beta), and its README sets 2
+    for each teacher on PIQA. Here all teachers have the same. The student answers at once, without
+    a rationale, as in training.
     """
 
     name = "tinyllm"
-    version = 1
+    version = 2  # of 1, all teachers together had the weight lambda
     reference = "arXiv:2402.04616"
     bibtex = """@misc{tian2024tinyllm,
   title={TinyLLM: Learning a Small Student from Multiple Large Language Models},
@@ -31,7 +33,7 @@ class TinyLLM(Distiller):
     uses_gold = True
 
     class Config(Distiller.Config):
-        """answer_weight: gamma. rationale_weight: lambda, of all teachers together."""
+        """answer_weight: gamma. rationale_weight: lambda, of each teacher."""
 
         answer_weight: Annotated[float, Field(ge=0), Tunable(0.1, 10, log=True)] = 1.0
         rationale_weight: Annotated[float, Field(ge=0), Tunable(0.1, 10, log=True)] = 1.0
@@ -41,8 +43,10 @@ class TinyLLM(Distiller):
         answer = student.forward(batch, target="answer").nll[:, 0]  # (B,)
         rationale = student.forward(batch, target="rationale", prompt="teacher").nll  # (B,R)
         weights = uniform(batch.present)
+        teachers = [len(set(row) - {-1}) for row in batch.teacher.tolist()]
+        count = torch.tensor(teachers).to(rationale)  # (B,)
         loss = self.config.answer_weight * answer
-        loss = loss + self.config.rationale_weight * (weights * rationale).sum(-1)
+        loss = loss + self.config.rationale_weight * count * (weights * rationale).sum(-1)
         return Step(
             loss=loss.mean(),
             weights=weights,

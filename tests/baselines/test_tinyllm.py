@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -24,7 +26,7 @@ def by_hand(student, batch, answer_weight, rationale_weight):
                 prompt = encoder.ids(f"[{'abc'[r]}] Question: {question}\nAnswer:")
                 target = ids[: batch.body_end[b][r]] + encoder.eos
                 rows.append(row_alone(student, prompt, target))
-        total += rationale_weight * sum(rows) / len(rows)
+        total += rationale_weight * sum(rows)
     return total / len(batch.questions)
 
 
@@ -36,6 +38,18 @@ def test_the_loss_is_that_of_the_rows_alone(gamma, share, rows):
     method = METHOD(METHOD.Config(answer_weight=gamma, rationale_weight=share))
     loss = float(method.loss(student, batch).loss.detach())
     assert loss == pytest.approx(by_hand(student, batch, gamma, share), abs=1e-5)
+
+
+def test_several_rationales_of_a_teacher_count_as_one_teacher():
+    student = make_student("llama", "padded")
+    batch = make_batch(student.tokenizer).single(0)
+    nll = student.forward(batch, target="rationale", prompt="teacher").nll.detach()[0]
+    twice = replace(batch, teacher=torch.tensor([[0, 1, 1]]), sample=torch.tensor([[0, 0, 1]]))
+    marked = student.forward(twice, target="rationale", prompt="teacher").nll.detach()[0]
+    method = METHOD(METHOD.Config(answer_weight=0))
+    for asked, found, teachers in ((batch, nll, 3), (twice, marked, 2)):
+        loss = float(method.loss(student, asked).loss.detach())
+        assert loss == pytest.approx(teachers * float(found.mean()), abs=1e-5)
 
 
 def test_the_student_answers_at_once_without_a_mark():
