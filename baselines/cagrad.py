@@ -20,7 +20,7 @@ class CAGrad(Distiller):
     `average`.
 
     c = 0.4 is that of the released nyuv2/run.sh (--method cagrad --alpha 0.4), and the division
-    that of nyuv2/model_segnet_mt.py, whose function has 0.5 by default. The recorded weights are
+    that of nyuv2/utils.py (rescale=1), whose function has 0.5 by default. The recorded weights are
     the coefficients p_k + rho w_k, to the sum 1; `weight_NAME` in the logs before that.
 
     Cost: K forward and backward passes over 1/K of the rows each, in sum the tokens and FLOPs of

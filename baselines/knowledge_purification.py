@@ -22,9 +22,8 @@ class KnowledgePurification(Distiller):
     untrained student's middle layer, centred over the bank (the paper trains an encoder for it).
     plackett_luce: the teacher of highest worth v, P(ranking) = prod_i v_i / sum_{j >= i} v_j,
     fitted to each question's ranking of teachers by the untrained student's NLL of the gold answer
-    after their rationale (no other variant sees gold). How the paper ranks could not be checked: no
-    code of theirs was found. The other variants need models that a run doesn't have, and skip. Jin
-    et al., ICLR 2026.
+    after their rationale (no other variant sees gold; how the paper ranks could not be checked).
+    The other variants need models that a run doesn't have, and skip. Jin et al., ICLR 2026.
     """
 
     name = "knowledge_purification"
