@@ -97,6 +97,7 @@ class Distiller(ABC):
     layout: ClassVar[str] = "any"
     seeded: ClassVar[bool] = True  # False: nothing random, so one cell without a seed
     reads_data: ClassVar[bool] = True  # False: the training data don't matter, so one cell for all
+    exempt: ClassVar[Mapping[str, str]] = {}  # conformance check -> why it can't hold by design
     lora_dropout: float = 0.0  # of the adapters; an instance may set its own
 
     class Config(BaseModel):
@@ -209,6 +210,10 @@ class ByCompatibility(Distiller):
 
 class FromRecorded(Distiller):
     """A method whose weights come from those that another run recorded. Not a row of its own."""
+
+    exempt: ClassVar[Mapping[str, str]] = {
+        "one_rationale": "the recorded weights are shares of all rationales that were read then"
+    }
 
     class Config(Distiller.Config):
         """weights_from: the run id of another cell, or in a suite the label of its row."""

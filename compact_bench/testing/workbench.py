@@ -1,0 +1,299 @@
+"""What the checks work with: the nano student, a small bank, and a method that is run on them."""
+
+from __future__ import annotations
+
+import copy
+import random
+import tempfile
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property, lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from compact_bench.api import Batch, Distiller, FromRecorded, Run, Step
+from compact_bench.data.mini import Teaching, generate
+from compact_bench.data.rationales import RationaleBank
+from compact_bench.student.encode import encode_bank
+from compact_bench.student.load import load_student, same_tokenizer
+from compact_bench.student.student import Student
+from compact_bench.suite_sections import StudentSpec, TrainingSpec
+from compact_bench.train import Trainer
+
+SEED = 0
+QUESTIONS = 3
+LAYERS = 2
+RECORDED = "recorded"  # the run id of the weights that a FromRecorded method reads
+TRAINING = TrainingSpec(learning_rate=1e-3, epochs=3, batch_size=2)
+# Steps of this length leave the student as it is, so that two runs can be compared step by step.
+STANDING = TRAINING.model_copy(update={"learning_rate": 1e-30})
+STUDENT = StudentSpec(id="nano", dtype="float32", device="cpu")
+
+
+class Skipped(Exception):
+    """The method's own `skip` says that it can't run here."""
+
+
+class Interrupted(BaseException):
+    """Stands for Ctrl-C. No Exception, so that no method takes it for an error of its own."""
+
+
+@dataclass
+class Seen:
+    """One step: its batch, what `backward` returned, the (P,) gradient that it left, and whether
+    it drew from the batch's generator."""
+
+    batch: Batch
+    step: Step
+    gradient: Tensor
+    drew: bool
+
+
+@dataclass
+class Trained:
+    """The end of a training run: the student's weights, the step records, the steps made."""
+
+    state: dict[str, Tensor]
+    records: pd.DataFrame
+    steps: int
+
+
+class _Unequal(Distiller):
+    """Records weights that differ within a question, for methods that read recorded weights."""
+
+    def weights(self, out: Any, batch: Batch) -> Tensor:
+        places = batch.present * (1.0 + torch.arange(batch.teacher.shape[1]))
+        return places / places.sum(-1, keepdim=True)
+
+
+@lru_cache(maxsize=1)
+def nano() -> Student:
+    """The student, loaded once; `fresh_student` copies it.
+
+    Its first layers alone: what is checked holds for any student, and half of it takes half the
+    time.
+    """
+    student = load_student(STUDENT)
+    student.decoder.layers = student.decoder.layers[:LAYERS]
+    student.causal.config.num_hidden_layers = LAYERS
+    return student
+
+
+def fresh_student(layout: str) -> Student:
+    """A student as it was before any training."""
+    causal = copy.deepcopy(nano().causal)
+    return Student(causal, causal, nano().tokenizer, layout=layout, layout_reason="conformance")
+
+
+@lru_cache(maxsize=1)
+def bank() -> RationaleBank:
+    """Three questions, each with some of four teachers, and a human rationale each.
+
+    Question i lacks teacher i; the last teacher wrote two samples of the last question. Every
+    question has a sound rationale and a faulty one, so that a filter leaves and removes some.
+    """
+    world = generate("gsm8k", seed=SEED, dev=1, test=1, teaching=Teaching(samples=2))
+    names = world.bank.teachers
+    chosen: list[str] = []
+    kept = []
+    rows = world.bank.rationales
+    for question, group in rows.groupby("question_id", sort=False):
+        place = len(chosen)
+        last = (place == QUESTIONS - 1) & (group["teacher"] == names[-1])
+        own = group[(group["teacher"] != names[place]) & ((group["sample"] == 0) | last)]
+        sound = (own["right"] & (own["corruption"] == ""))[own["role"] == "teacher"]
+        if sound.any() and not sound.all():
+            chosen.append(str(question))
+            kept += own.index.tolist()
+        if len(chosen) == QUESTIONS:
+            break
+    return world.bank.keep(rows.index.isin(kept)).keep(chosen)
+
+
+@lru_cache(maxsize=1)
+def recorded_run() -> pd.DataFrame:
+    """The step records of a run with unequal weights, in the order of every other run."""
+    trainer = _trainer(fresh_student("shared"), _Unequal(), bank().only_teachers(bank().teachers))
+    trainer.run(trainer.distiller)
+    return pd.DataFrame(trainer.records)
+
+
+def _trainer(
+    student: Student,
+    distiller: Distiller,
+    selected: RationaleBank,
+    spec: TrainingSpec = STANDING,
+    **arguments: Any,
+) -> Trainer:
+    examples, _ = encode_bank(selected, student.encoder, spec.max_tokens)
+    assert examples, "select: expected rationales to train on, got none"
+    questions = list(bank().questions["question_id"])
+    return Trainer(
+        student,
+        distiller,
+        examples,
+        spec,
+        **{"seed": SEED, "teachers": selected.teachers, "questions": questions, **arguments},
+    )
+
+
+def cell_folder(root: Path) -> Path:
+    """A cell's folder for checkpoints, in results that hold a run with recorded weights."""
+    (root / "runs" / RECORDED).mkdir(parents=True, exist_ok=True)
+    recorded_run().to_parquet(root / "runs" / RECORDED / "steps.parquet")
+    return root / "runs" / "own" / "weights"
+
+
+def random_states() -> dict[str, bytes]:
+    """The global random states by library."""
+    _, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": np.asarray(keys).tobytes() + repr(rest).encode(),
+        "python": repr(random.getstate()).encode(),
+    }
+
+
+@contextmanager
+def own_random_state() -> Iterator[None]:
+    """What happens inside draws as a cell does, and nothing outside changes what it draws."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    torch.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+class Workbench:
+    """A method with settings, and the ways of running it."""
+
+    def __init__(self, method: type[Distiller], settings: Mapping[str, Any]) -> None:
+        self.method = method
+        self.settings = dict(settings)
+        self.moved: list[str] = []  # whose global random state the last run moved
+        if issubclass(method, FromRecorded):
+            self.settings.setdefault("weights_from", RECORDED)
+        if settings:
+            method.Config.model_validate(self.settings)
+
+    def configs(self) -> list[Any]:
+        """The configs of the method's rows."""
+        config = self.method.Config.model_validate(self.settings)
+        return self.method.variants(config, bank().teachers)
+
+    def make(self) -> Distiller:
+        """A new instance of the first row that can run here. Raises Skipped where none can."""
+        run = Run(bank(), bank().teachers, STUDENT, TRAINING, partial(same_tokenizer, STUDENT))
+        reasons = []
+        for config in self.configs():
+            distiller = self.method(config)
+            reason = distiller.skip(run)
+            if reason is None:
+                return distiller
+            reasons.append(reason)
+        raise Skipped(reasons[0] if reasons else "variants gave no config")
+
+    def run(
+        self,
+        distiller: Distiller,
+        layout: str = "",
+        spec: TrainingSpec = STANDING,
+        root: Path | None = None,
+        **arguments: Any,
+    ) -> Trainer:
+        """Selects and fits, as a cell does, with a student of its own.
+
+        root: where checkpoints are kept, None for no checkpoints.
+        """
+        student = fresh_student(layout or ("padded" if self.padded else "shared"))
+        student.max_tokens = spec.max_tokens
+        with tempfile.TemporaryDirectory() as spare, own_random_state():
+            if root or isinstance(distiller, FromRecorded):
+                arguments["folder"] = cell_folder(root or Path(spare))
+            before = random_states()
+            selected = distiller.select(bank(), student)
+            trainer = _trainer(student, distiller, selected, spec, **arguments)
+            distiller.fit(trainer)
+            after = random_states()
+        self.moved = [name for name, state in after.items() if state != before[name]]
+        return trainer
+
+    @property
+    def padded(self) -> bool:
+        """Whether the method says that it knows the padded layout only."""
+        return self.method.layout == "padded"
+
+    def watch(
+        self, change: Callable[[Batch], Batch] = lambda batch: batch, layout: str = ""
+    ) -> list[Seen]:
+        """Every step of a run in which the student stands still; `change` is done to each batch.
+
+        Empty for a method that says (`seeded = False`) that it trains nothing. Raises
+        AssertionError where another trains nothing, Skipped where the method can't run here.
+        """
+        distiller, seen = self.make(), []
+        backward = distiller.backward
+
+        def watched(student: Student, batch: Batch) -> Step:
+            batch = change(batch)
+            before = batch.generator.get_state()
+            step = backward(student, batch)
+            drew = not torch.equal(before, batch.generator.get_state())
+            seen.append(Seen(batch, step, gradient_of(student), drew))
+            return step
+
+        distiller.backward = watched  # type: ignore[method-assign]
+        self.run(distiller, layout)
+        assert seen or not self.method.seeded, (
+            "fit: expected training steps, got none (fit calls trainer.run; "
+            "a method that trains nothing says seeded = False)"
+        )
+        return seen
+
+    @cached_property
+    def reference_run(self) -> tuple[list[Seen], list[str]]:
+        """The steps that changed ones are compared to; whose global random state they moved."""
+        return self.watch(), self.moved
+
+    @property
+    def reference(self) -> list[Seen]:
+        """The steps alone."""
+        return self.reference_run[0]
+
+    def train(
+        self, stop_after: int | None = None, root: Path | None = None, seed: int = SEED
+    ) -> Trained:
+        """A run that trains. Raises Interrupted after `stop_after` steps."""
+        count = 0
+
+        def progress(event: Mapping[str, Any]) -> None:
+            nonlocal count
+            count += event["event"] == "step"
+            if count == stop_after:
+                raise Interrupted
+
+        trainer = self.run(self.make(), spec=TRAINING, root=root, progress=progress, seed=seed)
+        records = pd.DataFrame(trainer.records).drop(columns="seconds", errors="ignore")
+        return Trained(trainer.student.state_dict(), records, count)
+
+    @cached_property
+    def trained(self) -> Trained:
+        """The uninterrupted run that others are compared to."""
+        return self.train()
+
+
+def gradient_of(student: Student) -> Tensor:
+    """(P,), 0 where a parameter has none."""
+    parts = [
+        torch.zeros_like(p) if p.grad is None else p.grad for p in student.trainable().values()
+    ]
+    return torch.cat([part.flatten() for part in parts])
