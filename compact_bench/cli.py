@@ -151,6 +151,31 @@ def validate(
         raise click.UsageError(problems[-1])
 
 
+@commands.command()
+@click.argument("name")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Set a setting of it.")
+@PLUGINS
+@JSON
+def test(name: str, settings: tuple[str, ...], plugins: tuple[Path, ...], as_json: bool) -> int:
+    """Run the conformance checks on the method NAME; exit code 1 if one fails."""
+    from compact_bench import conformance, listing
+
+    rows = conformance.rows(name, plugins, settings)
+    click.echo(listing.as_json(rows) if as_json else conformance.text(name, rows))
+    return 1 if conformance.failed(rows) else 0
+
+
+@commands.command()
+@click.argument("name")
+@click.option("--to", type=FOLDER, help="Folder for the files [default: baselines/ of a checkout].")
+@PLUGINS
+def new(name: str, to: Path | None, plugins: tuple[Path, ...]) -> None:
+    """Write a method NAME and its test, which pass as written; say what to edit."""
+    from compact_bench import scaffold
+
+    click.echo(scaffold.write(name, to, plugins))
+
+
 @commands.command("report")
 @READING
 def report_(file: Path, profile: str | None, results: Path) -> None:

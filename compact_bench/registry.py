@@ -90,6 +90,8 @@ def _problem(method: type[Distiller]) -> str:
 def load(plugins: Sequence[Path] = ()) -> Registry:
     """Import every source of distillers; one that fails is listed with its reason.
 
+    A plugin folder's files that begin with ``_`` or ``test_`` are no sources.
+
     Raises UserError if a plugin folder does not exist.
     """
     registry = Registry()
@@ -99,7 +101,7 @@ def load(plugins: Sequence[Path] = ()) -> Registry:
         if not folder.is_dir():
             raise UserError(f"--plugins {folder}: no such folder")
         for file in sorted(folder.glob("*.py")):
-            if not file.name.startswith("_"):
+            if not file.name.startswith(("_", "test_")):  # a method's tests lie beside it
                 _import(registry, str(file), lambda file=file: _import_file(file))
     for point in entry_points(group=ENTRY_POINTS):
         source = f"entry point {point.name}"

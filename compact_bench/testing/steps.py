@@ -10,7 +10,7 @@ from torch import Tensor
 
 from compact_bench.api import Batch
 from compact_bench.testing.training import NOTHING
-from compact_bench.testing.workbench import Seen, Workbench
+from compact_bench.testing.workbench import Seen, Workbench, reference_run
 
 LOSS_TOLERANCE = 1e-4  # of a loss of some nats in float32; sums run in another order
 WEIGHT_TOLERANCE = 1e-3
@@ -22,15 +22,8 @@ DRAWS = "it draws from the batch's generator, so that another shape or order cha
 
 def gradient(bench: Workbench) -> str:
     """each step leaves a gradient that is finite and not 0"""
+    # One that is NaN or infinite never gets here: the trainer raises Diverged.
     for number, seen in enumerate(bench.reference, 1):
-        loss = seen.step.loss
-        assert loss.numel() == 1 and bool(loss.isfinite()), (
-            f"step {number}: expected a loss that is one finite number, got {loss.detach()}"
-        )
-        broken = int((~seen.gradient.isfinite()).sum())
-        assert not broken, (
-            f"step {number}: expected a finite gradient, got {broken} NaN or infinite"
-        )
         assert bool(seen.gradient.any()), (
             f"step {number}: expected a gradient in the student's parameters, got 0 everywhere "
             "(backward calls step.loss.backward(), or student.add_gradient)"
@@ -51,7 +44,8 @@ def weights(bench: Workbench) -> str:
         )
         total = (found * present).sum(-1)
         assert torch.allclose(total, torch.ones_like(total), atol=1e-4), (
-            f"step {number}: expected weights that sum to 1 over what is present, got sums {_text(total)}"
+            f"step {number}: expected weights that sum to 1 over what is present, "
+            f"got the sums {_text(total)}"
         )
         _nothing_absent(number, found, present)
     return _reason(bench.reference)
@@ -104,7 +98,7 @@ def layouts(bench: Workbench) -> str:
 
 def random_state(bench: Workbench) -> str:
     """selecting and training leave the global random states of torch, numpy and Python alone"""
-    moved = bench.reference_run[1]
+    moved = reference_run(bench)[1]
     assert not moved, (
         f"global random state: expected it to be left alone, got draws from {', '.join(moved)} "
         "(draw with batch.generator, or with a generator of the method's own)"
@@ -189,7 +183,7 @@ def _compare(
     assert len(found) == len(expected), f"{when}: expected {len(expected)} steps, got {len(found)}"
     for number, (one, two) in enumerate(zip(expected, found, strict=True), 1):
         where = f"step {number}, {when}"
-        losses = float(one.step.loss.detach()), float(two.step.loss.detach())
+        losses = float(one.step.loss), float(two.step.loss)
         assert abs(losses[0] - losses[1]) <= LOSS_TOLERANCE * (1 + abs(losses[0])), (
             f"{where}: expected the loss {losses[0]:.6f}, got {losses[1]:.6f}"
         )

@@ -7,8 +7,8 @@ import random
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
-from functools import cached_property, lru_cache, partial
+from dataclasses import dataclass, replace
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -248,7 +248,8 @@ class Workbench:
             before = batch.generator.get_state()
             step = backward(student, batch)
             drew = not torch.equal(before, batch.generator.get_state())
-            seen.append(Seen(batch, step, gradient_of(student), drew))
+            kept = replace(step, loss=step.loss.detach())
+            seen.append(Seen(batch, kept, gradient_of(student), drew))
             return step
 
         distiller.backward = watched  # type: ignore[method-assign]
@@ -259,15 +260,10 @@ class Workbench:
         )
         return seen
 
-    @cached_property
-    def reference_run(self) -> tuple[list[Seen], list[str]]:
-        """The steps that changed ones are compared to; whose global random state they moved."""
-        return self.watch(), self.moved
-
     @property
     def reference(self) -> list[Seen]:
-        """The steps alone."""
-        return self.reference_run[0]
+        """The steps that changed ones are compared to."""
+        return reference_run(self)[0]
 
     def train(
         self, stop_after: int | None = None, root: Path | None = None, seed: int = SEED
@@ -285,10 +281,23 @@ class Workbench:
         records = pd.DataFrame(trainer.records).drop(columns="seconds", errors="ignore")
         return Trained(trainer.student.state_dict(), records, count)
 
-    @cached_property
+    @property
     def trained(self) -> Trained:
         """The uninterrupted run that others are compared to."""
-        return self.train()
+        return whole_run(self)
+
+
+# Of the latest method alone: what is kept of one takes tens of megabytes.
+@lru_cache(maxsize=1)
+def reference_run(bench: Workbench) -> tuple[list[Seen], list[str]]:
+    """The method's steps on unchanged batches; whose global random state they moved."""
+    return bench.watch(), bench.moved
+
+
+@lru_cache(maxsize=1)
+def whole_run(bench: Workbench) -> Trained:
+    """The method's uninterrupted training run."""
+    return bench.train()
 
 
 def gradient_of(student: Student) -> Tensor:
