@@ -55,14 +55,17 @@ MAY_IMPORT = {
     },
 }
 # Nothing below may import these: they stand at the top.
-TOP = {"cli": {"__main__"}, "runner": {"cli"}, "worker": {"pool"}, "cell": set()}
+TOP = {
+    **{"cli": {"__main__"}, "runner": {"cli"}, "worker": {"pool"}, "cell": set()},
+    **{"testing": {"conformance"}, "conformance": {"cli"}, "scaffold": {"cli"}},
+}
 # Imported before a command is chosen, or by commands that need no student.
 LIGHT = (
     *("errors", "lazy", "atomic", "api", "fusion", "min_norm", "scores", "matrix"),
     *("suite", "suite_file", "suite_sections"),
     *("registry", "plan", "runner", "pool", "progress", "worker", "listing", "validation", "cli"),
     *("records", "stats", "tables", "figures", "report", "publish", "data.prepare"),
-    "student.identity",
+    *("conformance", "scaffold", "student.identity"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
 

@@ -48,7 +48,17 @@ def refused(call, tmp_path):
 def test_help_names_every_command(call):
     code, out, _ = call("--help")
     assert code == 0
-    for name in ("run", "plan", "list", "validate", "report", "publish", "reproduce"):
+    for name in (
+        "run",
+        "plan",
+        "list",
+        "validate",
+        "report",
+        "publish",
+        "reproduce",
+        "test",
+        "new",
+    ):
         assert f"  {name} " in out
 
 
@@ -276,3 +286,34 @@ def test_a_broken_plugin_stops_only_what_selects_it(call, refused, write_suite, 
     assert code == 0 and "No module named 'nothing_here'" in out
     suite = write_suite(methods=["still", "broke"])
     assert "broke.py: ModuleNotFoundError" in refused("run", suite, "--plugins", plugins)
+
+
+def test_test_runs_the_checks_of_a_plugin(call, refused, tmp_path):
+    """One that passes, as JSON, and one that fails, as a table; a mistyped name starts nothing."""
+    from compact_bench import scaffold
+
+    scaffold.write("near_short", tmp_path)
+    code, out, _ = call("test", "near_short", "--plugins", tmp_path, "--json")
+    rows = json.loads(out)
+    assert code == 0 and {row["result"] for row in rows} == {"ok"}
+    assert {"check", "result", "why", "description"} == set(rows[0])
+    file = tmp_path / "near_short.py"
+    file.write_text(file.read_text().replace("return fusion", "return 2 * fusion"))
+    code, out, _ = call("test", "near_short", "--plugins", tmp_path, "--set", "temperature=5")
+    assert code == 1
+    assert "sum to 1 over what is present, got the sums [2, 2]" in out
+    assert out.splitlines()[-1].startswith("near_short: ") and "FAILED" in out
+    near = refused("test", "near_shrt", "--plugins", tmp_path)
+    assert "unknown method 'near_shrt' (did you mean 'near_short'?)" in near
+    wrong = refused("test", "near_short", "--plugins", tmp_path, "--set", "temperature=-1")
+    assert "--set temperature: Input should be greater than 0" in wrong
+    assert "expected KEY=VALUE" in refused("test", "average", "--set", "alpha")
+
+
+def test_new_says_what_to_do_next_and_never_overwrites(call, refused, tmp_path):
+    code, out, _ = call("new", "near_short", "--to", tmp_path)
+    assert code == 0
+    assert f"test near_short --plugins {tmp_path}" in out and "weights" in out
+    before = (tmp_path / "near_short.py").read_text()
+    assert "there is a method of that name" in refused("new", "near_short", "--to", tmp_path)
+    assert (tmp_path / "near_short.py").read_text() == before

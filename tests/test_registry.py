@@ -73,6 +73,11 @@ def test_helpers_and_imported_classes_are_no_methods(plugins):
     assert registry.load([plugins]).broken == {}
 
 
+def test_the_tests_beside_a_plugin_are_no_methods(plugins):
+    (plugins / "test_dummy.py").write_text("raise ValueError")
+    assert registry.load([plugins]).broken == {}
+
+
 def test_unknown_method_has_the_nearest_name():
     with pytest.raises(UserError, match=r"f:2: unknown method 'avrage' \(did you mean 'average'"):
         registry.load().get("avrage", where="f:2")

@@ -11,7 +11,7 @@ from pydantic import BaseModel, Field, field_serializer
 
 from compact_bench.api import Distiller, Step
 from compact_bench.testing import FUNCTIONS, checks, run_checks
-from compact_bench.testing.workbench import bank
+from compact_bench.testing.world import bank
 
 
 class Sound(Distiller):

@@ -12,13 +12,15 @@ from compact_bench.errors import UserError
 
 TEMPLATES = Path(__file__).parent
 CHECKOUT = (Path("baselines"), Path("tests/baselines"))
+LONGEST = 28
 NEXT = """\
 wrote {method} and {test}
 edit   {method}: `weights` is one of the hooks; override the narrowest that does it
 check  python -m compact_bench test {name}{plugins}
        python -m pytest {test}
 run    python -m compact_bench run suites/gsm8k.yaml --limit 8 --seeds 0{plugins} \\
-           --set 'methods=[average, {name}]'"""
+           --set 'methods=[{name}]' --set compare_to={name}
+guide  docs/adding_a_baseline.md"""
 
 
 def write(name: str, to: Path | None = None, plugins: Sequence[Path] = ()) -> str:
@@ -79,6 +81,8 @@ def _check_name(name: str, plugins: Sequence[Path]) -> None:
         raise UserError(
             f"name {name!r}: expected lower-case letters, digits and single underscores"
         )
+    if len(name) > LONGEST:
+        raise UserError(f"name {name!r}: has {len(name)} characters, at most {LONGEST} fit a table")
     if keyword.iskeyword(name):
         raise UserError(f"name {name!r}: is a keyword of Python")
     if name.startswith("test_"):

@@ -8,7 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compact_bench.testing.workbench import SEED, Interrupted, Workbench
+from compact_bench.testing.workbench import Interrupted, Workbench
+from compact_bench.testing.world import SEED
 
 NOTHING = "it trains nothing (seeded = False)"
 

@@ -1,39 +1,38 @@
-"""What the checks work with: the nano student, a small bank, and a method that is run on them."""
+"""A method that is run on the small world of the checks, in the ways that they ask for."""
 
 from __future__ import annotations
 
-import copy
-import random
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
 from compact_bench.api import Batch, Distiller, FromRecorded, Run, Step
-from compact_bench.data.mini import Teaching, generate
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.student.encode import encode_bank
-from compact_bench.student.load import load_student, same_tokenizer
+from compact_bench.student.load import same_tokenizer
 from compact_bench.student.student import Student
-from compact_bench.suite_sections import StudentSpec, TrainingSpec
+from compact_bench.suite_sections import TrainingSpec
+from compact_bench.testing.world import (
+    SEED,
+    STUDENT,
+    bank,
+    fresh_student,
+    own_random_state,
+    random_states,
+)
 from compact_bench.train import Trainer
 
-SEED = 0
-QUESTIONS = 3
-LAYERS = 2
 RECORDED = "recorded"  # the run id of the weights that a FromRecorded method reads
 TRAINING = TrainingSpec(learning_rate=1e-3, epochs=3, batch_size=2)
 # Steps of this length leave the student as it is, so that two runs can be compared step by step.
 STANDING = TRAINING.model_copy(update={"learning_rate": 1e-30})
-STUDENT = StudentSpec(id="nano", dtype="float32", device="cpu")
 
 
 class Skipped(Exception):
@@ -73,50 +72,6 @@ class _Unequal(Distiller):
 
 
 @lru_cache(maxsize=1)
-def nano() -> Student:
-    """The student, loaded once; `fresh_student` copies it.
-
-    Its first layers alone: what is checked holds for any student, and half of it takes half the
-    time.
-    """
-    student = load_student(STUDENT)
-    student.decoder.layers = student.decoder.layers[:LAYERS]
-    student.causal.config.num_hidden_layers = LAYERS
-    return student
-
-
-def fresh_student(layout: str) -> Student:
-    """A student as it was before any training."""
-    causal = copy.deepcopy(nano().causal)
-    return Student(causal, causal, nano().tokenizer, layout=layout, layout_reason="conformance")
-
-
-@lru_cache(maxsize=1)
-def bank() -> RationaleBank:
-    """Three questions, each with some of four teachers, and a human rationale each.
-
-    Question i lacks teacher i; the last teacher wrote two samples of the last question. Every
-    question has a sound rationale and a faulty one, so that a filter leaves and removes some.
-    """
-    world = generate("gsm8k", seed=SEED, dev=1, test=1, teaching=Teaching(samples=2))
-    names = world.bank.teachers
-    chosen: list[str] = []
-    kept = []
-    rows = world.bank.rationales
-    for question, group in rows.groupby("question_id", sort=False):
-        place = len(chosen)
-        last = (place == QUESTIONS - 1) & (group["teacher"] == names[-1])
-        own = group[(group["teacher"] != names[place]) & ((group["sample"] == 0) | last)]
-        sound = (own["right"] & (own["corruption"] == ""))[own["role"] == "teacher"]
-        if sound.any() and not sound.all():
-            chosen.append(str(question))
-            kept += own.index.tolist()
-        if len(chosen) == QUESTIONS:
-            break
-    return world.bank.keep(rows.index.isin(kept)).keep(chosen)
-
-
-@lru_cache(maxsize=1)
 def recorded_run() -> pd.DataFrame:
     """The step records of a run with unequal weights, in the order of every other run."""
     trainer = _trainer(fresh_student("shared"), _Unequal(), bank().only_teachers(bank().teachers))
@@ -148,29 +103,6 @@ def cell_folder(root: Path) -> Path:
     (root / "runs" / RECORDED).mkdir(parents=True, exist_ok=True)
     recorded_run().to_parquet(root / "runs" / RECORDED / "steps.parquet")
     return root / "runs" / "own" / "weights"
-
-
-def random_states() -> dict[str, bytes]:
-    """The global random states by library."""
-    _, keys, *rest = np.random.get_state(legacy=True)
-    return {
-        "torch": torch.get_rng_state().numpy().tobytes(),
-        "numpy": np.asarray(keys).tobytes() + repr(rest).encode(),
-        "python": repr(random.getstate()).encode(),
-    }
-
-
-@contextmanager
-def own_random_state() -> Iterator[None]:
-    """What happens inside draws as a cell does, and nothing outside changes what it draws."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    torch.manual_seed(SEED)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
 
 
 class Workbench:
