@@ -23,7 +23,9 @@ from compact_bench.testing.world import (
     SEED,
     STUDENT,
     bank,
+    dev,
     fresh_student,
+    old,
     own_random_state,
     random_states,
 )
@@ -94,7 +96,10 @@ def _trainer(
         distiller,
         examples,
         spec,
-        **{"seed": SEED, "teachers": selected.teachers, "questions": questions, **arguments},
+        **{
+            **{"seed": SEED, "teachers": selected.teachers, "questions": questions},
+            **{"dev": dev(), "old": old, **arguments},
+        },
     )
 
 
@@ -124,7 +129,15 @@ class Workbench:
 
     def make(self) -> Distiller:
         """A new instance of the first row that can run here. Raises Skipped where none can."""
-        run = Run(bank(), bank().teachers, STUDENT, TRAINING, partial(same_tokenizer, STUDENT))
+        run = Run(
+            bank(),
+            bank().teachers,
+            STUDENT,
+            TRAINING,
+            partial(same_tokenizer, STUDENT),
+            dev=len(dev().task.items),
+            old=len(old().questions),
+        )
         reasons = []
         for config in self.configs():
             distiller = self.method(config)

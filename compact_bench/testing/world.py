@@ -12,10 +12,13 @@ import numpy as np
 import torch
 
 from compact_bench.data.mini import Teaching, generate
+from compact_bench.data.mini_old import old_bank
+from compact_bench.data.prepare import IN_DOMAIN, TaskData
 from compact_bench.data.rationales import RationaleBank
+from compact_bench.dev_score import DevScore
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
-from compact_bench.suite_sections import StudentSpec
+from compact_bench.suite_sections import EvaluationSpec, StudentSpec, TaskSpec
 
 SEED = 0
 QUESTIONS = 3
@@ -65,6 +68,24 @@ def bank() -> RationaleBank:
         if len(chosen) == QUESTIONS:
             break
     return world.bank.keep(rows.index.isin(kept)).keep(chosen)
+
+
+@lru_cache(maxsize=1)
+def dev() -> DevScore:
+    """Two dev questions, for methods that choose by the dev score; short answers will do."""
+    items = generate("gsm8k", seed=SEED, train=1, dev=2, test=1).dev
+    task = TaskData(
+        IN_DOMAIN, "generate", "reasoning", items.rename(columns={"kind": "answer_kind"}), 0.0
+    )
+    asked = [TaskSpec(task=IN_DOMAIN, role="reasoning")]
+    spec = EvaluationSpec(tasks=asked, max_new_tokens=8, marginal_samples=1, select=True)
+    return DevScore(task, spec, SEED)
+
+
+@lru_cache(maxsize=1)
+def old() -> RationaleBank:
+    """Examples of what the student knew, for methods that rehearse them."""
+    return old_bank({})
 
 
 def random_states() -> dict[str, bytes]:
