@@ -26,7 +26,6 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
     from compact_bench.testing import run_checks  # imports torch: not for a mistyped name
 
     logging.disable_progress_bar()  # of loading the student
-
     try:
         return [result.as_dict() for result in run_checks(method, values)]
     except ValidationError as error:

@@ -22,11 +22,11 @@ from compact_bench.suite_sections import TrainingSpec
 from compact_bench.testing.world import (
     SEED,
     STUDENT,
+    apart,
     bank,
     dev,
     fresh_student,
     old,
-    own_random_state,
     random_states,
 )
 from compact_bench.train import Trainer
@@ -161,7 +161,7 @@ class Workbench:
         """
         student = fresh_student(layout or ("padded" if self.padded else "shared"))
         student.max_tokens = spec.max_tokens
-        with tempfile.TemporaryDirectory() as spare, own_random_state():
+        with tempfile.TemporaryDirectory() as spare, apart():
             if root or isinstance(distiller, FromRecorded):
                 arguments["folder"] = cell_folder(root or Path(spare))
             before = random_states()

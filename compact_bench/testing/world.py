@@ -99,13 +99,20 @@ def random_states() -> dict[str, bytes]:
 
 
 @contextmanager
-def own_random_state() -> Iterator[None]:
-    """What happens inside draws as a cell does, and nothing outside changes what it draws."""
+def apart() -> Iterator[None]:
+    """What happens inside draws as a cell does, and nothing outside changes what it draws.
+
+    On one thread: how a sum is split among several is not the same each time, which would be
+    taken for a method that doesn't repeat itself.
+    """
     states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
     torch.manual_seed(SEED)
     try:
         yield
     finally:
+        torch.set_num_threads(threads)
         torch.set_rng_state(states[0])
         np.random.set_state(states[1])
         random.setstate(states[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ MORE = {
 }
 
 
-def every_check() -> Iterator:
+def every_check() -> Iterator[Any]:
     rows = [(name, NEEDED.get(name)) for name in sorted(METHODS)] + list(MORE.items())
     for name, settings in rows:
         label = f"{name} {settings}" if settings else name
@@ -38,7 +39,7 @@ def every_check() -> Iterator:
             yield pytest.param(check, id=f"{label}-{check}")
 
 
-@pytest.mark.parametrize("check", [*every_check()])
+@pytest.mark.parametrize("check", list(every_check()))
 def test_conformance(check: Check):
     reason = check.run()
     # With the settings above every method can run, so that none goes unchecked.
