@@ -14,7 +14,7 @@ class BestTeacher(Distiller):
 
     score: the gold answer's marginal NLL on the dev split, negated (nats), or the accuracy there,
     as `by` says. The NLL is the default: accuracy on 50 questions has a standard error of up to 7
-    points, which is what teachers differ by, and is at its floor for small students. Of equal
+    points, and it may be at its floor for every teacher where the student is small. Of equal
     scores the first teacher's counts.
 
     budget "matched": choosing takes the first half of a row's optimizer steps (or FLOPs), a K-th
