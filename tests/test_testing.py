@@ -257,7 +257,7 @@ BROKEN = [
     ("repetition", DrawsFromTheSystem, "with the same seed: expected the same trained parameters"),
     ("repetition", SeededUnsaid, r"with another seed \(seeded = False\): expected the same"),
     ("resume", ForgetsItsState, "gone on: expected the same trained parameters"),
-    ("resume", SwallowsInterruptions, "expected an interruption after step 4 to end it"),
+    ("resume", SwallowsInterruptions, "expected an interruption after step 3 to end it"),
 ]
 
 

@@ -37,7 +37,7 @@ def resume(bench: Workbench) -> str:
     if not whole.steps:
         return NOTHING
     with tempfile.TemporaryDirectory() as folder:
-        # In the middle of the second of three epochs: one checkpoint was made, and is behind.
+        # In the second of two epochs: one checkpoint was made, and is behind.
         stop = whole.steps // 2 + 1
         try:
             bench.train(stop_after=stop, root=Path(folder))

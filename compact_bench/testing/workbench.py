@@ -32,7 +32,7 @@ from compact_bench.testing.world import (
 from compact_bench.train import Trainer
 
 RECORDED = "recorded"  # the run id of the weights that a FromRecorded method reads
-TRAINING = TrainingSpec(learning_rate=1e-3, epochs=3, batch_size=2)
+TRAINING = TrainingSpec(learning_rate=1e-3, epochs=2, batch_size=2)
 # Steps of this length leave the student as it is, so that two runs can be compared step by step.
 STANDING = TRAINING.model_copy(update={"learning_rate": 1e-30})
 

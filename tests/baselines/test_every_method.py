@@ -16,6 +16,7 @@ METHODS = load().methods
 # Settings without which a method's own `skip` says that it can't run on three questions.
 NEEDED = {
     "best_teacher": {"budget": "own"},
+    "dwa": {"steps": 1},
     "mentor_kd": {"mentor": "nano"},
     "merge_of_thought": {"rounds": 1},
 }
@@ -23,8 +24,8 @@ NEEDED = {
 MORE = {
     "adapter_soup": {"budget": "own"},
     "average_consistency": {"span": "sequence"},
-    "compact": {"adaptability": "positive_gains", "consistency": "answer"},
-    "dwa": {"steps": 1},
+    # Weights differ after the warm-up, which by default is longer than the checks.
+    "compact": {"warm_up": 4, "adaptability": "positive_gains", "consistency": "answer"},
     "knowledge_purification": {"variant": "plackett_luce"},
     "mix_distillation": {"kind": "teacher", "strong": ["sentences"]},
     "rank_surprisal": {"choice": "soft"},
