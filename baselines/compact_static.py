@@ -14,6 +14,7 @@ class CompactStatic(FromRecorded):
     name = "compact_static"
     version = 1
     reference = "none"
+    by_step = False
     uses_gold = True  # the weights that it averages come from a method that does
 
     def weights(self, out, batch: Batch):

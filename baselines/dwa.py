@@ -43,7 +43,7 @@ class DynamicWeightAverage(Distiller):
 
     def skip(self, run: Run) -> str | None:
         """Skips where no period would have two before it: the weights would all be equal."""
-        if not self.config.steps and run.training.epochs < 3 and not run.by_flops:
+        if not self.config.steps and run.training.epochs < 3 and not run.training.max_flops:
             return "weights differ from the third epoch on; set steps, or train for three epochs"
         return None
 

@@ -15,3 +15,4 @@ class Replay(FromRecorded):
     name = "replay"
     version = 1
     reference = "none"
+    uses_gold = True  # as far as it can know: the recorded method may

@@ -209,8 +209,12 @@ class ByCompatibility(Distiller):
 
 
 class FromRecorded(Distiller):
-    """A method whose weights come from those that another run recorded. Not a row of its own."""
+    """A method whose weights come from those that another run recorded. Not a row of its own.
 
+    by_step: whether it reads the weights of the step that it is at.
+    """
+
+    by_step: ClassVar[bool] = True
     exempt: ClassVar[Mapping[str, str]] = {
         "one_rationale": "the recorded weights are shares of all rationales that were read then"
     }
@@ -221,8 +225,12 @@ class FromRecorded(Distiller):
         weights_from: str = ""
 
     def skip(self, run: Run) -> str | None:
-        """Skips where no run is named."""
-        return None if self.config.weights_from else "weights_from names no run"
+        """Skips where no run is named, or where the other run may have other steps."""
+        if not self.config.weights_from:
+            return "weights_from names no run"
+        if self.by_step and run.by_flops:
+            return "rows of equal FLOPs have unlike steps; the weights are recorded by step"
+        return None
 
     def fit(self, trainer: Trainer) -> None:
         """Reads the recorded weights, then trains."""

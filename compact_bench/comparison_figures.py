@@ -49,7 +49,7 @@ def differences(results: Results) -> Picture | None:
         results,
         captions.differences(results, None),
         "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
-        "side of 0 is the better one",
+        "side of 0 is the better one. Rows without an interval are left out",
     )
     return Picture("differences", f"Differences to {results.reference.name}", text, content)
 

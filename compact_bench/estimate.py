@@ -28,7 +28,7 @@ def summary(plan: Plan, retry: bool = False) -> dict[str, Any]:
             "learning_rate": None
             if plan.status(spec) == WAITING
             else spec.training["learning_rate"],
-            "split": "dev" if spec.tries else "test",
+            "split": "dev" if spec.asks_dev else "test",
             "status": plan.status(spec),
             "pending": spec.run_id in pending,
         }

@@ -69,13 +69,13 @@ class RunSpec:
     @property
     def name(self) -> str:
         """The cell's name for people: ``average, seed 0``."""
-        rate = f"learning rate {self.training['learning_rate']:g}" if self.tries else ""
+        rate = f"learning rate {self.training['learning_rate']:g}" if self.asks_dev else ""
         seed = "" if self.seed is None else f"seed {self.seed}"
         parts = [self.label, self.condition, rate, seed]
         return ", ".join(part for part in parts if part)
 
     @property
-    def tries(self) -> bool:
+    def asks_dev(self) -> bool:
         """Whether the cell is asked the dev split, to choose a setting."""
         return bool(self.evaluation.get("select"))
 
@@ -222,7 +222,7 @@ def cells(
                 if number and not row.method.reads_data:
                     continue
                 condition = one.condition if row.method.reads_data else ""
-                rate = rates.get((row.label, condition), training["learning_rate"])
+                rate = rates.get((_source(row, here), condition), training["learning_rate"])
                 spec = RunSpec(
                     label=row.label,
                     method=row.method.name,
@@ -238,6 +238,17 @@ def cells(
                 found.append(((order, number, place), spec))
     ordered = [spec for _, spec in sorted(found, key=lambda pair: pair[0])]
     return tuple(_with_source(spec, ordered, suite) for spec in ordered)
+
+
+def _source(row: Row, every: Sequence[Row]) -> str:
+    """The label of the row whose recorded weights a row reads, through others; else its own."""
+    by_label = {one.label: one for one in every}
+    for _ in every:  # a circle is found elsewhere
+        source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))
+        if source is None:
+            break
+        row = source
+    return row.label
 
 
 def _with_source(

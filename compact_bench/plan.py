@@ -108,7 +108,7 @@ class Plan:
             left,
             key=lambda spec: (
                 (0, 0, places[spec.run_id])
-                if spec.tries and self.tries
+                if spec.asks_dev and self.tries
                 else (1, seeds.index(spec.seed), places[spec.run_id])
             ),
         )
@@ -139,17 +139,9 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     root = suite_folder(suite, options.results)
     all_prepared, data = _read(suite, options)
 
-    def lay_out(one: Suite, its: Sequence[Data], rates: Rates) -> tuple[RunSpec, ...]:
-        return cells(one, registry, its, identity, threads, rates)
-
-    tries: list[RunSpec] = []
-    if suite.selection:
-        for rate in suite.selection.learning_rates:
-            trial = suite.trying(rate)
-            found = lay_out(trial, _read(trial, options)[1], {})
-            tries += [spec for spec in found if spec.seed is not None]
+    tries = _tries(suite, options, registry, identity, threads)
     chosen = _chosen_rates(suite, tries, root)
-    found = lay_out(suite, data, chosen)
+    found = cells(suite, registry, data, identity, threads, chosen)
     undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
     waiting = _with_dependents(found, undecided)
     laid_out = rows(suite, registry, all_prepared[0].train.teachers)
@@ -166,6 +158,24 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         tries=tuple(tries),
         waiting=frozenset(waiting),
     )
+
+
+def _tries(
+    suite: Suite, options: Options, registry: registry_module.Registry, student: str, threads: int
+) -> list[RunSpec]:
+    """The cells that choose learning rates: of every row but those that have another's.
+
+    A row that reads another's weights has that one's rate, so that nothing else differs.
+    Raises UserError where there is no dev question to choose by.
+    """
+    if suite.selection is None:
+        return []
+    trials = [suite.trying(rate) for rate in suite.selection.learning_rates]
+    prepared, data = _read(trials[0], options)  # the same for every learning rate
+    if any(one.dev.empty for one in prepared):
+        raise UserError(f"{suite.where(('selection',))}: there is no dev question to choose by")
+    found = [spec for one in trials for spec in cells(one, registry, data, student, threads)]
+    return [spec for spec in found if spec.seed is not None and not spec.after]
 
 
 def _read(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], list[Data]]:

@@ -41,7 +41,8 @@ def run(suite: Suite, options: Options, say: Say = print, entry: Entry | None = 
             if not _work(plan, choosing, options, say, entry):
                 return INTERRUPTED
             plan = make_plan(suite, options)  # now that the rates are known
-            pending = [spec for spec in plan.pending() if spec.run_id not in plan.tried_ids]
+            left = plan.pending(options.retry)
+            pending = [spec for spec in left if spec.run_id not in plan.tried_ids]
         if pending and not _work(plan, pending, options, say, entry):
             return INTERRUPTED
         write_plan(plan)
@@ -119,7 +120,7 @@ def _work(
     """Run the pending cells; False if Ctrl-C stopped it."""
     pool = Pool(entry or Entry(plan.threads), plan.root / "logs", plan.jobs)
     try:
-        if refused := pool.check(pending[0]):
+        if refused := pool.check(plan.cells[0]):
             raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
         write_plan(plan)
         _watch(plan, pending, options, say, pool)

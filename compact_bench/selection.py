@@ -7,9 +7,12 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from compact_bench.errors import UserError
 from compact_bench.measures import METRICS
 from compact_bench.records import Cell
 
+# A cell that failed is tried again: its row waits for it, lest it choose among fewer.
+ENDED = ("done", "skipped", "diverged")
 IN_DOMAIN = "in_domain"
 Key = tuple[str, str]  # label of a row, name of a condition or ""
 
@@ -24,13 +27,18 @@ class Tried:
 
     @property
     def ended(self) -> bool:
-        """Whether every cell has ended, well or not."""
-        return all(cell.state != "missing" for cell in self.cells)
+        """Whether no cell is to be run any more."""
+        return all(cell.state in ENDED for cell in self.cells)
 
     def value(self, metric: str) -> float:
         """The metric on the dev split, mean over seeds; NaN unless every seed was trained."""
-        found = [dev_value(cell, metric) for cell in self.cells]
+        found = [dev_value(cell, metric)[0] for cell in self.cells]
         return math.fsum(found) / len(found)
+
+    def error(self, metric: str) -> float:
+        """Standard error of the value over the dev questions; NaN where it is not known."""
+        found = [dev_value(cell, metric)[1] for cell in self.cells]
+        return math.sqrt(math.fsum(one**2 for one in found)) / len(found)
 
     def spent(self, name: str) -> float:
         """A cost of status.json, summed over the cells; NaN where none has it."""
@@ -38,16 +46,23 @@ class Tried:
         return math.fsum(found) if found else math.nan
 
 
-def dev_value(cell: Cell, metric: str) -> float:
-    """A metric of the in-domain task on the dev split, answers taken strictly; NaN without one."""
-    if cell.state != "done":
-        return math.nan
-    frame = cell.eval()
+def dev_value(cell: Cell, metric: str) -> tuple[float, float]:
+    """A metric of the in-domain task on the dev split, answers taken strictly, and its error.
+
+    Both are NaN for a cell that isn't done or can't be read.
+    """
+    try:
+        frame = cell.eval() if cell.state == "done" else None
+    except UserError:
+        frame = None
+    if frame is None or frame.empty:
+        return math.nan, math.nan
     asked = frame[
         (frame["task"] == IN_DOMAIN) & (frame["split"] == "dev") & (frame["metric"] == metric)
     ]
-    found = asked[asked["filter"].isin(["strict", "none"])]["value"].tolist()
-    return float(found[0]) if found else math.nan
+    found = asked[asked["filter"].isin(["strict", "none"])]
+    values = found[["value", "stderr"]].to_numpy(dtype=float)
+    return (float(values[0, 0]), float(values[0, 1])) if len(values) else (math.nan, math.nan)
 
 
 def tried(entries: Iterable[Mapping[str, Any]], read: Callable[[str], Cell]) -> list[Tried]:
@@ -77,7 +92,7 @@ def best(candidates: Iterable[Tried], metric: str) -> Tried | None:
 def rates(found: Iterable[Tried], metric: str, otherwise: float) -> dict[Key, float]:
     """The learning rate of each row whose candidates have all ended.
 
-    otherwise: the rate of rows that none of them trained (they are skipped, or fail, again).
+    otherwise: the rate of rows that no candidate trained: they are skipped, or diverge, again.
     """
     chosen = {}
     for key, candidates in by_row(found).items():

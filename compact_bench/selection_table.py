@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -25,6 +26,8 @@ def table(results: Results) -> Table | None:
     measure = Measure(selection.IN_DOMAIN, spec["metric"], "none", "reasoning")
     candidates = selection.by_row(results.tries)
     rows = [row for row in results.rows if (row.name, row.condition) in candidates]
+    if not rows:
+        return None
     found = {row.label: candidates[row.name, row.condition] for row in rows}
     won = {label: selection.best(some, measure.metric) for label, some in found.items()}
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
@@ -39,7 +42,7 @@ def table(results: Results) -> Table | None:
         for row in rows
         for one in found[row.label]
     ]
-    text = captions.caption(results, *caption(results, measure))
+    text = captions.caption(results, *caption(results, measure), close(found, won, measure))
     title = "The learning rates, chosen on the dev split"
     return formats.table("selection", title, text, columns, pd.DataFrame(numbers))
 
@@ -51,15 +54,36 @@ def caption(results: Results, measure: Measure) -> list[str]:
     return [
         f"{heading(measure)}, on the dev split, by learning rate (seed {seeds}); bold: chosen, the "
         "first of equal values. None of these cells is in any other table",
-        "Tokens and FLOPs of choosing are of all a row's learning rates together; the last column "
-        "is these FLOPs over those of training one cell of the row",
+        "± is one standard error over the questions",
+        "Tokens and FLOPs of choosing are those of training with all a row's learning rates; what "
+        "asking the dev split takes is not in them. The last column is these FLOPs over those of "
+        "training one cell of the row",
     ]
+
+
+def close(
+    found: Mapping[str, list[Tried]], won: Mapping[str, Tried | None], measure: Measure
+) -> str:
+    """Say how many choices are no more than noise, and how many are at the grid's end."""
+    chosen = {label: one for label, one in won.items() if one is not None}
+    near = highest = 0
+    for label, one in chosen.items():
+        value, limit = one.value(measure.metric), one.error(measure.metric)
+        others = [other.value(measure.metric) for other in found[label] if other is not one]
+        near += any(abs(other - value) <= limit for other in others)
+        highest += one.rate == max(other.rate for other in found[label])
+    return (
+        f"In {near} of {len(chosen)} rows another learning rate is within one standard error of "
+        f"the chosen one; {highest} rows chose the highest"
+    )
 
 
 def _entry(found: list[Tried], rate: float, won: Tried | None, measure: Measure) -> Entry:
     one = next(one for one in found if one.rate == rate)
     states = ", ".join(sorted({cell.state for cell in one.cells} - {"done"}))
-    return Entry(states or number(one.value(measure.metric), measure), one is won)
+    value, error = one.value(measure.metric), one.error(measure.metric)
+    spread = f" ± {number(error, measure)}" if math.isfinite(error) else ""
+    return Entry(states or number(value, measure) + spread, one is won)
 
 
 def _spent(found: list[Tried], name: str) -> float:
@@ -75,4 +99,5 @@ def _times(row: Row, found: list[Tried]) -> str:
 
 def _numbers(one: Tried, metric: str, chosen: bool) -> dict[str, Any]:
     costs = {name: one.spent(name) for name in (*COSTS, "train_seconds")}
-    return {"learning_rate": one.rate, metric: one.value(metric), "chosen": chosen, **costs}
+    found = {metric: one.value(metric), "stderr": one.error(metric)}
+    return {"learning_rate": one.rate, **found, "chosen": chosen, **costs}

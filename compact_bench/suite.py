@@ -106,12 +106,23 @@ class Suite(Strict):
         for name, values in (("learning_rates", spec.learning_rates), ("seeds", spec.seeds)):
             if len(set(values)) < len(values):
                 raise ValueError(f"selection.{name} holds a value twice: {values}")
-        if all(task.task != IN_DOMAIN for task in self.evaluation.tasks):
+        if self.training.learning_rate not in spec.learning_rates:
+            raise ValueError(
+                f"training.learning_rate {self.training.learning_rate:g} is none of "
+                f"selection.learning_rates: {spec.learning_rates}"
+            )
+        asked = next((task for task in self.evaluation.tasks if task.task == IN_DOMAIN), None)
+        if asked is None:
             raise ValueError("selection asks the dev split of the task in_domain, which is not set")
         if self.evaluation.select:
             raise ValueError("evaluation.select reads the dev split, which selection needs itself")
-        if spec.metric == "marginal_nll" and not self.evaluation.marginal_samples:
-            raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
+        if spec.metric == "marginal_nll":
+            if not self.evaluation.marginal_samples:
+                raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
+            if asked.kind != "generate":
+                raise ValueError(
+                    f"in_domain of kind {asked.kind} has no marginal_nll: selection.metric accuracy"
+                )
 
     def where(self, path: Location) -> str:
         """Return ``file:line`` of the key at ``path``, or the option that set it."""

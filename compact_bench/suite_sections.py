@@ -10,6 +10,7 @@ from pydantic import (
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
+    model_validator,
 )
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
@@ -141,6 +142,12 @@ class TrainingSpec(Strict):
     max_flops: Annotated[float, Field(gt=0)] | None = None
     budget: Literal["steps", "flops"] = "steps"
     selected_on: str = ""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainingSpec:
+        if self.budget == "flops" and self.max_flops:
+            raise ValueError("budget: flops computes what max_flops sets; give one of them")
+        return self
 
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]

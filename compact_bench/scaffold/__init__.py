@@ -20,6 +20,7 @@ check  python -m compact_bench test {name}{plugins}
        python -m pytest {test}
 run    python -m compact_bench run suites/gsm8k.yaml --limit 8 --seeds 0{plugins} \\
            --set 'methods=[{name}]' --set compare_to={name}
+table  a method in baselines/ also has a row in suites/baselines.yaml
 guide  docs/adding_a_baseline.md"""
 
 

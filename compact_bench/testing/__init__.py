@@ -82,10 +82,10 @@ def run_checks(method: type[Distiller], settings: Mapping[str, Any] | None = Non
 def _bound(function: Callable[[Workbench], str], bench: Workbench) -> Callable[[], str]:
     def run() -> str:
         name = function.__name__
-        if name in bench.method.exempt:
-            return f"not applicable: {bench.method.exempt[name]}"
         if name == declared.identity.__name__:
             declared.exemptions(bench, NAMES)
+        if name in bench.method.exempt:
+            return f"not applicable: {bench.method.exempt[name]}"
         try:
             reason = function(bench)
         except Skipped as skipped:
