@@ -128,7 +128,7 @@ def _training(training: Mapping[str, Any], selection: Mapping[str, Any] | None) 
         size = f"{selection['items']} questions of the" if selection.get("items") else "the"
         seeds = ", ".join(map(str, selection["seeds"]))
         return (
-            f"Each row's own learning rate, of {among}, the same choice for every row: by "
+            f"Each row has a learning rate of its own, chosen alike among {among}: by "
             f"{METRICS[selection['metric']].title} on {size} dev split, seed {seeds}; {budget} for "
             "every row."
         )

@@ -51,7 +51,11 @@ def tradeoff(results: Results) -> Picture | None:
         unit = ", %" if reasoning.shown.percent else ""
         titles = (f"{reasoning.task_title}: {reasoning.shown.title}{unit}", "old skill kept, %")
         size = (3.1, 3.0) if len(panels) > 1 else (4.2, 3.6)
-        shown = [row.label for row in results.rows if row.values.get(reasoning)]
+        shown = [
+            row.label
+            for row in results.rows
+            if row.values.get(reasoning) and any(kept.get(row.label) for _, kept in panels)
+        ]
         figure, axes = grid(len(panels), size, 2, titles, shown)
         for axis, (title, kept) in zip(axes, panels, strict=True):
             _scatter(axis, results, reasoning, kept)

@@ -99,7 +99,10 @@ def test_the_table_says_what_was_tried_and_what_it_cost(options, done, tmp_path)
     row = dict(zip(table.columns, (entry.text for entry in table.rows[0]), strict=True))
     assert row["0.004"] == "diverged" and row["tokens of choosing"] == "20"
     assert row["× a cell's"] == "2.0"
-    assert "Each row's own learning rate, of 0.001, 0.002, 0.004" in table.caption.setting
+    assert (
+        "a learning rate of its own, chosen alike among 0.001, 0.002, 0.004"
+        in table.caption.setting
+    )
     # None of these cells is in another table.
     assert [len(row.cells) for row in results.rows] == [1, 2, 2]
     assert results.splits == ("test",)
