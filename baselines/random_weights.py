@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-import numpy as np
 from pydantic import Field
 
 from compact_bench.api import Batch, Distiller, Tunable, torch
@@ -40,6 +39,8 @@ class RandomWeights(Distiller):
 
     def weights(self, out, batch: Batch):
         """(B,R), drawn with the batch's generator."""
+        import numpy as np  # here, for `list methods` would wait for it
+
         seed = int(torch.randint(2**62, (), generator=batch.generator))
         draw = np.random.default_rng(seed)  # torch has no public gamma draw with a generator
         teacher, c = batch.teacher.cpu(), self.config.concentration
