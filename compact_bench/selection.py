@@ -10,10 +10,10 @@ from typing import Any
 from compact_bench.errors import UserError
 from compact_bench.measures import METRICS
 from compact_bench.records import Cell
+from compact_bench.suite import IN_DOMAIN
 
 # A cell that failed is tried again: its row waits for it, lest it choose among fewer.
 ENDED = ("done", "skipped", "diverged")
-IN_DOMAIN = "in_domain"
 Key = tuple[str, str]  # label of a row, name of a condition or ""
 
 

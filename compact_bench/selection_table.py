@@ -14,6 +14,7 @@ from compact_bench.measures import Measure
 from compact_bench.outcomes import Results, Row
 from compact_bench.printing import NONE, compact, heading, number
 from compact_bench.selection import Tried
+from compact_bench.suite import IN_DOMAIN
 
 COSTS = {"tokens": "tokens of choosing", "flops": "FLOPs of choosing"}
 
@@ -23,7 +24,7 @@ def table(results: Results) -> Table | None:
     spec = results.suite.get("selection")
     if not spec:
         return None
-    measure = Measure(selection.IN_DOMAIN, spec["metric"], "none", "reasoning")
+    measure = Measure(IN_DOMAIN, spec["metric"], "none", "reasoning")
     candidates = selection.by_row(results.tries)
     rows = [row for row in results.rows if (row.name, row.condition) in candidates]
     if not rows:
@@ -64,7 +65,7 @@ def caption(results: Results, measure: Measure) -> list[str]:
 def close(
     found: Mapping[str, list[Tried]], won: Mapping[str, Tried | None], measure: Measure
 ) -> str:
-    """Say how many choices are no more than noise, and how many are at the grid's end."""
+    """Say how many choices are no more than noise, and how many took the highest rate."""
     chosen = {label: one for label, one in won.items() if one is not None}
     near = highest = 0
     for label, one in chosen.items():

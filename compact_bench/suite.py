@@ -37,7 +37,7 @@ from compact_bench.suite_sections import (
 
 DEFAULT_PROFILE = "mini"
 LABEL = "label"
-IN_DOMAIN = "in_domain"
+IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data's own kind
 
 
 class MethodRow(NamedTuple):

@@ -23,12 +23,10 @@ from compact_bench.data.rationales import RationaleBank, digest, question_table,
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest, parse_choices
 from compact_bench.errors import UserError, nearest
+from compact_bench.suite import IN_DOMAIN, Suite
 
 if TYPE_CHECKING:
-    from compact_bench.suite import Suite
     from compact_bench.suite_sections import DataSpec, TaskSpec
-
-IN_DOMAIN = "in_domain"
 
 
 @dataclass(frozen=True)

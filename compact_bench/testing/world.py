@@ -13,11 +13,12 @@ import torch
 
 from compact_bench.data.mini import Teaching, generate
 from compact_bench.data.mini_old import old_bank
-from compact_bench.data.prepare import IN_DOMAIN, TaskData
+from compact_bench.data.prepare import TaskData
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.dev_score import DevScore
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
+from compact_bench.suite import IN_DOMAIN
 from compact_bench.suite_sections import EvaluationSpec, StudentSpec, TaskSpec
 
 SEED = 0
