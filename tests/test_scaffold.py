@@ -85,7 +85,7 @@ def test_existing_files_are_kept(tmp_path, existing):
     (tmp_path / existing).write_text("# mine\n")
     with pytest.raises(UserError, match=f"{existing} exists; nothing was written"):
         scaffold.write("near", tmp_path)
-    assert [file.name for file in tmp_path.iterdir()] == [existing]
+    assert [file.name for file in tmp_path.iterdir() if file.is_file()] == [existing]
     assert (tmp_path / existing).read_text() == "# mine\n"
 
 
