@@ -24,6 +24,7 @@ RECORD_FILES = (
     "steps.parquet",
     "epiphany.parquet",
     "latent.parquet",
+    "curve.parquet",
     "eval.parquet",
     "samples.jsonl",
     "status.json",
@@ -41,6 +42,12 @@ EVAL_COLUMNS = (
     "stage",
     "chance",
 )
+# kind: "student" | "random" (a random change of the weights with the student's KL from the base) |
+# "change" (of the weights, as a sketch that keeps inner products; layer -1). values: list of float.
+LATENT_COLUMNS = ("kind", "layer", "task", "question_id", "values")
+# kind: "checkpoint" (at: share of the training, 1 = trained) | "scale" (at: share of the change
+# of the weights that is kept) | "relearned" (at: old examples that it was trained on afterwards).
+CURVE_COLUMNS = ("kind", "at", "task", "role", "metric", "filter", "value", "n", "chance")
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s/\\'\":,;]+[/\\])+([^\s/\\'\":,;]*)")
 
 
@@ -82,8 +89,12 @@ class CellWriter:
         write_parquet(self.folder / "epiphany.parquet", pd.DataFrame(rows))
 
     def latent(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
-        """Write latent.parquet: what the latent-space analysis needs."""
+        """Write latent.parquet: states of probes and the change of the weights, LATENT_COLUMNS."""
         write_parquet(self.folder / "latent.parquet", pd.DataFrame(rows))
+
+    def curve(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
+        """Write curve.parquet: accuracy on the way to the trained student, CURVE_COLUMNS."""
+        write_parquet(self.folder / "curve.parquet", pd.DataFrame(rows))
 
     def eval(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
         """Write eval.parquet: one metric a row, with the columns EVAL_COLUMNS."""
@@ -122,8 +133,19 @@ class Cell:
 
     def eval(self) -> pd.DataFrame:
         """eval.parquet, or an empty table with its columns."""
-        path = self.folder / "eval.parquet"
-        return read_table(path) if path.exists() else pd.DataFrame(columns=list(EVAL_COLUMNS))
+        return self._table("eval.parquet", EVAL_COLUMNS)
+
+    def latent(self) -> pd.DataFrame:
+        """latent.parquet, or an empty table with its columns."""
+        return self._table("latent.parquet", LATENT_COLUMNS)
+
+    def curve(self) -> pd.DataFrame:
+        """curve.parquet, or an empty table with its columns."""
+        return self._table("curve.parquet", CURVE_COLUMNS)
+
+    def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
+        path = self.folder / name
+        return read_table(path) if path.exists() else pd.DataFrame(columns=list(columns))
 
     def steps(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """steps.parquet (only the named columns, where given), or an empty table."""
@@ -240,48 +262,3 @@ def read_plan(root: Path) -> Plan:
         raise UserError(f"no results in {root}: run the suite first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path}: {error!r}") from error
-
-
-def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
-    """Write bank.parquet: each condition's rationales with their question and gold answer.
-
-    Where a suite has conditions (names other than ""), a column says which.
-    """
-    frames = []
-    for condition, bank in banks.items():
-        questions = bank.questions.rename(columns={"answer": "gold"})
-        frame = bank.rationales.merge(questions, on="question_id", how="left", validate="m:1")
-        frames.append(frame.assign(condition=condition) if condition else frame)
-    write_parquet(Path(root) / "bank.parquet", pd.concat(frames, ignore_index=True))
-
-
-def write_items(root: Path, tasks: Iterable[Any]) -> None:
-    """Write items.parquet: the tasks' questions by hash, so that the page can show them."""
-    frames = [
-        task.items[["question_id", "question", "answer"]].assign(task=task.name)
-        for task in tasks
-        if task.items is not None and {"question", "answer"} <= set(task.items.columns)
-    ]
-    columns = ["task", "question_id", "question", "answer"]
-    frame = pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns, dtype=str)
-    write_parquet(Path(root) / "items.parquet", frame.astype({"answer": str}))
-
-
-def read_bank_teachers(root: Path) -> list[str]:
-    """The teachers of bank.parquet, in their order; none where it isn't there."""
-    path = Path(root) / "bank.parquet"
-    if not path.exists():
-        return []
-    frame = read_table(path, ["teacher", "role"])
-    return list(frame[frame["role"] == "teacher"]["teacher"].drop_duplicates())
-
-
-def read_items(root: Path) -> dict[tuple[str, str], str]:
-    """(task, question_id) -> question; empty where the questions are not published."""
-    path = Path(root) / "items.parquet"
-    frame = read_table(path) if path.exists() else pd.DataFrame()
-    if "question" not in frame:
-        return {}
-    return dict(
-        zip(zip(frame["task"], frame["question_id"], strict=True), frame["question"], strict=True)
-    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import filelock
 
-from compact_bench import atomic, records
+from compact_bench import atomic, bank_records, records
 from compact_bench.errors import UserError
 from compact_bench.matrix import RunSpec
 from compact_bench.plan import WAITING, Options, Plan, make_plan, suite_folder, tried_entry
@@ -101,8 +101,8 @@ def write_plan(plan: Plan) -> None:
     ]
     suite = plan.suite.model_dump(mode="json")
     records.write_plan(plan.root, suite, cells, plan.notes, [*map(tried_entry, plan.tries)])
-    records.write_bank(plan.root, plan.banks)
-    records.write_items(plan.root, plan.prepared.tasks)
+    bank_records.write_bank(plan.root, plan.banks)
+    bank_records.write_items(plan.root, plan.prepared.tasks)
 
 
 def show_report(root: Path, say: Say) -> None:

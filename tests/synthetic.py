@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.records import CellWriter, write_bank, write_items, write_plan
+from compact_bench.bank_records import write_bank, write_items
+from compact_bench.records import CellWriter, write_plan
 from tests import synthetic_scores
 from tests.synthetic_scores import RUNGS, question_id
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compact_bench import atomic, records
+from compact_bench import atomic, bank_records, records
 from compact_bench.errors import UserError
 from tests import synthetic
 
@@ -28,8 +28,8 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert items[items["task"] == task]["right"].mean() == pytest.approx(value)
     assert len(cells["average"].steps()) == 40 * 2 * 4
     assert cells["base"].steps(["step", "weight"]).empty
-    assert records.read_bank_teachers(root) == list(synthetic.TEACHERS)
-    assert records.read_items(root)["in_domain", synthetic.question_id("in_domain/3")]
+    assert bank_records.read_bank_teachers(root) == list(synthetic.TEACHERS)
+    assert bank_records.read_items(root)["in_domain", synthetic.question_id("in_domain/3")]
     plan = records.read_plan(root)
     assert [cell["label"] for cell in plan.cells] == ["base", "average"]
 

@@ -12,11 +12,12 @@ import jinja2
 
 from compact_bench import captions, collect, drawing, figures, tables
 from compact_bench.atomic import remove, write_text
+from compact_bench.bank_records import read_bank_teachers, read_items
 from compact_bench.figures import Picture
 from compact_bench.formats import Table
 from compact_bench.outcomes import Results
 from compact_bench.readings import read_bank
-from compact_bench.records import read_bank_teachers, read_cells, read_items, read_plan
+from compact_bench.records import read_cells, read_plan
 from compact_bench.report.samples import sample_groups
 
 PAGE = "report.html"
