@@ -20,6 +20,7 @@ from compact_bench.data.rationales import RationaleBank
 from compact_bench.dev_score import DevScore
 from compact_bench.errors import CellError, Diverged, UserError
 from compact_bench.evaluate import evaluate
+from compact_bench.evidence.watch import Watch
 from compact_bench.machine import environment, peak_memory_mb, reset_peak_memory
 from compact_bench.matrix import RunSpec
 from compact_bench.records import CellWriter
@@ -91,7 +92,9 @@ def _run(
     if distiller.layout == "padded":
         student.layout, student.layout_reason = "padded", "asked for by the method"
     progress({"event": "phase", "phase": "train"})
-    trainer = train(student, distiller, prepared, suite, seed, folder / "weights", progress, facts)
+    kept = folder / "weights"
+    watch = Watch(suite, student, distiller, kept, progress)
+    trainer = train(student, distiller, prepared, suite, seed, kept, watch.progress, facts)
     facts |= student.cost.as_dict() | {
         "train_seconds": trainer.position.seconds,
         "layout": student.layout,
@@ -103,8 +106,8 @@ def _run(
     if trainer.gains:
         writer.epiphany(trainer.gains)
     if trainer.position.run:
-        trained = folder / "weights" / "trained.safetensors"
-        checkpoint.save_tensors(trained, student.state_dict(), {})
+        checkpoint.save_tensors(kept / "trained.safetensors", student.state_dict(), {})
+    watch.take(trainer, prepared, seed)
     progress({"event": "phase", "phase": "evaluate"})
     began = time.perf_counter()
     rows, samples = evaluate(
@@ -122,9 +125,10 @@ def _run(
         answer=distiller.answer if distiller.answers() else None,
     )
     facts["eval_seconds"] = time.perf_counter() - began
+    watch.write(writer, rows, samples, facts)
     writer.eval(rows)
     writer.samples(samples)
-    checkpoint.remove(folder / "weights")
+    checkpoint.remove(kept)
     return "done", ""
 
 
@@ -220,6 +224,7 @@ def suite_of(spec: RunSpec) -> Suite:
             "training": spec.training,
             "evaluation": spec.evaluation,
             "limit": spec.limit,
+            "evidence": spec.evidence,
         }
     )
 

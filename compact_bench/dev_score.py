@@ -14,7 +14,7 @@ from compact_bench import isolate
 from compact_bench.api import Decoding, DevMeasure
 from compact_bench.data.prepare import TaskData
 from compact_bench.errors import CellError
-from compact_bench.evaluate import evaluate, marginal_values
+from compact_bench.evaluate import evaluate, marginals
 from compact_bench.student.student import Student
 from compact_bench.suite_sections import EvaluationSpec
 
@@ -75,8 +75,8 @@ class DevScore:
         spec = self.spec.model_copy(update={"marginal_samples": samples})
         with isolate.undisturbed(student.causal):
             model = student.causal.eval()
-            values = marginal_values(model, student.encoder, task.items, spec, decoding, self.seed)
-        return sum(values) / len(values)
+            found = marginals(model, student.encoder, task.items, spec, decoding, self.seed)
+        return sum(one.nll for one in found) / len(found)
 
 
 @contextmanager

@@ -16,15 +16,16 @@ from lm_eval.tasks import TaskManager
 
 from compact_bench import isolate
 from compact_bench.api import Decoding
+from compact_bench.data.answers import same_answer
 from compact_bench.data.prepare import TaskData
-from compact_bench.data.splits import parse_choices
-from compact_bench.marginal import marginal_nll
+from compact_bench.documents import choice_sample, documents, written_sample
+from compact_bench.marginal import Sampled, sampled
 from compact_bench.metric_rows import metric_rows, summary
-from compact_bench.own_answers import LETTERS, Answer, AnsweringLM, own_answers
+from compact_bench.own_answers import Answer, AnsweringLM, own_answers
 from compact_bench.student.encode import Encoder
-from compact_bench.student.template import prompt_text
 from compact_bench.suite_sections import EvaluationSpec
 from compact_bench.tasks.files import write_task
+from compact_bench.votes import majority, votes
 
 Rows = list[dict[str, Any]]
 Progress = Callable[[dict[str, Any]], None]
@@ -117,72 +118,27 @@ def _ours(
     tell: Callable[[int], None] | None,
 ) -> tuple[Rows, Rows]:
     """Metric rows and samples of one of our task files over the task's items."""
-    docs = _docs(task, lm.tokenizer, decoding, chat)
+    docs = documents(task, lm.encoder, decoding=decoding)
     lm.passes, lm.progress = decoding.passes, tell
     home = write_task(folder / task.name, task.name, task.kind, docs, spec.max_new_tokens)
     loaded = TaskManager(include_path=str(home), include_defaults=False).load([task.name])
     # The closed form sd / sqrt(n) is used for means; iterations only switch it on.
     result = lm_evaluate(lm, loaded, bootstrap_iters=1, log_samples=True)
     rows = metric_rows(result, task.name)
-    logged = [s for s in result["samples"][task.name] if s["filter"] in ("strict", "none")]
-    logged.sort(key=lambda sample: sample["doc_id"])
+    every = sorted(result["samples"][task.name], key=lambda sample: sample["doc_id"])
+    logged = [sample for sample in every if sample["filter"] in ("strict", "none")]
     if task.kind == "choice":
-        return rows, [_choice_sample(sample) for sample in logged]
+        return rows, [choice_sample(sample) for sample in logged]
+    flexible = [bool(sample["accuracy"]) for sample in every if sample["filter"] == "flexible"]
     version = rows[0]["task_version"]
     for metric in ("cut_off", "answer_tokens"):
         values = [float(t.cut_off if metric == "cut_off" else t.tokens) for t in lm.traces]
         rows.append({"task_version": version, "filter": "none", **summary(metric, values)})
-    samples = [_written_sample(s, t) for s, t in zip(logged, lm.traces, strict=True)]
-    return rows, samples
-
-
-def _docs(task: TaskData, tokenizer: Any, decoding: Decoding, chat: bool) -> Rows:
-    """Items as lm-eval's documents, with the prompt text."""
-    docs = []
-    for item in task.items.to_dict("records"):
-        question = item["question"]
-        if task.kind == "choice":
-            # The cloze form: the bare question, then each choice's text. Naming a letter needs a
-            # student that binds letters to choices: SmolLM2-135M is right on 17 of 100
-            # CommonsenseQA questions that way and on 29 this way (chance is 20), and what is at
-            # chance can't be forgotten.
-            question = parse_choices(question)[0]
-        prompt = prompt_text(question, tokenizer, chat, decoding.prompt, decoding.prefix)
-        doc = {"question_id": item["question_id"], "prompt": prompt, "answer": item["answer"]}
-        if task.kind == "choice":
-            doc |= {"choices": list(item["choices"]), "gold": int(item["gold"])}
-        else:
-            doc["answer_kind"] = item["answer_kind"]
-        docs.append(doc)
-    return docs
-
-
-def _written_sample(sample: Mapping[str, Any], trace: Any) -> dict[str, Any]:
-    return {
-        "question_id": sample["doc"]["question_id"],
-        "output": sample["resps"][0][0],
-        "extracted": sample["filtered_resps"][0],
-        "answer": sample["doc"]["answer"],
-        "right": bool(sample["accuracy"]),
-        "tokens": trace.tokens,
-        "cut_off": trace.cut_off,
-    }
-
-
-def _choice_sample(sample: Mapping[str, Any]) -> dict[str, Any]:
-    chances = [chance for chance, _ in sample["filtered_resps"]]
-    chosen = LETTERS[chances.index(max(chances))]
-    return {
-        "question_id": sample["doc"]["question_id"],
-        "output": chosen,
-        "extracted": chosen,
-        "answer": LETTERS[sample["doc"]["gold"]],
-        "right": bool(sample["acc"]),
-    }
+    return rows, list(map(written_sample, logged, flexible, lm.traces))
 
 
 def _add_marginal(
-    found: tuple[Rows, Rows],
+    given: tuple[Rows, Rows],
     lm: AnsweringLM,
     task: TaskData,
     spec: EvaluationSpec,
@@ -192,31 +148,54 @@ def _add_marginal(
     """Adds the gold answer's marginal NLL to the rows and to the samples of the items it reads."""
     if not spec.marginal_samples:
         return
-    rows, samples = found
+    rows, samples = given
     items = task.items.head(spec.marginal_items or len(task.items))
-    values = marginal_values(lm.model, lm.encoder, items, spec, decoding, seed)
+    found = marginals(lm.model, lm.encoder, items, spec, decoding, seed)
     version = rows[0]["task_version"]
+    values = [one.nll for one in found]
     rows.append({"task_version": version, "filter": "none", **summary("marginal_nll", values)})
     for sample, value in zip(samples, values, strict=False):
         sample["marginal_nll"] = value
+    if spec.majority:
+        asked = _prompts(lm.encoder, items, decoding)
+        texts = [one.rationales for one in found]
+        _add_majority(lm, spec, samples, list(zip(asked, texts, items["answer_kind"], strict=True)))
+        right = [float(sample["majority_right"]) for sample in samples[: len(items)]]
+        rows.append({"task_version": version, "filter": "strict", **summary("majority", right)})
 
 
-def marginal_values(
+def _add_majority(
+    lm: AnsweringLM,
+    spec: EvaluationSpec,
+    samples: Rows,
+    items: list[tuple[list[int], tuple[str, ...], str]],
+) -> None:
+    """Adds the answers of an item's sampled rationales, and whether their majority is right."""
+    for sample, (_, _, kind), said in zip(
+        samples, items, votes(lm.model, lm.encoder, items, spec.batch_size), strict=False
+    ):
+        sample["votes"] = said
+        sample["majority_right"] = same_answer(majority(said, kind), sample["answer"], kind)
+
+
+def _prompts(encoder: Encoder, items: pd.DataFrame, decoding: Decoding) -> list[list[int]]:
+    questions = items["question"]
+    return [encoder.prompt(text, decoding.prompt, decoding.prefix) for text in questions]
+
+
+def marginals(
     model: Any,
     encoder: Encoder,
     items: pd.DataFrame,
     spec: EvaluationSpec,
     decoding: Decoding,
     seed: int,
-) -> list[float]:
+) -> list[Sampled]:
     """The marginal NLL of every item's gold answer, nats, asked as `decoding` says."""
-    return marginal_nll(
+    return sampled(
         model,
         encoder,
-        [
-            (encoder.prompt(i.question, decoding.prompt, decoding.prefix), i.answer)
-            for i in items.itertuples()
-        ],
+        list(zip(_prompts(encoder, items, decoding), items["answer"], strict=True)),
         samples=spec.marginal_samples,
         max_new_tokens=spec.max_new_tokens,
         batch_size=spec.batch_size,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,7 +28,15 @@ def negative_log_mean_exp(log_chances: Sequence[float]) -> float:
     return math.log(len(log_chances)) - top - math.log(total)
 
 
-def marginal_nll(
+@dataclass(frozen=True)
+class Sampled:
+    """The marginal NLL of one item's gold answer, nats, and the rationales it was read from."""
+
+    nll: float
+    rationales: tuple[str, ...]
+
+
+def sampled(
     model: Any,
     encoder: Encoder,
     items: Sequence[tuple[Sequence[int], str]],
@@ -36,7 +45,7 @@ def marginal_nll(
     max_new_tokens: int,
     batch_size: int,
     seed: int,
-) -> list[float]:
+) -> list[Sampled]:
     """-log (1/M) sum_m p(answer | prompt, r_m, cue) of every item (prompt ids, gold answer).
 
     M = `samples` rationales r_m are drawn from the student at temperature 1, each cut before the
@@ -48,7 +57,7 @@ def marginal_nll(
     stops = Stops(
         encoder.tokenizer, (CUE.strip(), NEXT_QUESTION), end_ids(model, encoder.tokenizer)
     )
-    values = [0.0] * len(items)
+    found: dict[int, Sampled] = {}
     for chosen in batches([len(ids) for ids, _ in items], max(1, batch_size // samples)):
         prefix = prefill(model, [items[i][0] for i in chosen])
         rows = [n for n in range(len(chosen)) for _ in range(samples)]  # question-major, N*M
@@ -57,8 +66,16 @@ def marginal_nll(
         answers = [items[chosen[n]][1] for n in rows]
         logs = answer_log_chances(model, encoder, prefix.taken(rows), bodies, answers)
         for n, i in enumerate(chosen):
-            values[i] = negative_log_mean_exp(logs[n * samples : (n + 1) * samples])
-    return values
+            mine = slice(n * samples, (n + 1) * samples)
+            found[i] = Sampled(negative_log_mean_exp(logs[mine]), tuple(bodies[mine]))
+    return [found[i] for i in range(len(items))]
+
+
+def marginal_nll(
+    model: Any, encoder: Encoder, items: Sequence[tuple[Sequence[int], str]], **options: Any
+) -> list[float]:
+    """The marginal NLL of every item, nats; `options` as `sampled` has them."""
+    return [one.nll for one in sampled(model, encoder, items, **options)]
 
 
 def answer_log_chances(

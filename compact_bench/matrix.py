@@ -49,6 +49,7 @@ class RunSpec:
     limit: int | None
     threads: int
     engine_version: int = ENGINE_VERSION
+    evidence: dict[str, Any] | None = None  # what is recorded beside the answers
     condition: str = ""  # the name of the suite's condition, whose data are in `data`
 
     @property
@@ -63,6 +64,8 @@ class RunSpec:
         names = {key: _file_name(self.data.get(key)) for key in ("source", "test_source")}
         values["data"] = {**self.data, **names}
         values.pop("condition")  # a name for data that are hashed anyway
+        if self.evidence is None:
+            values.pop("evidence")  # cells of before it was there keep their ids
         text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -205,6 +208,7 @@ def cells(
         "evaluation": suite.evaluation.model_dump(mode="json"),
         "limit": suite.limit,
         "threads": threads,
+        "evidence": suite.evidence.model_dump(mode="json") if suite.evidence else None,
     }
     found = []
     for number, one in enumerate(data):

@@ -27,6 +27,7 @@ from compact_bench.suite_sections import (
     ConditionSpec,
     DataSpec,
     EvaluationSpec,
+    EvidenceSpec,
     FolderName,
     Positive,
     SelectionSpec,
@@ -55,9 +56,11 @@ class Suite(Strict):
     ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
     names the row that knows the truth. ``axis`` is what the conditions' ``x`` counts.
     ``selection`` chooses each row's learning rate; without it all have the one of ``training``.
+    ``evidence`` says what is recorded beside the answers.
     """
 
-    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "selection")
+    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "selection",
+              "evidence")  # fmt: skip
 
     suite: FolderName
     title: str
@@ -70,6 +73,7 @@ class Suite(Strict):
     ladder: list[str] = Field(default_factory=list)
     regret_to: str = ""
     selection: SelectionSpec | None = None
+    evidence: EvidenceSpec | None = None
     seeds: Annotated[list[int], Field(min_length=1)]
     student: StudentSpec = Field(default_factory=StudentSpec)
     data: DataSpec = Field(default_factory=DataSpec)
@@ -160,6 +164,7 @@ class Suite(Strict):
             "training": self.training.model_copy(update={"learning_rate": rate}),
             "evaluation": self.evaluation.model_copy(update=evaluation),
             "selection": None,
+            "evidence": None,
         }
         found = self.model_copy(update=changed)
         found._source = self._source

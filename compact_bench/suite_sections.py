@@ -177,7 +177,12 @@ class TaskSpec(Strict):
 
 
 class EvaluationSpec(Strict):
-    """The tasks, and how students are asked; ``select`` reads dev instead of test."""
+    """The tasks, and how students are asked; ``select`` reads dev instead of test.
+
+    ``majority`` also takes an answer from each of the marginal NLL's samples, and their majority.
+    """
+
+    _later = ("majority",)
 
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     batch_size: Positive = 16
@@ -185,3 +190,23 @@ class EvaluationSpec(Strict):
     marginal_samples: Annotated[int, Field(ge=0)] = 4
     marginal_items: Positive | None = None
     select: bool = False
+    majority: bool = False
+
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class EvidenceSpec(Strict):
+    """What is recorded beside the answers, to say what was learned and what was forgotten.
+
+    ``items``: of each task at every point of a curve. ``checkpoints``: shares of the training;
+    ``scales``: shares of the change of the weights. ``relearn``: old examples that a trained
+    student gets before it is asked the old tasks again. ``probes``: questions whose hidden states
+    are kept, in equal parts of the tasks. 0 leaves the last two out.
+    """
+
+    items: Positive = 40
+    checkpoints: list[Share] = [0.33, 0.67]
+    scales: list[Share] = [0.33, 0.67]
+    relearn: Annotated[int, Field(ge=0)] = 16
+    probes: Annotated[int, Field(ge=0)] = 64

@@ -29,12 +29,16 @@ if TYPE_CHECKING:
     from compact_bench.suite_sections import DataSpec, TaskSpec
 
 
+SPARE = 200  # questions of a task that are kept beside those that are asked
+
+
 @dataclass(frozen=True)
 class TaskData:
     """The items of one task.
 
     items: question_id, question, answer, answer_kind; for kind "choice" also choices (list of
     str) and gold (index of the right one). Empty for kind "lm_eval". chance: accuracy of guessing.
+    spare: more questions of the task, which are not asked; None where there are none.
     """
 
     name: str
@@ -42,6 +46,7 @@ class TaskData:
     role: str
     items: pd.DataFrame
     chance: float
+    spare: pd.DataFrame | None = None
 
 
 @dataclass(frozen=True)
@@ -193,12 +198,15 @@ def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> T
     if spec.kind == "lm_eval":
         return TaskData(spec.task, spec.kind, spec.role, _items(question_table([])), spec.chance)
     table, size = _questions(spec, suite, split, mirror)
-    items = _items(lowest(table, _least(size, spec.limit, suite.limit)))
+    every = _items(lowest(table, None))
+    asked = _least(size, spec.limit, suite.limit)
+    items, spare = every[:asked], every[len(every[:asked]) :].head(SPARE)
     chance = spec.chance
     if spec.kind == "choice":
-        items = _with_choices(items, spec.task)
+        items, spare = (_with_choices(part, spec.task) for part in (items, spare))
         chance = chance or round(float((1 / items["choices"].map(len)).mean()), 9)
-    return TaskData(spec.task, spec.kind, spec.role, items.reset_index(drop=True), chance)
+    items, spare = items.reset_index(drop=True), spare.reset_index(drop=True)
+    return TaskData(spec.task, spec.kind, spec.role, items, chance, spare)
 
 
 def _questions(
