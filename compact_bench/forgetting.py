@@ -39,7 +39,7 @@ QUANTITIES = (
     *(BEFORE, AFTER, RETENTION, LOST, GAINED, FORGOTTEN, LEARNED),
     *(PERPLEXITY, KL, SAME_ITEMS, RELEARNT),
 )
-PAIRED = (RETENTION, *_PER_ITEM)
+PAIRED = (RETENTION, FORGOTTEN, LEARNED)
 
 
 @dataclass(frozen=True)
@@ -133,10 +133,19 @@ def _relearned(
 
 
 def per_item(results: Results, row: Row, measure: Measure, quantity: str) -> pd.DataFrame | None:
-    """(seed x item) values whose mean over items is a quantity of PAIRED; None without items.
+    """(seed x item) values whose mean is retention or a share of flips; None without items.
 
     Items whose mean isn't the recorded value belong to another filter, and are not used.
     """
+    known = results.computed.setdefault("forgetting per item", {})
+    key = row.label, measure, quantity
+    if key not in known:
+        known[key] = _per_item(results, row, measure, quantity)
+    found: pd.DataFrame | None = known[key]
+    return found
+
+
+def _per_item(results: Results, row: Row, measure: Measure, quantity: str) -> pd.DataFrame | None:
     chance, before = results.chance.get(measure, 0.0), results.before.get(measure, math.nan)
     table = _items(row, measure)
     if table is None:
@@ -177,21 +186,40 @@ def difference(results: Results, row: Row, quantity: str, task: str = ALL) -> Di
     """A quantity of PAIRED minus the reference row's, by the crossed test; None where neither is.
 
     Over several tasks items are weighted so that each task counts the same: an item of task t by
-    N / (T n_t), N items in all, T tasks, n_t items of the task.
+    N / (T n_t), N items in all, T tasks, n_t items of the task.  An untrained row has no flips: it
+    would repeat every guess.
     """
+    known = results.computed.setdefault("forgetting differences", {})
+    if (row.label, quantity, task) not in known:
+        known[row.label, quantity, task] = _difference(results, row, quantity, task)
+    found: Difference | None = known[row.label, quantity, task]
+    return found
+
+
+def _difference(results: Results, row: Row, quantity: str, task: str) -> Difference | None:
     other = results.reference_of(row)
-    if other is None or row.label == other.label:
+    if other is None or row.label == other.label or not (row.trained or quantity == RETENTION):
         return None
-    parts = []
-    for measure in results.headlines("forgetting"):
-        if task in (ALL, measure.task):
-            left, right = (per_item(results, one, measure, quantity) for one in (row, other))
-            if left is not None and right is not None:
-                parts.append(stats.paired(left, right))
+    measures = [m for m in results.headlines("forgetting") if task in (ALL, m.task)]
+    found = [_pairs(results, row, other, measure, quantity) for measure in measures]
+    parts = [part for part in found if part is not None]
     if not parts or len({len(part) for part in parts}) > 1 or not all(p.size for p in parts):
         return None
     total = sum(part.shape[1] for part in parts)
     return stats.crossed(np.hstack([part * total / (len(parts) * part.shape[1]) for part in parts]))
+
+
+def _pairs(
+    results: Results, row: Row, other: Row, measure: Measure, quantity: str
+) -> np.ndarray | None:
+    """(S,n) differences row - other of one task, kept for the mean over tasks."""
+    known = results.computed.setdefault("forgetting pairs", {})
+    key = row.label, measure, quantity
+    if key not in known:
+        left, right = (per_item(results, one, measure, quantity) for one in (row, other))
+        known[key] = None if left is None or right is None else stats.paired(left, right)
+    found: np.ndarray | None = known[key]
+    return found
 
 
 def numbers(results: Results) -> Iterator[dict[str, object]]:

@@ -28,8 +28,6 @@ from compact_bench.printing import NONE, share
 from compact_bench.retention_paths import evidence_recorded
 from compact_bench.stats import Difference
 
-_MOST_TASKS = 3  # with more of them single tasks are in the CSV file only
-
 
 def table(results: Results) -> Table | None:
     """Forgetting by row, mean over tasks; None for records that hold none of what it needs."""
@@ -53,10 +51,6 @@ def _columns(results: Results, ones: list[Forgetting]) -> Iterator[tuple[str, li
         f"Δ kept to {name}",
         [_points(numbers_of.difference(results, one.row, RETENTION)) for one in ones],
     )
-    tasks = [measure.task for measure in results.headlines("forgetting")]
-    for task in tasks if 1 < len(tasks) <= _MOST_TASKS else ():
-        title = f"kept: {task.replace('_', ' ')}, %"
-        yield title, [_share(one, RETENTION, task) for one in ones]
     yield "right → wrong, % ↓", [_share(one, LOST) for one in ones]
     if _guessed(results):
         yield "forgotten, % ↓", [_share(one, FORGOTTEN) for one in ones]
@@ -78,8 +72,8 @@ def _guessed(results: Results) -> bool:
     return any(results.chance.get(m, 0.0) > 0 for m in results.headlines("forgetting"))
 
 
-def _share(one: Forgetting, quantity: str, task: str = numbers_of.ALL) -> str:
-    found = one.summary(quantity, task)
+def _share(one: Forgetting, quantity: str) -> str:
+    found = one.summary(quantity)
     spread = f" ± {share(found.sd)}" if found.n > 1 else ""
     return (share(found.mean) + spread).replace("-", "−")
 
@@ -102,14 +96,15 @@ def _points(found: Difference | None) -> str:
 def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
     yield (
         "Mean over the forgetting tasks, then mean ± standard deviation over seeds. Kept: (after − "
-        "chance) / (before − chance). Right → wrong: items right before training and wrong after"
+        "chance) / (before − chance); single tasks are in the CSV file. Right → wrong: items right "
+        "before training and wrong after"
     )
     if _guessed(results):
         yield (
             "Forgotten: the share of items known before and not after, which is right → wrong less "
-            "what guessing alone would turn over, told from the items that are wrong both times; "
-            "learned is the reverse. A student that repeats its guesses turns over fewer, so small "
-            "shares may be negative: read them beside the observed flips"
+            "what guessing alone would turn over (told from the items that are wrong both times), "
+            "over 1 − chance; learned is the reverse. A student that repeats its guesses turns "
+            "over fewer, so small shares may be negative: read them beside the observed flips"
         )
     yield captions.intervals(
         (numbers_of.difference(results, one.row, RETENTION) for one in ones), "rows"
