@@ -34,7 +34,8 @@ def table(results: Results) -> Table | None:
     frame = pd.DataFrame(numbers_of.numbers(results)) if evidence_recorded(results) else None
     if frame is None or frame.empty or not results.headlines("forgetting"):
         return None
-    ones = list(forgetting(results).values())
+    # A rule instead of a student forgets nothing, and has no line.
+    ones = [one for one in forgetting(results).values() if one.told]
     columns: dict[str, list[Entry]] = {"method": [Entry(one.row.label) for one in ones]}
     for title, texts in _columns(results, ones):
         if any(text != NONE for text in texts):

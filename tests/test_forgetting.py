@@ -272,6 +272,21 @@ def test_without_the_untrained_student_or_the_reference(tmp_path: Path, gone: st
     assert (retention_figures.retention_curves(found) is None) == (gone == "base")
 
 
+def test_a_row_that_was_not_asked_old_tasks_has_no_line(tmp_path: Path) -> None:
+    made = Made(evidence=True, items=12, steps=1, labels=("base", "average", "compact"))
+    root = synthetic.make(tmp_path, made)
+    for cell in records.read_cells(root):
+        if cell.spec["label"] == "compact":
+            frame = cell.eval()
+            frame[frame["task"].eq("in_domain") & frame["metric"].ne("kl_to_base")].to_parquet(
+                cell.folder / "eval.parquet"
+            )
+            (cell.folder / "curve.parquet").unlink()
+    table = forgetting_table.table(report.read(root))
+    assert table is not None
+    assert [row[0].text for row in table.rows] == ["base", "average"]
+
+
 def test_one_seed_gives_values_without_intervals(tmp_path: Path) -> None:
     made = Made(evidence=True, items=12, steps=1, seeds=(0,), labels=("base", "average", "compact"))
     found = report.read(synthetic.make(tmp_path, made))
