@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from compact_bench import captions, comparison_figures, curves
+from compact_bench import captions, comparison_figures, curves, retention_figures
 from compact_bench.atomic import write_bytes, write_text
 from compact_bench.drawing import PALETTE, STYLE, Picture, grid, legend_columns, looks, render
 from compact_bench.formats import escape_markdown
@@ -23,7 +23,10 @@ from compact_bench.outcomes import Results, Row, Seed
 BINS = 30
 MAX_COLUMNS = 3
 MAX_PANELS = 24
-NAMES = ("tradeoff", "differences", "weights", "ladder", "ablation", "curves", "corrupted_weight")
+NAMES = (
+    *("tradeoff", "differences", "weights", "ladder", "ablation", "curves", "corrupted_weight"),
+    "retention_curves",
+)
 
 
 def tradeoff(results: Results) -> Picture | None:
@@ -211,6 +214,7 @@ def build(results: Results) -> list[Picture]:
     """The figures that these results allow."""
     makers = (
         tradeoff,
+        retention_figures.retention_curves,
         comparison_figures.differences,
         curves.curves,
         comparison_figures.ladder,

@@ -14,8 +14,10 @@ class Metric:
     better: int
     percent: bool = False
     item_column: str = ""  # the column of samples.jsonl whose mean over items it is
+    digits: int | None = None  # after the point; by default 1 of percents and counts, else 3
 
 
+KL_TO_BASE = "kl_to_base"
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("accuracy", 1, True, "right"),
     "acc": Metric("accuracy", 1, True, "right"),
@@ -27,6 +29,10 @@ METRICS: Mapping[str, Metric] = {
     "answer_tokens": Metric("tokens an answer", 0),
     "perplexity": Metric("perplexity", -1),
     "word_perplexity": Metric("word perplexity", -1),
+    "majority": Metric("majority of samples, accuracy", 1, True),
+    "text_nll": Metric("NLL of question and answer, nats a token", -1),
+    # How far it is from the base is a fact: whether less is better depends on what was gained.
+    KL_TO_BASE: Metric("KL from the base, nats a token", 0, digits=3),
 }
 HEADLINES = ("accuracy", "acc", "exact_match", "acc_norm", "perplexity", "word_perplexity")
 FILTERS = ("strict", "none", "flexible")

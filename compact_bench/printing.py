@@ -15,7 +15,9 @@ def number(value: float, measure: Measure, signed: bool = False) -> str:
     """Print a value of a measure: percent with one decimal, else three decimals."""
     if not math.isfinite(value):
         return NONE
-    digits = 1 if measure.shown.percent or measure.shown.better == 0 else 3
+    digits = measure.shown.digits
+    if digits is None:
+        digits = 1 if measure.shown.percent or measure.shown.better == 0 else 3
     text = f"{value * (100 if measure.shown.percent else 1):{'+' if signed else ''}.{digits}f}"
     return text.replace("-", "−")
 

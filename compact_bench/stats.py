@@ -11,6 +11,7 @@ import pandas as pd
 from scipy import stats as distributions
 
 NAN = float("nan")
+LEAST_SKILL = 0.02  # above chance, for a share of it to be more than noise
 
 
 @dataclass(frozen=True)
@@ -177,10 +178,10 @@ def _has_no_seed(frame: pd.DataFrame) -> bool:
 def retention(after: float, before: float, chance: float) -> float:
     """Share of the old skill that is left: (after - chance) / (before - chance).
 
-    NaN where the student had less than 0.02 above chance before: the ratio would be noise.
+    NaN where the student had less than LEAST_SKILL above chance before: the ratio would be noise.
 
     >>> retention(0.6, 0.8, 0.2)
     0.6666666666666665
     """
     skill = before - chance
-    return (after - chance) / skill if skill >= 0.02 else NAN
+    return (after - chance) / skill if skill >= LEAST_SKILL else NAN

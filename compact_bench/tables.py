@@ -11,9 +11,12 @@ import pandas as pd
 
 from compact_bench import (
     ablation,
+    beyond,
     captions,
+    forgetting_table,
     formats,
     ladder,
+    matched_gain,
     score_tables,
     selection_table,
     subsets,
@@ -46,7 +49,7 @@ COSTS = {
 # Every table there can be: what an earlier report made and this one has no data for goes.
 NAMES = (
     *("main", "differences", "selection", "detection", "coverage", "ladder", "ablation"),
-    *("subsets", "metrics", "cost"),
+    *("subsets", "forgetting", "matched_gain", "beyond", "metrics", "cost"),
 )
 _NOTE_LENGTH = 48
 
@@ -245,6 +248,9 @@ def build(results: Results) -> list[Table]:
         score_tables.detection(results),
         score_tables.coverage(results),
         subsets.table(results),
+        forgetting_table.table(results),
+        matched_gain.table(results),
+        beyond.table(results),
         metrics(results),
         cost(results),
     ]

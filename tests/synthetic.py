@@ -13,7 +13,7 @@ import pandas as pd
 
 from compact_bench.bank_records import write_bank, write_items
 from compact_bench.records import CellWriter, write_plan
-from tests import synthetic_scores
+from tests import synthetic_evidence, synthetic_scores
 from tests.synthetic_scores import RUNGS, question_id
 
 TEACHERS = ("equations", "sentences", "reordered", "terse")
@@ -50,6 +50,7 @@ class Made:
     random: int = 0
     scored: bool = False  # banks with faults, steps with scores and lengths
     conditions: tuple[Mapping[str, Any], ...] = ()  # as a suite has them; they need `scored`
+    evidence: bool = False  # curves, and values beside accuracy
 
     def bank(self, condition: Mapping[str, Any]) -> SimpleNamespace:
         """The bank of a condition; {} stands for none."""
@@ -169,6 +170,8 @@ def write_cell(
 ) -> None:
     """Write one cell's records."""
     writer = CellWriter(folder)
+    teacher = label.split("[")[1].rstrip("]") if "[" in label else ""
+    config = {"teacher": teacher} if made.evidence and teacher else {}
     writer.spec(
         {
             "label": label,
@@ -176,7 +179,7 @@ def write_cell(
             "seed": seed,
             "student_hash": "ab12",
             "data_hash": "cd34",
-            "config": {},
+            "config": config,
             "threads": 1,
             "version": 1,
             "engine_version": 1,
@@ -196,6 +199,9 @@ def write_cell(
     if state == "done":
         values, samples = evaluation(label, seed, made)
         writer.steps(steps(label, seed, made))
+        if made.evidence:
+            values = synthetic_evidence.values(values, BEFORE)
+            writer.curve(synthetic_evidence.curve(BEFORE, after(label)[:4], seed))
         writer.eval(values)
         writer.samples(samples)
     tokens = 0 if label == "base" else 1_850_000 // (4 if "[" in label else 1)
