@@ -89,7 +89,7 @@ def seeds(results: Results) -> str:
         return f"One seed ({names}): this supports no claim about which method is better."
     if len(results.seeds) == 2:
         return (
-            f"Seeds {names}. Two seeds are few: by simulation about 9% of differences that are "
+            f"Seeds {names}. Two seeds are few: by simulation 4 to 8% of differences that are "
             "nothing but noise fall outside such a 95% interval."
         )
     return f"Seeds {names}." if names else "No row was trained with a seed."

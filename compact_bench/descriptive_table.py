@@ -19,7 +19,8 @@ WHY = (
     "Descriptive: none of these is the test, and nothing is claimed from them. The bootstrap over "
     "items and McNemar's test take the seeds that were run for all there are, and call far more "
     "than 5% of null differences significant when seeds vary (by simulation, docs/statistics.md); "
-    "the bootstrap over seeds and items is far off the other way with few seeds"
+    "the bootstrap over seeds and items calls too few with few seeds, or too many where they "
+    "matter much"
 )
 
 
