@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compact_bench import claims
 from compact_bench.measures import METRICS, Measure
 from compact_bench.outcomes import Results
 from compact_bench.records import without_paths
@@ -88,7 +89,7 @@ def seeds(results: Results) -> str:
         return f"One seed ({names}): this supports no claim about which method is better."
     if len(results.seeds) == 2:
         return (
-            f"Seeds {names}. Two seeds are few: by simulation about 9% of differences that are "
+            f"Seeds {names}. Two seeds are few: by simulation 4 to 8% of differences that are "
             "nothing but noise fall outside such a 95% interval."
         )
     return f"Seeds {names}." if names else "No row was trained with a seed."
@@ -150,23 +151,57 @@ def _limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
 
 
 def differences(results: Results, measure: Measure | None) -> str:
-    """Say what differences are against, by which test, and how wide the intervals are."""
+    """Say what differences are against, by which test, how wide intervals are, what * means."""
     if results.reference is None:
         return f"No row {results.suite.get('compare_to')} to compare to."
     label = results.reference.name + (" of the same condition" if results.conditions else "")
-    asked = [measure] if measure else results.measures
+    asked = [measure] if measure else results.main_measures
     found = [results.difference(row, one) for one in asked for row in results.rows]
     widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
     if not widths:
         return f"Differences are to {label}, paired by seed; without intervals they are no claim."
-    scale = 100 if measure and measure.shown.percent else 1
-    unit = " points" if scale == 100 else ""
-    low, high = (f"{scale * bound:.{1 if scale == 100 else 3}f}" for bound in _range(widths))
     return (
         f"Differences are to {label}, paired by seed and item; ± is the half-width of the 95% "
         "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
-        f"{f', {low} to {high}{unit} for {measure.task_title}' if measure else ''}. "
-        "They are not corrected for the number of rows."
+        f"{f', {_bounds(widths, measure)} for {measure.task_title}' if measure else ''}. "
+        f"{_detectable(results, measure)}. {marks(results)}."
+    )
+
+
+def _detectable(results: Results, measure: Measure | None) -> str:
+    parts = []
+    for one in [measure] if measure else results.main_measures:
+        found = claims.detectable(results.difference(row, one) for row in results.rows)
+        if found:
+            what = f" for {one.task_title}"
+            what += " answer NLL" if one.metric == "marginal_nll" else ""
+            parts.append(f"{_bounds(found, one)}{'' if measure else what}")
+    return (
+        "Minimum detectable difference (the true difference that such a test finds in 80% of "
+        f"cases): {', '.join(parts)}"
+    )
+
+
+def marks(results: Results) -> str:
+    """Say what * means and for how many comparisons it is corrected."""
+    size = claims.family(results).size
+    rows = len({label for label, _ in claims.family(results).adjusted})
+    tasks = ", ".join(measure.task_title for measure in claims.primary(results))
+    return (
+        f"* marks the differences that survive Holm's correction at 5% for {size} comparisons: "
+        f"{rows} rows, each on its tasks of {tasks}. Intervals are not corrected, and what isn't "
+        "marked is no claim"
+    )
+
+
+def bold(results: Results) -> str:
+    """Say what is bold, or why nothing is."""
+    if len(results.seeds) < 2:
+        return "Nothing is bold or marked: one seed supports no claim"
+    return (
+        f"Bold: the best trained row {'of a condition ' if results.conditions else ''}with all "
+        "seeds done and every such row that isn't clearly worse (the 95% interval of its paired "
+        "difference to the best includes 0); nothing where there are no values by item to test with"
     )
 
 
@@ -181,8 +216,12 @@ def intervals(found: Iterable[Difference | None], number_of: str) -> str:
     )
 
 
-def _range(values: list[float]) -> tuple[float, float]:
-    return min(values), max(values)
+def _bounds(values: list[float], measure: Measure) -> str:
+    """Lowest to highest, in the measure's unit."""
+    percent = measure.shown.percent
+    scale, digits, unit = (100, 1, " points") if percent else (1, 3, "")
+    low, high = (f"{scale * bound:.{digits}f}" for bound in (min(values), max(values)))
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
 
 
 def unfinished(results: Results) -> str:

@@ -210,6 +210,41 @@ def reproduce(file: Path, profile: str | None, results: Path) -> int:
     return 0 if all(row.get("same", True) for row in rows) else 1
 
 
+@commands.command()
+@click.argument("results", type=FOLDER)
+@click.argument("method_a")
+@click.argument("method_b")
+@JSON
+def compare(results: Path, method_a: str, method_b: str, as_json: bool) -> None:
+    """Say in words and numbers how METHOD_A differs from METHOD_B.
+
+    RESULTS is a folder such as results/gsm8k/mini; rows are named by label, or by method where
+    only one row has it.
+    """
+    from compact_bench import comparison, listing
+
+    found = comparison.compare(results, method_a, method_b)
+    if as_json:
+        click.echo(listing.as_json(comparison.content(found)))
+    else:
+        click.echo(comparison.text(found, listing.table_text))
+
+
+@commands.command()
+@click.argument("results_a", type=FOLDER)
+@click.argument("results_b", type=FOLDER)
+@JSON
+def agree(results_a: Path, results_b: Path, as_json: bool) -> None:
+    """Say whether RESULTS_A ranks the rows as RESULTS_B does: Kendall's tau, its interval."""
+    from compact_bench import agreement, listing
+
+    found = agreement.agree(results_a, results_b)
+    if as_json:
+        click.echo(listing.as_json(agreement.content(found)))
+    else:
+        click.echo(f"{agreement.said(found)}\n\n{listing.table_text(agreement.lines(found))}")
+
+
 def _chosen(
     file: Path,
     profile: str | None,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -240,22 +240,22 @@ def difference(
 ) -> stats.Difference | None:
     """Paired difference row - other: crossed test where there are two seeds and per-item values.
 
-    With `one_seed`, a single common seed is tested over its items.  Per-item values that don't
-    average to the recorded value belong to another filter, and are not used.
+    With `one_seed`, a single common seed is tested over its items.
     None where they have no seed in common.
     """
     left, right = row.values.get(measure, {}), other.values.get(measure, {})
     pairs = _pairs(left, right)
     if not pairs:
         return None
-    mean = float(np.mean([left[a] - right[b] for a, b in pairs]))
-    values = _item_differences(row, other, measure, pairs)
-    if values is None or abs(values.mean() - mean) > 1e-5:
+    values = item_differences(row, other, measure)
+    if values is None:
+        mean = float(np.mean([left[a] - right[b] for a, b in pairs]))
         return stats.Difference(mean, seeds=len(pairs))
     if len(values) > 1:
         return stats.crossed(values)
     if one_seed:
         return stats.over_items(values[0])
+    mean = float(np.mean([left[a] - right[b] for a, b in pairs]))
     return stats.Difference(mean, seeds=1, items=values.shape[1])
 
 
@@ -270,13 +270,19 @@ def _pairs(left: Mapping[Seed, float], right: Mapping[Seed, float]) -> list[tupl
     return [(seed, seed) for seed in left if seed in right]
 
 
-def _item_differences(
-    row: Row, other: Row, measure: Measure, pairs: Sequence[tuple[Seed, Seed]]
-) -> np.ndarray | None:
-    column = measure.shown.item_column
-    left = row.items.get((measure.task, column))
-    right = other.items.get((measure.task, column))
-    if left is None or right is None:
+def item_differences(row: Row, other: Row, measure: Measure) -> np.ndarray | None:
+    """Paired differences row - other by seed and item, (S,n) float64; None where there are none.
+
+    Per-item values that don't average to the recorded value belong to another filter, and are
+    not used.
+    """
+    left, right = row.values.get(measure, {}), other.values.get(measure, {})
+    pairs = _pairs(left, right)
+    key = measure.task, measure.shown.item_column
+    if not pairs or key not in row.items or key not in other.items:
         return None
-    values = stats.paired(left, right)
-    return values if values.shape[0] == len(pairs) and values.shape[1] > 1 else None
+    values = stats.paired(row.items[key], other.items[key])
+    if values.shape[0] != len(pairs) or values.shape[1] < 2:
+        return None
+    mean = float(np.mean([left[a] - right[b] for a, b in pairs]))
+    return values if abs(values.mean() - mean) <= 1e-5 else None

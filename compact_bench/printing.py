@@ -38,6 +38,17 @@ def with_half_width(found: Difference | None, measure: Measure) -> str:
     return number(found.mean, measure, signed=True) + interval
 
 
+def p_value(p: float) -> str:
+    """Print a p value.
+
+    >>> p_value(0.0321), p_value(0.00004)
+    ('0.032', '< 0.001')
+    """
+    if not math.isfinite(p):
+        return NONE
+    return "< 0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def share(value: float) -> str:
     """Print a share as percent with one decimal, without the sign."""
     return f"{100 * value:.1f}" if value is not None and math.isfinite(value) else NONE

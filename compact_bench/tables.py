@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,8 @@ from compact_bench import (
     ablation,
     beyond,
     captions,
+    claims,
+    descriptive_table,
     forgetting_table,
     formats,
     ladder,
@@ -26,9 +28,9 @@ from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
 from compact_bench.measures import METRICS, Measure
 from compact_bench.outcomes import Results
-from compact_bench.printing import NONE, compact, heading, number, with_half_width, with_sd
+from compact_bench.printing import NONE, compact, heading, p_value, with_half_width, with_sd
 from compact_bench.records import Cell, Plan
-from compact_bench.stats import Difference, summarise
+from compact_bench.stats import Difference
 
 WRITERS: Mapping[str, Callable[[Table], str]] = {
     "md": formats.markdown,
@@ -49,22 +51,9 @@ COSTS = {
 # Every table there can be: what an earlier report made and this one has no data for goes.
 NAMES = (
     *("main", "differences", "selection", "detection", "coverage", "ladder", "ablation"),
-    *("subsets", "forgetting", "matched_gain", "beyond", "metrics", "cost"),
+    *("descriptive", "subsets", "forgetting", "matched_gain", "beyond", "metrics", "cost"),
 )
 _NOTE_LENGTH = 48
-
-
-def best_rows(results: Results, means: Mapping[str, str], better: int) -> set[str]:
-    """Labels whose printed mean is best in their condition, among trained, complete rows."""
-    trained = [row for row in results.rows if row.trained and means.get(row.label, NONE) != NONE]
-    best: set[str] = set()
-    for condition in {row.condition for row in trained} if better else ():
-        rows = [row for row in trained if row.condition == condition]
-        rows = [row for row in rows if row.complete] or rows
-        printed = {row.label: float(means[row.label].replace("−", "-")) for row in rows}
-        top = max(printed.values(), key=lambda value: better * value)
-        best |= {label for label, value in printed.items() if value == top}
-    return best
 
 
 def main(results: Results) -> Table:
@@ -76,7 +65,7 @@ def main(results: Results) -> Table:
         if measure.role == "reasoning" and measure.metric != "marginal_nll":
             title = f"Δ {measure.task_title} to {reference}"
             found = [results.difference(row, measure) for row in results.rows]
-            columns[title] = [Entry(with_half_width(one, measure)) for one in found]
+            columns[title] = _marked(results, measure, found)
     if results.headlines("forgetting"):
         columns["old skill kept, % ↑"] = _kept_column(results)
     for name, title in (("tokens", "tokens"), ("flops", "FLOPs"), ("train_seconds", "seconds")):
@@ -90,9 +79,8 @@ def main(results: Results) -> Table:
     headline = next(iter(results.headlines("reasoning")), None)
     text = captions.caption(
         results,
-        f"{_averaged(results)}. Bold: the best printed mean among trained rows "
-        f"{'of a condition ' if results.conditions else ''}with all seeds done, which is no claim "
-        "that it differs from the next",
+        _averaged(results),
+        captions.bold(results),
         captions.differences(results, headline),
         "Old skill kept: (after − chance) / (before − chance), mean over the forgetting tasks"
         if results.headlines("forgetting")
@@ -110,9 +98,17 @@ def _averaged(results: Results) -> str:
     return "Values of a single run"
 
 
+def _marked(results: Results, measure: Measure, found: Sequence[Difference | None]) -> list[Entry]:
+    """A column of differences, * where one survives the correction."""
+    claimed = claims.family(results)
+    return [
+        Entry(with_half_width(one, measure) + ("*" if claimed.survives(row, measure) else ""))
+        for row, one in zip(results.rows, found, strict=True)
+    ]
+
+
 def _value_column(results: Results, measure: Measure) -> list[Entry]:
-    means = {row.label: number(row.summary(measure).mean, measure) for row in results.rows}
-    best = best_rows(results, means, measure.shown.better)
+    best = claims.not_worse(results, measure)
     return [
         Entry(with_sd(row.summary(measure), measure), row.label in best) for row in results.rows
     ]
@@ -121,10 +117,10 @@ def _value_column(results: Results, measure: Measure) -> list[Entry]:
 def _kept_column(results: Results) -> list[Entry]:
     percent = results.headlines("forgetting")[0]
     shown = Measure(percent.task, "accuracy", "none", "forgetting")
-    found = {row.label: summarise(list(results.kept_mean(row).values())) for row in results.rows}
-    means = {label: number(one.mean, shown) for label, one in found.items()}
-    best = best_rows(results, means, 1)
-    return [Entry(with_sd(one, shown), label in best) for label, one in found.items()]
+    best = claims.kept_not_worse(results)
+    return [
+        Entry(with_sd(claims.kept(results, row), shown), row.label in best) for row in results.rows
+    ]
 
 
 def _short(text: str) -> str:
@@ -145,8 +141,9 @@ def main_numbers(results: Results) -> pd.DataFrame:
                 f"{measure.key}.difference": found.mean,
                 f"{measure.key}.half_width": found.half_width,
                 f"{measure.key}.p": found.p,
+                f"{measure.key}.p_holm": claims.family(results).p(row, measure),
             }
-        kept = summarise(list(results.kept_mean(row).values()))
+        kept = claims.kept(results, row)
         line |= {"kept.mean": kept.mean, "kept.sd": kept.sd}
         line |= {name: row.cost(name).mean for name in ("tokens", "flops", "train_seconds")}
         line |= {"done": len(row.done), "planned": len(row.cells), "uses_gold": row.uses_gold}
@@ -160,21 +157,30 @@ def main_table(cells: Iterable[Cell], plan: Plan) -> pd.DataFrame:
 
 
 def differences(results: Results) -> Table:
-    """Every headline measure's difference to the reference row, with its 95% half-width."""
+    """Every headline measure's difference to the reference row, with its 95% half-width.
+
+    Primary measures have their p corrected beside it; the CSV file also holds p as it is and the
+    minimum detectable difference.
+    """
     reference = results.reference.name if results.reference else NONE
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
+    claimed = claims.family(results)
+    primary = claims.primary(results)
     lines = []
     for measure in results.main_measures:
         found = [results.difference(row, measure) for row in results.rows]
-        columns[heading(measure)] = [Entry(with_half_width(one, measure)) for one in found]
+        columns[heading(measure)] = _marked(results, measure, found)
+        if measure in primary and claimed.size:
+            adjusted = [claimed.p(row, measure) for row in results.rows]
+            columns[f"{measure.task_title}: p (Holm)"] = [Entry(p_value(p)) for p in adjusted]
         for row, one in zip(results.rows, found, strict=True):
             if one is not None:
-                lines.append(
-                    results.key(row) | {"reference": reference, **_key(measure)} | vars(one)
-                )
+                key = results.key(row) | {"reference": reference, **_key(measure)}
+                more = {"p_holm": claimed.p(row, measure), "detectable": one.detectable}
+                lines.append(key | vars(one) | more)
     text = captions.caption(results, captions.differences(results, None))
     fields = [*results.key_columns, "reference", "task", "metric", "filter", *vars(Difference(0.0))]
-    numbers = pd.DataFrame(lines, columns=fields)
+    numbers = pd.DataFrame(lines, columns=[*fields, "p_holm", "detectable"])
     return formats.table("differences", f"Differences to {reference}", text, columns, numbers)
 
 
@@ -245,6 +251,7 @@ def build(results: Results) -> list[Table]:
         selection_table.table(results),
         ladder.table(results),
         ablation.table(results),
+        descriptive_table.table(results),
         score_tables.detection(results),
         score_tables.coverage(results),
         subsets.table(results),

@@ -6,6 +6,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
 
 from compact_bench import stats
 
@@ -84,6 +86,60 @@ def test_a_variance_that_comes_out_negative_is_replaced() -> None:
     assert found.mean == 0.0
     assert found.p == 1.0
     assert found.half_width > 0
+
+
+def test_a_component_that_comes_out_negative_is_zero() -> None:
+    draw = np.random.default_rng(3)
+    values = draw.normal(0.1, 1, (4, 30)) + draw.normal(0, 1, (1, 30))
+    even = values - values.mean(axis=1, keepdims=True) + values.mean()  # no seed effect at all
+    by_item = reference.ttest_1samp(even.mean(axis=0), 0.0)
+    found = stats.crossed(even)
+    assert stats.mean_squares(even)[0] == pytest.approx(0.0, abs=1e-12)
+    assert (found.p, found.df) == (pytest.approx(by_item.pvalue), 29)
+    found = stats.crossed(even.T)  # seeds and items change places
+    assert (found.p, found.df) == (pytest.approx(by_item.pvalue), 29)
+
+
+def test_the_variance_is_never_below_that_of_seeds_or_items_alone() -> None:
+    draw = np.random.default_rng(4)
+    for _ in range(200):
+        values = draw.normal(0, 1, (3, 12)) + draw.normal(0, draw.choice([0, 1]), (3, 1))
+        found = stats.crossed(values)
+        error = found.half_width / reference.t.ppf(0.975, found.df)
+        for axis in (0, 1):
+            means = values.mean(axis=axis)
+            assert error >= means.std(ddof=1) / np.sqrt(len(means)) * (1 - 1e-9)
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    draw = np.random.default_rng(0)
+    for size in (1, 2, 17, 300):
+        p = draw.random(size) ** 3
+        p[:: max(1, size // 3)] = p[0]  # ties
+        expected = multipletests(p, method="holm")[1]
+        np.testing.assert_allclose(stats.holm(p), expected, rtol=1e-12)
+        kept = stats.holm([float("nan"), *p])
+        assert np.isnan(kept[0])
+        np.testing.assert_allclose(kept[1:], expected, rtol=1e-12)
+    assert stats.holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize(("df", "within"), [(2, 0.04), (4, 0.02), (20, 0.005), (99, 0.001)])
+def test_the_detectable_difference_is_found_in_four_of_five_cases(df: float, within: float) -> None:
+    """Against the noncentral t, which the formula approximates from below for few seeds."""
+    quantile = reference.t.ppf(0.975, df)
+    found = stats.detectable_difference(quantile * 0.7, df) / 0.7  # in standard errors
+    power = reference.nct.sf(quantile, df, found) + reference.nct.cdf(-quantile, df, found)
+    assert power == pytest.approx(0.8, abs=within)
+
+
+def test_the_detectable_difference_is_that_of_statsmodels() -> None:
+    expected = TTestPower().solve_power(nobs=60, alpha=0.05, power=0.8) * np.sqrt(60)
+    quantile = reference.t.ppf(0.975, 59)
+    assert stats.detectable_difference(quantile, 59) == pytest.approx(expected, rel=2e-3)
+    assert np.isnan(stats.Difference(0.3).detectable)
+    values = np.random.default_rng(0).normal(0, 1, (3, 9))
+    assert stats.crossed(values).detectable > stats.crossed(values).half_width
 
 
 def simulated(rng: np.random.Generator, seeds: int, items: int) -> np.ndarray:

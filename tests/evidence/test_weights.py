@@ -122,7 +122,8 @@ def test_weights_come_back_bit_for_bit_even_after_a_mistake(folder):
             assert all(torch.equal(other[n], p) for n, p in student.state_dict().items())
             raise ZeroDivisionError
 
-    pytest.raises(ZeroDivisionError, fail)
+    with pytest.raises(ZeroDivisionError):
+        fail()
     assert all(torch.equal(own[name], p) for name, p in student.state_dict().items())
 
 
