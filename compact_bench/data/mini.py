@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from compact_bench.data.mini_facts import facts
-from compact_bench.data.mini_problems import Problem, problems
+from compact_bench.data.mini_problems import (
+    Problem,
+    Telling,
+    problems,
+    tell,
+    tell_anew,
+)
 from compact_bench.data.mini_teachers import (
     ALL_TEACHERS,
     TEACHERS,
@@ -27,28 +34,48 @@ if TYPE_CHECKING:
 
 DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
 FORGETTING_SIZE = 200  # problems of each length; the facts are all asked
+FURTHER_SIZE = 200  # problems of each task out of domain
+
+
+Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
 
 
 @dataclass(frozen=True)
 class Generator:
-    """Where a suite's problems come from: the seam for another kind of question."""
+    """Where a suite's problems come from: the seam for another kind of question.
 
-    questions: Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
+    questions: what is trained on and asked in domain. further: reasoning outside of it, by task.
+    """
+
+    questions: Stream
     kind: str = "number"
+    further: Mapping[str, Stream] = field(default_factory=dict)
 
 
-def _gsm8k(rng: random.Random, within: str) -> Iterator[Problem]:
-    return problems(rng, (3,), within, both_orders=True)
+def _gsm8k(rng: random.Random, within: str, steps: int = 3,
+           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, (steps,), within, both_orders=True, telling=telling)
 
 
-def _svamp(rng: random.Random, within: str) -> Iterator[Problem]:
-    return problems(rng, (2, 3, 3), within, distractor=True)
+def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
+           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, steps, within, distractor=True, telling=telling)
 
 
+NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
+MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form that is
 GENERATORS: Mapping[str, Generator] = {
-    "gsm8k": Generator(_gsm8k),  # three steps, solvable in two orders
-    "svamp": Generator(_svamp),  # two or three steps and a sentence that doesn't matter
-}
+    # Three steps, solvable in two orders.
+    "gsm8k": Generator(_gsm8k, further={
+        NEW_TEMPLATE: partial(_gsm8k, telling=tell_anew),
+        MORE_STEPS: partial(_gsm8k, steps=4),
+    }),
+    # Two or three steps and a sentence that doesn't matter.
+    "svamp": Generator(_svamp, further={
+        NEW_TEMPLATE: partial(_svamp, telling=tell_anew),
+        MORE_STEPS: partial(_svamp, steps=(4,)),
+    }),
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -57,12 +84,14 @@ class MiniWorld:
 
     bank: training questions with the teachers' rationales and a human one each.
     forgetting: mini_one_step, mini_two_step, mini_facts, which the nano student knows.
+    further: mini_new_template, mini_more_steps, reasoning beyond what is trained on.
     """
 
     bank: RationaleBank
     dev: pd.DataFrame
     test: pd.DataFrame
     forgetting: dict[str, pd.DataFrame]
+    further: dict[str, pd.DataFrame]
 
 
 def teacher_names() -> tuple[str, ...]:
@@ -135,7 +164,18 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
         dev=_question_table(sets["dev"], kind),
         test=_question_table(sets["test"], kind),
         forgetting=forgetting(seed),
+        further=further(problem, seed),
     )
+
+
+def further(problem: str, seed: int) -> dict[str, pd.DataFrame]:
+    """Question tables of reasoning out of domain, each from a random stream of its own."""
+    made = GENERATORS[problem]
+    tables = {}
+    for task, questions in made.further.items():
+        stream = questions(random.Random(f"mini {problem} {task} {seed}"), "test")
+        tables[task] = _question_table(_lowest(stream, FURTHER_SIZE), made.kind)
+    return tables
 
 
 def forgetting(seed: int) -> dict[str, pd.DataFrame]:

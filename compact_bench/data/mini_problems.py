@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -176,23 +176,45 @@ def story(rng: random.Random, steps: int) -> tuple[Event, tuple[Event, ...]] | N
     return start, tuple(events)
 
 
-def tell(rng: random.Random, start: Event, events: tuple[Event, ...], name: str, noun: str,
-         distractor: bool) -> str:  # fmt: skip
-    """The text of a story; the distractor is a quantity that the answer doesn't depend on."""
+def clauses(rng: random.Random, start: Event, events: tuple[Event, ...], name: str, noun: str,
+            distractor: bool) -> list[str]:  # fmt: skip
+    """What a story says, in its order; the distractor is a quantity that doesn't matter."""
     amount = f"{start.x} bags of {start.y}" if start.op == "bags" else str(start.x)
-    sentences = [f"{name} has {amount} {noun}."]
+    said = [f"{name} has {amount} {noun}."]
     for event in events:
         wording = rng.choice(WORDING[event.op])
-        sentences.append(wording.format(name=name, x=event.x, y=event.y))
+        said.append(wording.format(name=name, x=event.x, y=event.y))
     if distractor:
         other = rng.choice([n for n in NAMES if n != name])
-        place = rng.randint(0, len(sentences))
-        sentences.insert(place, f"{other} has {rng.randint(2, 15)} {noun}.")
-    return " ".join([*sentences, f"How many {noun} does {name} have?"])
+        place = rng.randint(0, len(said))
+        said.insert(place, f"{other} has {rng.randint(2, 15)} {noun}.")
+    return said
+
+
+def tell(said: list[str], name: str, noun: str) -> str:
+    """A story sentence by sentence, the question last: what all students here are trained on."""
+    return " ".join([*said, f"How many {noun} does {name} have?"])
+
+
+def tell_anew(said: list[str], name: str, noun: str) -> str:
+    """The same in a form that no student is trained on: other openings, another question.
+
+    Nearer to the trained form than it could be: the nano student, trained on the one, is right on
+    5% where the question stands first or the story is one sentence, as it is before training.
+    """
+    first = next(index for index, clause in enumerate(said) if clause.startswith(f"{name} "))
+    later = [
+        f"Then {clause}" if clause.startswith(f"{name} ") and index > first else clause
+        for index, clause in enumerate(said)
+    ]
+    return " ".join([*later, f"Now {name} has how many {noun}?"])
+
+
+Telling = Callable[[list[str], str, str], str]
 
 
 def problems(rng: random.Random, steps: tuple[int, ...], within: str, *, distractor: bool = False,
-             both_orders: bool = False) -> Iterator[Problem]:  # fmt: skip
+             both_orders: bool = False, telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
     """Endless problems of one bucket, with repeats; `both_orders` keeps those with two orders."""
     while True:
         made = story(rng, rng.choice(steps))
@@ -205,5 +227,5 @@ def problems(rng: random.Random, steps: tuple[int, ...], within: str, *, distrac
         question = ""
         while not question or bucket(question) != within:  # the same story, told otherwise
             name, noun = rng.choice(NAMES), rng.choice(NOUNS)
-            question = tell(rng, *made, name, noun, distractor)
+            question = telling(clauses(rng, *made, name, noun, distractor), name, noun)
         yield Problem(question, ours, other or ours, name, noun)

@@ -62,7 +62,7 @@ class _Split:
     train: RationaleBank
     dev: pd.DataFrame
     test: pd.DataFrame | None
-    forgetting: Mapping[str, pd.DataFrame]
+    others: Mapping[str, pd.DataFrame]  # question tables of the generated tasks, by name
     notes: tuple[str, ...]
 
 
@@ -135,7 +135,11 @@ def _mini(suite: Suite) -> _Split:
     )
     notes = (f"generated problems (mini {mini.problem or suite.suite})",)
     return _Split(
-        _chosen(world.bank, data.complete), world.dev, world.test, world.forgetting, notes
+        _chosen(world.bank, data.complete),
+        world.dev,
+        world.test,
+        {**world.forgetting, **world.further},
+        notes,
     )
 
 
@@ -215,13 +219,13 @@ def _questions(
                 "set data.test_source to a JSONL file of {question, answer}"
             )
         return split.test, data.test
-    if spec.task in split.forgetting:
-        return split.forgetting[spec.task], None
+    if spec.task in split.others:
+        return split.others[spec.task], None
     name = spec.source or spec.task
     if _is_file(name):
         kind = data.answer or split.train.questions["kind"].iloc[0]
         return questions_of(user_jsonl(Path(name), rationales=False), kind), None
-    known = [IN_DOMAIN, *split.forgetting, *catalog().datasets]
+    known = [IN_DOMAIN, *split.others, *catalog().datasets]
     if name not in known:
         raise UserError(
             f"unknown task {spec.task!r}{nearest(name, known)}; known with data.source "

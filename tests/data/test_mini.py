@@ -47,7 +47,8 @@ def true_value(a, sign, b):
 
 def read_story(question):
     """The answer, from the text alone: what happens to the person who is asked about."""
-    name = re.search(r"does (\w+) have\?", question)[1]
+    name = re.search(r"does (\w+) have\?|Now (\w+) has how many", question)
+    name = name[1] or name[2]
     now = None
     for sentence in re.findall(r"[^.?]+[.?]", question):
         numbers = [int(n) for n in re.findall(r"\d+", sentence)]
@@ -75,6 +76,55 @@ def sample(problem, size=300, seed=5):
 def test_answers_agree_with_the_text(problem):
     for made in sample(problem):
         assert made.answer == read_story(made.question), made.question
+
+
+FURTHER = [(problem, task) for problem in PROBLEMS for task in mini.GENERATORS[problem].further]
+
+
+@pytest.mark.parametrize(("problem", "task"), FURTHER)
+def test_reasoning_out_of_domain_agrees_with_the_text_and_is_asked_of_nobody_else(problem, task):
+    table = mini.further(problem, 0)[task]
+    assert table.equals(mini.further(problem, 0)[task])
+    assert len(table) == mini.FURTHER_SIZE == table.question_id.nunique()
+    assert not set(table.question_id) & set(mini.further(problem, 1)[task].question_id)
+    for row in table.itertuples():
+        assert row.answer == str(read_story(row.question)), row.question
+    world = mini.generate(problem)
+    others = [world.bank.questions, world.dev, world.test, *world.forgetting.values(),
+              *(other for name, other in world.further.items() if name != task)]  # fmt: skip
+    asked = {splits.normalise(question) for question in table.question}
+    for other in others:
+        assert not asked & {splits.normalise(question) for question in other.question}
+    known = {word.strip() for word in tokenizer.words()}
+    pieces_of = {piece for q in table.question for piece in re.findall(tokenizer.PIECE, q)}
+    assert {piece.strip() for piece in pieces_of} - {""} <= known
+
+
+@pytest.mark.parametrize("problem", ["gsm8k", "svamp"])
+def test_a_new_template_shares_no_form_with_what_is_trained_on(problem):
+    def forms(questions):
+        """Sentences without names, nouns and numbers, but the first: how the story is told."""
+        names, nouns = "|".join(mini_problems.NAMES), "|".join(mini_problems.NOUNS)
+        bare = (re.sub(rf"\d+|{names}|{nouns}", "_", question) for question in questions)
+        return {text.split(".", 1)[1] for text in bare}
+
+    world = mini.generate(problem)
+    old = [world.bank.questions, world.dev, world.test, *world.forgetting.values()]
+    known = forms(question for table in old for question in table.question if "." in question)
+    assert not forms(world.further["mini_new_template"].question) & known
+
+
+@pytest.mark.parametrize("problem", ["gsm8k", "svamp"])
+def test_more_steps_are_one_more_than_the_longest_that_is_trained_on(problem):
+    def steps(table):  # an event is a sentence about the person; bags are a step of their own
+        return {
+            question.count("bags") - 1
+            + len(re.findall(rf"{re.search('does ([A-Z][a-z]+)', question)[1]} ", question)) - 1
+            for question in table.question
+        }  # fmt: skip
+
+    world = mini.generate(problem)
+    assert steps(world.further["mini_more_steps"]) == {max(steps(world.bank.questions)) + 1}
 
 
 @pytest.mark.parametrize("order", ["steps", "other_order"])
