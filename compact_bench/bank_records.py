@@ -9,7 +9,11 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.atomic import write_parquet
+from compact_bench.data.splits import template_clean
 from compact_bench.records import read_table
+from compact_bench.suite import IN_DOMAIN
+
+CLEAN = "template_clean"
 
 
 def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
@@ -25,8 +29,12 @@ def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
     write_parquet(Path(root) / "bank.parquet", pd.concat(frames, ignore_index=True))
 
 
-def write_items(root: Path, tasks: Iterable[Any]) -> None:
-    """Write items.parquet: the tasks' questions by hash, so that the page can show them."""
+def write_items(root: Path, tasks: Iterable[Any], trained_on: Iterable[str] | None = None) -> None:
+    """Write items.parquet: the tasks' questions by hash, so that the page can show them.
+
+    trained_on: the training questions. With them a column says of each in-domain item whether
+    none of them tells the same story once numbers are masked.
+    """
     frames = [
         task.items[["question_id", "question", "answer"]].assign(task=task.name)
         for task in tasks
@@ -34,7 +42,22 @@ def write_items(root: Path, tasks: Iterable[Any]) -> None:
     ]
     columns = ["task", "question_id", "question", "answer"]
     frame = pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns, dtype=str)
-    write_parquet(Path(root) / "items.parquet", frame.astype({"answer": str}))
+    frame = frame.reset_index(drop=True).astype({"answer": str})
+    if trained_on is not None:
+        asked = frame.loc[frame["task"] == IN_DOMAIN, "question"]
+        clean = pd.Series(template_clean(trained_on, asked), asked.index, dtype="boolean")
+        frame[CLEAN] = clean.reindex(frame.index)  # missing for the other tasks
+    write_parquet(Path(root) / "items.parquet", frame)
+
+
+def read_clean(root: Path) -> dict[str, bool]:
+    """question_id -> whether an in-domain item is template-clean; empty in older records."""
+    path = Path(root) / "items.parquet"
+    frame = read_table(path, ["task", "question_id", CLEAN]) if path.exists() else pd.DataFrame()
+    if CLEAN not in frame:
+        return {}
+    known = frame[(frame["task"] == IN_DOMAIN) & frame[CLEAN].notna()]
+    return dict(zip(known["question_id"], known[CLEAN].astype(bool), strict=True))
 
 
 def read_bank_teachers(root: Path) -> list[str]:

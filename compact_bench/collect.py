@@ -37,11 +37,13 @@ def collect(
     plan: Plan,
     teachers: Sequence[str] = (),
     bank: pd.DataFrame | None = None,
+    clean: Mapping[str, bool] | None = None,
 ) -> Results:
     """Put the planned cells into rows; cells that the plan no longer names are left out.
 
     A cell that is done but whose values can't be read counts as failed, with that reason.
-    `bank` says which rationales are right and which were spoilt.
+    `bank` says which rationales are right and which were spoilt, `clean` which in-domain items
+    tell a story that no training question tells.
     """
     known = {cell.run_id: cell for cell in cells}
 
@@ -69,6 +71,7 @@ def collect(
         teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
         bank=pd.DataFrame() if bank is None else bank,
         tries=tuple(selection.tried(plan.tries, read)),
+        clean=clean or {},
     )
 
 

@@ -124,6 +124,7 @@ class Results:
     teachers: tuple[str, ...] = ()
     bank: pd.DataFrame = field(default_factory=pd.DataFrame, compare=False)
     tries: tuple[Tried, ...] = ()  # the learning rates that were tried on the dev split
+    clean: Mapping[str, bool] = field(default_factory=dict)  # template-clean, by question_id
 
     @property
     def suite(self) -> dict[str, Any]:

@@ -102,7 +102,8 @@ def write_plan(plan: Plan) -> None:
     suite = plan.suite.model_dump(mode="json")
     records.write_plan(plan.root, suite, cells, plan.notes, [*map(tried_entry, plan.tries)])
     bank_records.write_bank(plan.root, plan.banks)
-    bank_records.write_items(plan.root, plan.prepared.tasks)
+    trained_on = {q for bank in plan.banks.values() for q in bank.questions["question"]}
+    bank_records.write_items(plan.root, plan.prepared.tasks, trained_on)
 
 
 def show_report(root: Path, say: Say) -> None:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _CHOICES = re.compile(r"\s*Answer choices:\s*", re.IGNORECASE)
 _OPTION = r"(?:^|[,\s])\s*\(?{letter}[:.)]\s*"
 LETTERS = "ABCDE"
+_SENTENCE = re.compile(r"(?<=[.!?])\s+")
+_DIGITS = re.compile(r"[0-9]+(?:[.,/][0-9]+)*")
 
 
 def parse_choices(text: str) -> tuple[str, list[str]]:
@@ -58,6 +60,27 @@ def normalise(question: str) -> str:
     """The bare stem in NFKC and lower case, every run of non-alphanumerics one space."""
     text = unicodedata.normalize("NFKC", parse_choices(question)[0]).lower()
     return re.sub(r"[\W_]+", " ", text).strip()
+
+
+def template(question: str) -> str:
+    """The story that a question tells, normalised, every number masked.
+
+    The story is all but the last sentence, which asks; of a single sentence, the whole. (Of
+    SVAMP's 300 test questions none is a training question with other numbers, but 147 ask
+    something else of a training question's story.)
+
+    >>> template("Ann has 1,450 pens. How many?") == template("Ann has 3.5 pens. Who has them?")
+    True
+    """
+    stem = parse_choices(question)[0].strip()
+    story = _SENTENCE.split(stem)[:-1]
+    return normalise(_DIGITS.sub("0", " ".join(story) or stem))
+
+
+def template_clean(train: Iterable[str], asked: Iterable[str]) -> list[bool]:
+    """For each question asked: whether no training question has its template."""
+    known = {template(question) for question in train}
+    return [template(question) not in known for question in asked]
 
 
 @cache

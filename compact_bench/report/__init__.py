@@ -12,7 +12,7 @@ import jinja2
 
 from compact_bench import captions, collect, drawing, figures, tables
 from compact_bench.atomic import remove, write_text
-from compact_bench.bank_records import read_bank_teachers, read_items
+from compact_bench.bank_records import read_bank_teachers, read_clean, read_items
 from compact_bench.figures import Picture
 from compact_bench.formats import Table
 from compact_bench.outcomes import Results
@@ -49,7 +49,8 @@ def read(folder: Path) -> Results:
     folder = Path(folder)
     plan = read_plan(folder)
     bank = read_bank(folder)
-    return collect.collect(read_cells(folder), plan, read_bank_teachers(folder), bank)
+    teachers, clean = read_bank_teachers(folder), read_clean(folder)
+    return collect.collect(read_cells(folder), plan, teachers, bank, clean)
 
 
 def build(folder: Path) -> ReportPaths:
