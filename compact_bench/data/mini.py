@@ -73,15 +73,14 @@ def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
     return problems(rng, steps, within, distractor=True, telling=telling)
 
 
-def _strategyqa(rng: random.Random, within: str, steps: int = 2,
+def _strategyqa(rng: random.Random, within: str, steps: int = 1,
                 asking: Asking = ask_more) -> Iterator[Problem]:  # fmt: skip
     return comparisons(rng, within, asking, (FIRST, SECOND), steps)
 
 
-def _csqa(rng: random.Random, within: str, steps: int = 2,
+def _csqa(rng: random.Random, within: str, steps: int = 1,
           asking: Asking = ask_who) -> Iterator[Problem]:  # fmt: skip
-    outcomes = (SAME, FIRST, FIRST, SECOND, SECOND)
-    return comparisons(rng, within, asking, outcomes, steps)
+    return comparisons(rng, within, asking, (SAME, FIRST, SECOND), steps)
 
 
 NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
@@ -97,15 +96,15 @@ GENERATORS: Mapping[str, Generator] = {
         NEW_TEMPLATE: partial(_svamp, telling=tell_anew),
         MORE_STEPS: partial(_svamp, steps=(4,)),
     }),
-    # Whether one person has more than another: a step each and a comparison, yes and no alike.
+    # Whether one person has more than another: a step and a comparison, yes and no alike.
     "strategyqa": Generator(_strategyqa, "boolean", {
         NEW_TEMPLATE: partial(_strategyqa, asking=ask_less),
-        MORE_STEPS: partial(_strategyqa, steps=3),
+        MORE_STEPS: partial(_strategyqa, steps=2),
     }),
-    # Who has more, or both, among five choices of which two are not in the story.
+    # Who of two has more, or both as many.
     "csqa": Generator(_csqa, "choice", {
         NEW_TEMPLATE: partial(_csqa, asking=ask_who_most),
-        MORE_STEPS: partial(_csqa, steps=3),
+        MORE_STEPS: partial(_csqa, steps=2),
     }),
 }  # fmt: skip
 

@@ -29,6 +29,7 @@ Story = tuple[Event, tuple[Event, ...]]
 # The question from (random state, two names, noun), and the answers by outcome of the comparison.
 Asking = Callable[[random.Random, str, str, str], tuple[str, tuple[str, ...]]]
 BOTH = "both"
+LARGEST_TOLD = 30  # of a number that is compared as it is told
 
 
 def ask_more(_: random.Random, first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
@@ -42,15 +43,16 @@ def ask_less(_: random.Random, first: str, second: str, noun: str) -> tuple[str,
 
 
 def ask_who(
-    rng: random.Random, first: str, second: str, noun: str, wording: str = "Who has more {noun}?"
+    _: random.Random, first: str, second: str, noun: str, wording: str = "Who has more {noun}?"
 ) -> tuple[str, tuple[str, ...]]:
-    """`Who has more apples?` with five choices: the two, both, and two who are not in the story."""
-    strangers = rng.sample([name for name in NAMES if name not in (first, second)], 2)
-    choices = [first, second, BOTH, *strangers]
-    rng.shuffle(choices)
-    letters = {text: letter for letter, text in zip(LETTERS, choices, strict=True)}
-    by_outcome = {SAME: letters[BOTH], FIRST: letters[first], SECOND: letters[second]}
-    answers = tuple(by_outcome[outcome] for outcome in sorted(by_outcome))
+    """`Who has more apples?` with three choices in the story's order: the two, and both.
+
+    Always in this order, and no more of them: the nano student can't find a name's letter among
+    shuffled choices, in 200 questions it learns one letter for all.
+    """
+    choices = [first, second, BOTH]
+    letters = dict(zip((FIRST, SECOND, SAME), LETTERS, strict=False))
+    answers = tuple(letters[outcome] for outcome in sorted(letters))
     return write_choices(wording.format(noun=noun), choices), answers
 
 
@@ -62,19 +64,19 @@ def ask_who_most(
 
 
 def comparisons(
-    rng: random.Random, within: str, asking: Asking, outcomes: tuple[int, ...], steps: int = 2
+    rng: random.Random, within: str, asking: Asking, outcomes: tuple[int, ...], steps: int = 1
 ) -> Iterator[Problem]:
     """Endless comparisons of one bucket, with repeats.
 
     outcomes: drawn from alike, so that answers are as balanced as these. steps: of both people
-    together; each has one at least.
+    together; one step is the first one's or the second one's.
     """
+    shares = (steps // 2, steps - steps // 2)
     while True:
-        wanted = rng.choice(outcomes)
-        first, second = _story(rng, steps - steps // 2), _story(rng, steps // 2)
-        ours = _graph(first, second)
-        if evaluate(ours)[-1] != wanted:
-            continue
+        wanted, outcome = rng.choice(outcomes), -1
+        while outcome != wanted:
+            first, second = (_story(rng, share) for share in rng.sample(shares, 2))
+            outcome = evaluate(_steps(first, second, list(NAMES[:2])))[-1]
         question = ""
         while not question or bucket(question) != within:  # the same stories, told otherwise
             names, noun = rng.sample(NAMES, 2), rng.choice(NOUNS)
@@ -82,22 +84,32 @@ def comparisons(
                     *clauses(rng, *second, names[1], noun, False)]  # fmt: skip
             asked, answers = asking(rng, names[0], names[1], noun)
             question = " ".join([*told, asked])
-        owned = _owned(ours, names, len(graph(*first)))
-        yield Problem(question, owned, _other_order(owned, names), names[0], noun, answers)
+        ours, other = _steps(first, second, names), _steps(first, second, names, swapped=True)
+        yield Problem(question, ours, other, names[0], noun, answers)
 
 
 def _story(rng: random.Random, steps: int) -> Story:
+    if not steps:
+        return Event("has", rng.randint(2, LARGEST_TOLD)), ()
     while True:
         if made := story(rng, steps):
             return made
 
 
-def _graph(first: Story, second: Story) -> tuple[Step, ...]:
-    """The steps of the first, those of the second, and the comparison of their results."""
-    left, right = graph(*first), graph(*second)
-    moved = tuple(_moved(step, len(left)) for step in right)
-    ends = Term("step", len(left) - 1), Term("step", len(left) + len(right) - 1)
-    return (*left, *moved, Step(COMPARE, *ends))
+def _steps(first: Story, second: Story, names: list[str],
+           swapped: bool = False) -> tuple[Step, ...]:  # fmt: skip
+    """The steps of one, those of the other, and the comparison of the first's to the second's.
+
+    swapped: the second one's steps come first; the comparison reads the same two results.
+    """
+    steps: list[Step] = []
+    ends: dict[str, Term] = {}
+    told = [(names[0], first), (names[1], second)]
+    for name, one in reversed(told) if swapped else told:
+        own = [replace(_moved(step, len(steps)), owner=name) for step in graph(*one)]
+        steps += own
+        ends[name] = Term("step", len(steps) - 1) if own else Term("number", one[0].x)
+    return (*steps, Step(COMPARE, ends[names[0]], ends[names[1]]))
 
 
 def _moved(step: Step, by: int) -> Step:
@@ -105,20 +117,3 @@ def _moved(step: Step, by: int) -> Step:
         return one if one.kind == "number" else Term("step", one.value + by)
 
     return replace(step, left=term(step.left), right=term(step.right))
-
-
-def _owned(steps: tuple[Step, ...], names: list[str], first: int) -> tuple[Step, ...]:
-    """The steps with whose number each computes; `first`: how many are the first one's."""
-    return tuple(
-        replace(step, owner=names[index >= first]) if step.op != COMPARE else step
-        for index, step in enumerate(steps)
-    )
-
-
-def _other_order(steps: tuple[Step, ...], names: list[str]) -> tuple[Step, ...]:
-    """The second one's steps first; the comparison reads the same two results."""
-    left = [step for step in steps if step.owner == names[0]]
-    right = [step for step in steps if step.owner == names[1]]
-    ends = Term("step", len(steps) - 2), Term("step", len(right) - 1)
-    back = [_moved(step, -len(left)) for step in right]
-    return (*back, *(_moved(step, len(right)) for step in left), Step(COMPARE, *ends))

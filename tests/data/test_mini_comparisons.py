@@ -19,7 +19,7 @@ from compact_bench.student.nano import nano_path
 
 PROBLEMS = ["csqa", "strategyqa"]
 TASKS = ["mini_new_template", "mini_more_steps"]
-LENGTHS = {"questions": 2, "mini_new_template": 2, "mini_more_steps": 3}
+LENGTHS = {"questions": 1, "mini_new_template": 1, "mini_more_steps": 2}
 
 
 def amounts(stem):
@@ -52,9 +52,9 @@ def solve(question):
         first, second = [n for n in re.findall(r"[A-Z][a-z]+", asked) if n in have]
         more, less = have[first] > have[second], have[first] < have[second]
         return "yes" if (less if " less " in asked else more) else "no"
-    assert len(choices) == len(set(choices)) == 5
+    assert choices == [*have, "both"]
     best = [name for name in have if have[name] == max(have.values())]
-    return "ABCDE"[choices.index("both" if len(best) == 2 else best[0])]
+    return "ABC"[choices.index("both" if len(best) == 2 else best[0])]
 
 
 def made(problem, part="questions", size=200, seed=3):
@@ -75,7 +75,7 @@ def test_answers_agree_with_the_text(problem, part, seed):
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_answers_are_balanced(problem):
     counts = Counter(one.answer for one in made(problem, size=1000))
-    share = 1 / (2 if problem == "strategyqa" else 5)
+    share = 1 / (2 if problem == "strategyqa" else 3)
     assert len(counts) == round(1 / share)
     for count in counts.values():  # four standard errors
         assert abs(count / 1000 - share) < 4 * (share * (1 - share) / 1000) ** 0.5
@@ -97,7 +97,7 @@ def faults_of(text):
     if not (compared := COMPARISON.fullmatch(last)):
         return None
     found = [match.groups() for step in steps if (match := EQUATION.search(step))]
-    assert len(found) == len(steps) == 2
+    assert len(found) == len(steps) == 1
     wrong = sum(VALUE[sign](int(a), int(b)) != int(v) for a, sign, b, v in found)
     return wrong, not HOLDS[compared[2]](int(compared[1]), int(compared[3]))
 
@@ -125,13 +125,14 @@ def test_faults_are_what_they_are_called(problem):
 
 @pytest.mark.parametrize("problem", PROBLEMS)
 def test_a_labelled_step_says_whose_number_it_is(problem):
-    for one in made(problem, size=60):
+    for one in made(problem, "mini_more_steps", 60):
         have, _ = amounts(parse_choices(one.question)[0])
         for teacher in mini_teachers.TEACHERS[3:]:
             for sample in (0, 1):  # in either order
                 said = mini_teachers.write(one, teacher, "", random.Random(0), sample=sample)
                 told = re.findall(r"(\w+) has [^=]+ = (\d+) ", said.text)
-                assert dict(told) == {name: str(number) for name, number in have.items()}
+                assert len(told) == len(one.steps) - 1
+                assert all(have[name] == int(number) for name, number in told)
 
 
 @pytest.mark.parametrize("problem", PROBLEMS)
