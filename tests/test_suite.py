@@ -13,7 +13,12 @@ from compact_bench.suite_file import merge
 
 ROOT = Path(__file__).parent.parent / "suites"
 SUITES = sorted(ROOT.glob("*.yaml"))
-WHOLE = ("gsm8k", "svamp")  # those of a data set; the others ask about a method
+WHOLE = (
+    "csqa",
+    "gsm8k",
+    "strategyqa",
+    "svamp",
+)  # those of a data set; the others ask about a method
 TEXT = """\
 suite: demo
 title: Demo

@@ -8,8 +8,19 @@ from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from compact_bench.data.mini_comparisons import (
+    Asking,
+    ask_less,
+    ask_more,
+    ask_who,
+    ask_who_most,
+    comparisons,
+)
 from compact_bench.data.mini_facts import facts
 from compact_bench.data.mini_problems import (
+    FIRST,
+    SAME,
+    SECOND,
     Problem,
     Telling,
     problems,
@@ -62,6 +73,16 @@ def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
     return problems(rng, steps, within, distractor=True, telling=telling)
 
 
+def _strategyqa(rng: random.Random, within: str, steps: int = 1,
+                asking: Asking = ask_more) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, asking, (FIRST, SECOND), steps)
+
+
+def _csqa(rng: random.Random, within: str, steps: int = 1,
+          asking: Asking = ask_who) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, asking, (SAME, FIRST, SECOND), steps)
+
+
 NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
 MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form that is
 GENERATORS: Mapping[str, Generator] = {
@@ -74,6 +95,16 @@ GENERATORS: Mapping[str, Generator] = {
     "svamp": Generator(_svamp, further={
         NEW_TEMPLATE: partial(_svamp, telling=tell_anew),
         MORE_STEPS: partial(_svamp, steps=(4,)),
+    }),
+    # Whether one person has more than another: a step and a comparison, yes and no alike.
+    "strategyqa": Generator(_strategyqa, "boolean", {
+        NEW_TEMPLATE: partial(_strategyqa, asking=ask_less),
+        MORE_STEPS: partial(_strategyqa, steps=2),
+    }),
+    # Who of two has more, or both as many.
+    "csqa": Generator(_csqa, "choice", {
+        NEW_TEMPLATE: partial(_csqa, asking=ask_who_most),
+        MORE_STEPS: partial(_csqa, steps=2),
     }),
 }  # fmt: skip
 
@@ -204,7 +235,7 @@ def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
     return [found[key] for key in sorted(found)]
 
 
-def _table(rows: list[tuple[str, int]], kind: str) -> pd.DataFrame:
+def _table(rows: list[tuple[str, int | str]], kind: str) -> pd.DataFrame:
     import pandas as pd
 
     return pd.DataFrame(

@@ -19,6 +19,8 @@ NOUNS = (
 )  # fmt: skip
 LARGEST = 50  # every number and every intermediate value is in 1..50
 
+COMPARE = "compare"  # the operation whose value says which of two numbers is larger
+SAME, FIRST, SECOND = range(3)  # its values
 SYMBOL = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
 ADDITIVE = ("add", "sub", "bags")  # these events commute with each other
 
@@ -51,6 +53,7 @@ class Step:
     op: str
     left: Term
     right: Term
+    owner: str = ""  # whose number it computes, where several people are in the story
 
 
 class Event(NamedTuple):
@@ -63,23 +66,34 @@ class Event(NamedTuple):
 
 @dataclass(frozen=True)
 class Problem:
-    """A question with its solution graph in the story's order and in another valid order."""
+    """A question with its solution graph in the story's order and in another valid order.
+
+    answers: what the last step's value stands for, by value; none where it is itself the answer.
+    """
 
     question: str
     steps: tuple[Step, ...]
     other_order: tuple[Step, ...]
     name: str
     noun: str
+    answers: tuple[str, ...] = ()
 
     @property
-    def answer(self) -> int:
-        return evaluate(self.steps)[-1]
+    def answer(self) -> int | str:
+        """The right answer."""
+        return self.conclude(evaluate(self.steps)[-1])
+
+    def conclude(self, value: int) -> int | str:
+        """The answer that the last step's value stands for."""
+        return self.answers[value] if self.answers else value
 
 
 def apply(op: str, left: int, right: int) -> int:
     """Value of one operation; division is exact by construction, floored on faulty values."""
     if op == "div":
         return left // right
+    if op == COMPARE:
+        return SAME if left == right else FIRST if left > right else SECOND
     return {"add": left + right, "sub": left - right, "mul": left * right}[op]
 
 
@@ -90,7 +104,9 @@ def evaluate(steps: tuple[Step, ...], slip: tuple[int, int] | None = None) -> li
         left, right = (term.value if term.kind == "number" else values[term.value]
                        for term in (step.left, step.right))  # fmt: skip
         value = apply(step.op, left, right)
-        values.append(value + slip[1] if slip and slip[0] == index else value)
+        if slip and slip[0] == index:
+            value = (value + slip[1]) % 3 if step.op == COMPARE else value + slip[1]
+        values.append(value)
     return values
 
 

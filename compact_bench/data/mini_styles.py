@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
-from compact_bench.data.mini_problems import SYMBOL, Problem, Step
+from compact_bench.data.mini_problems import COMPARE, FIRST, SAME, SECOND, SYMBOL, Problem, Step
 
 Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
 
@@ -14,6 +15,11 @@ HUMAN = {
     "sub": "Take {b} from {a} to get {v}.",
     "mul": "Multiply {a} by {b} to get {v}.",
     "div": "Divide {a} by {b} to get {v}.",
+}
+COMPARED = {
+    SAME: "{a} is the same as {b}.",
+    FIRST: "{a} is more than {b}.",
+    SECOND: "{a} is less than {b}.",
 }
 FILLER = (
     "Let us think about this step by step.",
@@ -87,11 +93,23 @@ MORE_STYLES: dict[str, Callable[[Problem, Sequence[Line]], str]] = {
 }
 
 
-def word(style: str, problem: Problem, solution: Sequence[Line]) -> str:
-    """The body of a rationale in a style of `STYLES` or `MORE_STYLES`."""
-    return (STYLES | MORE_STYLES)[style](problem, solution)
+def word(style: str, problem: Problem, solution: Sequence[Line], owners: Sequence[str]) -> str:
+    """The body of a rationale in a style of `STYLES` or `MORE_STYLES`.
+
+    A comparison at the end reads alike in every style. owners: the steps' (see `Step.owner`).
+    """
+    write = (STYLES | MORE_STYLES)[style]
+    *before, (op, a, b, value) = solution
+    if op != COMPARE:
+        return write(problem, solution)
+    if write is labelled:
+        named = zip(before, owners, strict=False)  # the comparison is nobody's
+        said = [write(replace(problem, name=owner), [line]) for line, owner in named]
+    else:
+        said = [write(problem, before)]
+    return " ".join([*said, COMPARED[value].format(a=a, b=b)])
 
 
-def close(body: str, answer: int) -> str:
+def close(body: str, answer: int | str) -> str:
     """A rationale with its answer sentence, as the training template writes it."""
     return f"{body} The answer is {answer}".strip()

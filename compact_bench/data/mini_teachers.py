@@ -14,6 +14,7 @@ from compact_bench.data.splits import question_hash
 
 AMOUNTS = (-10, -2, -1, 1, 2, 10)  # what a slip adds to a result
 USUAL_STEPS = 3
+COMPARING = 0.1  # probability of a slip in a comparison, the same for every teacher
 _NORMAL = NormalDist()
 
 
@@ -56,7 +57,7 @@ class Rationale:
 
     teacher: str
     text: str
-    answer: int
+    answer: int | str
     right: bool
     corruption: str
     sample: int = 0
@@ -69,7 +70,7 @@ def fault_chances(teacher: Teacher, problem: Problem) -> dict[str, float]:
     """
     clean = 1.0
     for step in problem.steps:
-        clean *= 1 - teacher.slip[step.op]
+        clean *= 1 - teacher.slip.get(step.op, COMPARING)
     clean **= USUAL_STEPS / len(problem.steps)
     return {"slip": 1 - clean, "wrong_step": clean * teacher.wrong_step,
             "filler": clean * teacher.filler}  # fmt: skip
@@ -118,22 +119,23 @@ def _fault(u: float, chances: Mapping[str, float]) -> str:
     return ""
 
 
-def _slip(steps: Sequence[Step], teacher: Teacher, rng: random.Random,
+def _slip(problem: Problem, steps: Sequence[Step], teacher: Teacher, rng: random.Random,
           common: int | None) -> tuple[int, int]:  # fmt: skip
     """(step, amount) of a slip that changes the final answer and keeps every value above 0.
 
     With `common` it is the last step's result that is off by this amount: the same wrong answer
     for every teacher that makes it, whatever the order of its steps.
     """
-    truth = evaluate(tuple(steps))[-1]
-    weights = [teacher.slip[step.op] for step in steps]
+    weights = [teacher.slip.get(step.op, COMPARING) for step in steps]
     tries = [] if common is None else [(len(steps) - 1, common)]
     for _ in range(40):
         tries.append((rng.choices(range(len(steps)), weights)[0], rng.choice(AMOUNTS)))
-    tries.append((len(steps) - 1, 1))
+    tries += [(len(steps) - 1, 1), (len(steps) - 1, 2)][: 2 if problem.answers else 1]
     for slip in tries:
         values = evaluate(tuple(steps), slip)
-        if values[-1] != truth and all(1 <= value <= 2 * LARGEST for value in values):
+        numbers = values[:-1] if problem.answers else values
+        changed = problem.conclude(values[-1]) != problem.answer
+        if changed and all(1 <= value <= 2 * LARGEST for value in numbers):
             return slip
     return tries[-1]
 
@@ -185,17 +187,19 @@ def write(problem: Problem, teacher: Teacher, fault: str, rng: random.Random,
     truth = evaluate(steps)
     written, used = list(truth), list(truth)
     if fault == "slip":
-        written = used = evaluate(steps, _slip(steps, teacher, rng, common))
+        written = used = evaluate(steps, _slip(problem, steps, teacher, rng, common))
     elif fault == "wrong_step":  # all but the last, which would contradict the answer
         place = rng.randrange(len(steps) - 1)
         amounts = [a for a in AMOUNTS if truth[place] + a >= 1]
         written[place] += rng.choice(amounts)
     solution = lines(steps, written, used)
-    body = word(teacher.style, problem, [_swapped(line) if swap else line for line in solution])
+    owners = [step.owner for step in steps]
+    solution = [_swapped(line) if swap else line for line in solution]
+    body = word(teacher.style, problem, solution, owners)
     if fault == "filler":
         body = _filler(body, rng)
-    answer = used[-1]
-    right = answer == truth[-1]
+    answer = problem.conclude(used[-1])
+    right = answer == problem.answer
     return Rationale(teacher.name, close(body, answer), answer, right, fault, sample)
 
 
@@ -222,5 +226,6 @@ def teach(problem: Problem, seed: int, correlation: float,
 def human_solution(problem: Problem) -> Rationale:
     """The clean solution in a wording that no teacher has."""
     values = evaluate(problem.steps)
-    body = word("human", problem, lines(problem.steps, values, values))
-    return Rationale("human", close(body, values[-1]), values[-1], True, "")
+    owners = [step.owner for step in problem.steps]
+    body = word("human", problem, lines(problem.steps, values, values), owners)
+    return Rationale("human", close(body, problem.answer), problem.answer, True, "")

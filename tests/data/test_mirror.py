@@ -19,7 +19,7 @@ from compact_bench.data.corrupt import corrupt, corruption_notes
 from compact_bench.data.prepare import prepare
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.sources import Part, catalog, dataset, fetch
-from compact_bench.data.splits import check_leaks, overlap
+from compact_bench.data.splits import check_leaks, normalise, overlap, template_clean
 from compact_bench.data.spoil import FAULTS
 from compact_bench.errors import UserError
 from compact_bench.suite import Suite
@@ -223,3 +223,32 @@ def test_published_rationales_of_every_kind_can_be_spoilt(name: str, fault: str)
     # A text without an answer sentence gets one; another question's may be longer or shorter.
     assert 0.9 < lengths.median() < 1.1
     assert 0.85 < lengths.mean() < 1.15
+
+
+def test_svamp_asks_something_else_of_stories_that_are_trained_on() -> None:
+    """Half of the test stories are a training question's with other numbers; no question is."""
+    train, tests = train_questions("svamp"), asked("svamp")
+    assert template_clean(train, tests).count(False) == 147
+
+    def masked(text: str) -> str:  # the question with its last sentence
+        return " ".join("#" if word.isdigit() else word for word in normalise(text).split())
+
+    assert not {masked(question) for question in train} & {masked(question) for question in tests}
+    for name in ("gsm8k", "csqa"):
+        assert all(template_clean(train_questions(name), asked(name)))
+
+
+@pytest.mark.parametrize("name", ["svamp", "gsm8k", "strategyqa", "csqa"])
+def test_other_data_sets_can_be_asked_beside_the_one_that_is_trained_on(name: str) -> None:
+    others = [other for other in ("svamp", "gsm8k", "strategyqa", "csqa") if other != name]
+    tasks = [{"task": other, "role": "reasoning", "limit": 20} for other in others]
+    data = {"source": name, "train": 50, "test": 20}
+    suite = Suite.model_validate(
+        {"suite": name, "title": "t", "profile": "laptop", "methods": ["average"], "seeds": [0],
+         "data": data, "training": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 4},
+         "evaluation": {"tasks": [{"task": "in_domain", "role": "reasoning"}, *tasks]}}
+    )  # fmt: skip
+    prepared = prepare(suite, MIRROR)
+    assert [len(task.items) for task in prepared.tasks] == [20] * 4
+    kinds = {task.name: set(task.items["answer_kind"]) for task in prepared.tasks[1:]}
+    assert all(kinds[other] == {dataset(other).answer} for other in others)
