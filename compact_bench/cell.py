@@ -87,10 +87,7 @@ def _run(
         return "skipped", reason
     seed = spec.seed or 0
     progress({"event": "phase", "phase": "load"})
-    torch.manual_seed(seed)
-    student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
-    if distiller.layout == "padded":
-        student.layout, student.layout_reason = "padded", "asked for by the method"
+    student = _student(suite, distiller, seed)
     progress({"event": "phase", "phase": "train"})
     kept = folder / "weights"
     watch = Watch(suite, student, distiller, kept, progress)
@@ -130,6 +127,14 @@ def _run(
     writer.samples(samples)
     checkpoint.remove(kept)
     return "done", ""
+
+
+def _student(suite: Suite, distiller: Distiller, seed: int) -> Student:
+    torch.manual_seed(seed)
+    student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
+    if distiller.layout == "padded":
+        student.layout, student.layout_reason = "padded", "asked for by the method"
+    return student
 
 
 def _before(prepared: Prepared, suite: Suite) -> Run:

@@ -15,7 +15,7 @@ from scipy import stats as distributions
 
 from compact_bench import stats
 from compact_bench.flips import forgotten, learned
-from compact_bench.measures import KL_TO_BASE, Measure
+from compact_bench.measures import KL_FROM_BASE, Measure
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.retention_paths import CHECKPOINT, RELEARNED, curves_of, kept, start
 from compact_bench.stats import Difference
@@ -25,7 +25,7 @@ ALL = ""  # stands for the mean over the forgetting tasks
 BEFORE, AFTER, RETENTION = "before", "after", "retention"
 LOST, GAINED = "right_to_wrong", "wrong_to_right"
 FORGOTTEN, LEARNED = "forgotten", "learned"
-PERPLEXITY, KL = "perplexity_ratio", KL_TO_BASE
+PERPLEXITY, KL = "perplexity_ratio", KL_FROM_BASE
 SAME_ITEMS, RELEARNT = "retention_same_items", "retention_relearned"
 
 Values = Mapping[str, Mapping[Seed, float]]  # by task, then seed

@@ -17,7 +17,7 @@ class Metric:
     digits: int | None = None  # after the point; by default 1 of percents and counts, else 3
 
 
-KL_TO_BASE = "kl_to_base"
+KL_FROM_BASE = "kl_from_base"
 METRICS: Mapping[str, Metric] = {
     "accuracy": Metric("accuracy", 1, True, "right"),
     "acc": Metric("accuracy", 1, True, "right"),
@@ -32,7 +32,7 @@ METRICS: Mapping[str, Metric] = {
     "majority": Metric("majority of samples, accuracy", 1, True),
     "text_nll": Metric("NLL of question and answer, nats a token", -1),
     # How far it is from the base is a fact: whether less is better depends on what was gained.
-    KL_TO_BASE: Metric("KL from the base, nats a token", 0, digits=3),
+    KL_FROM_BASE: Metric("KL from the base, nats a token", 0, digits=3),
 }
 HEADLINES = ("accuracy", "acc", "exact_match", "acc_norm", "perplexity", "word_perplexity")
 FILTERS = ("strict", "none", "flexible")

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from compact_bench import stats
-from compact_bench.measures import KL_TO_BASE
+from compact_bench.measures import KL_FROM_BASE
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.suite import IN_DOMAIN
 
@@ -30,7 +30,7 @@ class Asked:
 
 Reading = Mapping[str, Asked]  # by task
 # Records that have one of these are of a version whose evaluation keeps all that is read here.
-_RECENT = (KL_TO_BASE, "text_nll", "majority")
+_RECENT = (KL_FROM_BASE, "text_nll", "majority")
 Curve = Mapping[tuple[str, float], Reading]  # by kind and place
 
 

@@ -73,5 +73,5 @@ def values(rows: Sequence[Mapping[str, Any]], before: Mapping[str, float]) -> li
         found.append({**row, "metric": "majority", "value": row["value"] + 0.04})
         if stage == "after":
             kl = 0.02 + abs(lost)
-            found.append({**row, "metric": "kl_to_base", "filter": "none", "value": kl})
+            found.append({**row, "metric": "kl_from_base", "filter": "none", "value": kl})
     return found

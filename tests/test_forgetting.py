@@ -146,7 +146,7 @@ def test_retention_goes_against_kl_as_scipy_says(results: Results) -> None:
     found = forgetting.covariates(results)["KL from the base"]
     pairs = []
     for row in results.rows:
-        kl = next((v for m, v in row.values.items() if m.metric == "kl_to_base"), {})
+        kl = next((v for m, v in row.values.items() if m.metric == "kl_from_base"), {})
         pairs.append([(value, results.kept_mean(row)[seed]) for seed, value in kl.items()])
     cells = np.array([pair for by_row in pairs for pair in by_row])
     means = np.array([np.mean(by_row, axis=0) for by_row in pairs if by_row])
@@ -278,7 +278,7 @@ def test_a_row_that_was_not_asked_old_tasks_has_no_line(tmp_path: Path) -> None:
     for cell in records.read_cells(root):
         if cell.spec["label"] == "compact":
             frame = cell.eval()
-            frame[frame["task"].eq("in_domain") & frame["metric"].ne("kl_to_base")].to_parquet(
+            frame[frame["task"].eq("in_domain") & frame["metric"].ne("kl_from_base")].to_parquet(
                 cell.folder / "eval.parquet"
             )
             (cell.folder / "curve.parquet").unlink()

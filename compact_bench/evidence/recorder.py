@@ -207,7 +207,7 @@ class Recorder:
             with holding(self.student, start):
                 divergence = Divergence(self.student, prompts, TOKENS)
             values = divergence.of(self.student)
-            self._eval_row(asked, summary("kl_to_base", values))
+            self._eval_row(asked, summary("kl_from_base", values))
             if self.spec.probes:
                 self._random(divergence, sum(values) / len(values), start, end)
         change = sketch(start, end)

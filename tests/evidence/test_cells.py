@@ -77,7 +77,7 @@ def test_a_trained_cell_leaves_its_evidence(made, tmp_path, lora):
     assert counts == {"student": 3 * 4, "random": 3 * 4, "change": 1}
     assert {len(values) for values in latent[latent["kind"] != "change"]["values"]} == {32}
     metrics = found.eval().set_index(["task", "metric"])
-    assert metrics.loc[("in_domain", "kl_to_base"), "value"].item() > 0
+    assert metrics.loc[("in_domain", "kl_from_base"), "value"].item() > 0
     assert metrics.loc[("old", "text_nll"), "value"].item() > 0
     assert metrics.loc[("in_domain", "majority"), "n"].item() == 6
     assert (found.eval()["stage"] == "after").all()
@@ -119,7 +119,7 @@ def test_the_untrained_student_is_where_the_curves_begin(made, tmp_path):
     }  # fmt: skip
     assert set(found.latent()["kind"]) == {"student"}
     assert set(found.eval()["stage"]) == {"before"}
-    assert "kl_to_base" not in set(found.eval()["metric"])
+    assert "kl_from_base" not in set(found.eval()["metric"])
 
 
 def test_a_rule_has_no_weights_to_look_at(made, tmp_path):
