@@ -152,8 +152,8 @@ def said(found: Agreement) -> str:
     """What was ranked, what was left out, and how to read the interval."""
     left_out = {
         "not trained": found.untrained,
-        f"only in {found.names[0]}": found.only_first,
-        f"only in {found.names[1]}": found.only_second,
+        "only in the first": found.only_first,
+        "only in the second": found.only_second,
     }
     parts = [f"{len(rows)} {why} ({_listed(rows)})" for why, rows in left_out.items() if rows]
     return (

@@ -117,7 +117,7 @@ def test_every_table_and_figure_is_made_and_the_crowded_ones_left_out(tmp_path: 
     root = synthetic.make(tmp_path, made(seeds=(0, 1), items=10))
     paths = report.build(root)
     assert {path.stem for path in paths.tables} == {
-        "main", "differences", "detection", "coverage", "metrics", "cost"
+        "main", "differences", "descriptive", "detection", "coverage", "metrics", "cost"
     }  # fmt: skip
     assert {path.stem for path in paths.figures} == {
         "curves", "corrupted_weight", "weights", "captions"

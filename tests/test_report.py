@@ -55,10 +55,10 @@ def test_all_parts_are_there_and_links_lead_somewhere(tmp_path: Path) -> None:
     made = Made(items=12, steps=4, states=states)
     paths = report.build(synthetic.make(tmp_path, made))
     assert paths.summary == tmp_path / "tables" / "main.md"
-    assert len(paths.tables) == 12
+    assert len(paths.tables) == 15
     page = parsed(paths.page)
     files = [link for link in page.links if not link.startswith("data:")]
-    assert len(files) == 12 + 9
+    assert len(files) == 15 + 9
     for link in files:
         assert (tmp_path / link).is_file(), link
     assert sum(link.startswith("data:image/svg+xml;base64,") for link in page.links) == 3
