@@ -9,7 +9,15 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench import ablation, captions, formats, ladder, score_tables, selection_table
+from compact_bench import (
+    ablation,
+    captions,
+    formats,
+    ladder,
+    latent_tables,
+    score_tables,
+    selection_table,
+)
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
 from compact_bench.formats import Entry, Table
@@ -38,7 +46,7 @@ COSTS = {
 # Every table there can be: what an earlier report made and this one has no data for goes.
 NAMES = (
     *("main", "differences", "selection", "detection", "coverage", "ladder", "ablation"),
-    *("metrics", "cost"),
+    *("latent", "integration", "metrics", "cost"),
 )
 _NOTE_LENGTH = 48
 
@@ -236,6 +244,8 @@ def build(results: Results) -> list[Table]:
         ablation.table(results),
         score_tables.detection(results),
         score_tables.coverage(results),
+        latent_tables.latent(results),
+        latent_tables.integration(results),
         metrics(results),
         cost(results),
     ]

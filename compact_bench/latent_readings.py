@@ -1,0 +1,218 @@
+"""What the records of hidden states and changes of weights say of each row, cell by cell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import combinations
+
+import numpy as np
+
+from compact_bench import correctness, latent
+from compact_bench.correctness import Probe
+from compact_bench.latent_records import LatentRecord, read_record
+from compact_bench.outcomes import Results, Row, Seed
+from compact_bench.records import Cell
+from compact_bench.stats import NAN, Summary, summarise
+
+NUMBERS = (
+    *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
+    *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
+)
+THREADS = 2
+Key = tuple[str, Seed, int]  # a number's name, seed and layer
+
+
+@dataclass(frozen=True)
+class Base:
+    """The untrained student: its states, axes and probe by layer, and the tasks of its probes."""
+
+    label: str
+    record: LatentRecord
+    groups: np.ndarray  # (n,) int, the task of each probe
+
+    @property
+    def layers(self) -> list[int]:
+        """The layers that were recorded, 0 being the embeddings."""
+        return list(self.record.states)
+
+    @cached_property
+    def similarities(self) -> dict[int, np.ndarray]:
+        """By layer: `latent.centred_similarities`."""
+        return similarities(self.record.states)
+
+    @cached_property
+    def axes(self) -> dict[int, latent.Axes]:
+        """By layer: the principal components."""
+        states = self.record.states
+        return {layer: latent.principal_axes(states[layer], latent.SUBSPACE) for layer in states}
+
+    @cached_property
+    def probes(self) -> dict[int, Probe]:
+        """By layer: the probe for correctness; none where right or wrong answers are too few."""
+        right, known = self.record.right, self.record.known
+        if not known.any():
+            return {}
+        states = self.record.states
+        found = {
+            layer: correctness.fit(states[layer][known], right[known], self.groups[known])
+            for layer in states
+        }
+        return {layer: probe for layer, probe in found.items() if probe is not None}
+
+
+@dataclass
+class Latent:
+    """All rows' numbers. values: row label -> (name, seed, layer) -> value."""
+
+    base: Base
+    values: dict[str, dict[Key, float]] = field(default_factory=dict)
+    changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)
+    other_probes: int = 0  # cells whose probes are not the base's
+
+    def summary(self, label: str, name: str, layer: int | None = None) -> Summary:
+        """Mean and sd over seeds, at a layer or (None) of the mean over layers."""
+        by_seed: dict[Seed, list[float]] = {}
+        for (known, seed, at), value in self.values.get(label, {}).items():
+            if known == name and (layer is None or at == layer):
+                by_seed.setdefault(seed, []).append(value)
+        return summarise([float(np.mean(found)) for found in by_seed.values()])
+
+
+def similarities(states: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
+    """By layer: `latent.centred_similarities`, in float32, half the memory."""
+    return {
+        layer: latent.centred_similarities(one).astype(np.float32) for layer, one in states.items()
+    }
+
+
+def latents(results: Results) -> Latent | None:
+    """The numbers of every row, computed once for all who ask; None without records of states."""
+    if "latent" not in results.computed:
+        base = find_base(results)
+        results.computed["latent"] = None if base is None else _read(results, base)
+    return results.computed["latent"]
+
+
+def find_base(results: Results) -> Base | None:
+    """The untrained row's states; None where there are none or fewer than four probes."""
+    for row in results.rows:
+        for seed, cell in row.done.items():
+            if not row.trained and (record := _record(row, seed, cell)) is not None:
+                tasks = [task for task, _ in record.probes]
+                groups = np.unique(tasks, return_inverse=True)[1]
+                return Base(row.label, record, groups) if len(tasks) >= 4 else None
+    return None
+
+
+def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
+    record = read_record(cell)
+    if record is None:
+        return None
+    tables = {task: row.items.get((task, "right")) for task in {t for t, _ in record.probes}}
+    right = {
+        (task, question): value
+        for task, table in tables.items()
+        if table is not None and seed in table.index
+        for question, value in zip(table.columns, table.loc[seed], strict=True)
+    }
+    return record.told(right)
+
+
+def _read(results: Results, base: Base) -> Latent:
+    found = Latent(base)
+    references: dict[str, dict[Seed, dict[int, np.ndarray]]] = {}
+    # A reference row comes before those that are compared to it.
+    ordered = sorted(results.rows, key=lambda row: results.reference_of(row) is not row)
+    for row in ordered:
+        if not row.trained:
+            continue
+        mine = _read_row(row, found)
+        if results.reference_of(row) is row:
+            references[row.label] = mine
+        other = results.reference_of(row)
+        values = found.values[row.label]
+        values |= dict(_between_seeds(mine))
+        if other is not None and other is not row:
+            values |= dict(_to_reference(mine, references.get(other.label, {})))
+    return found
+
+
+def _read_row(row: Row, found: Latent) -> dict[Seed, dict[int, np.ndarray]]:
+    """Put the row's numbers into `found`; its similarities by seed and layer."""
+    base = found.base
+    row.items  # read before the threads ask for it  # noqa: B018
+    _ = base.similarities, base.axes, base.probes
+
+    def one(pair: tuple[Seed, Cell]) -> tuple[Seed, LatentRecord | None]:
+        return pair[0], _record(row, *pair)
+
+    mine: dict[Seed, dict[int, np.ndarray]] = {}
+    values = found.values.setdefault(row.label, {})
+    with ThreadPoolExecutor(THREADS) as pool:
+        for seed, record in pool.map(one, row.done.items()):
+            if record is None:
+                continue
+            if record.change is not None:
+                found.changes.setdefault(row.label, {})[seed] = record.change
+            matched = record.matched(base.record)
+            found.other_probes += matched is None and bool(record.states)
+            if matched is not None:
+                mine[seed] = similarities(matched.states)
+                for name, layer, value in _numbers(base, matched, mine[seed]):
+                    values[name, seed, layer] = value
+    return mine
+
+
+def _numbers(
+    base: Base, record: LatentRecord, mine: Mapping[int, np.ndarray]
+) -> Iterator[tuple[str, int, float]]:
+    known = record.known
+    for layer, states in record.states.items():
+        before = base.record.states[layer]
+        yield "cka", layer, latent.alignment(mine[layer], base.similarities[layer])
+        yield "drift", layer, latent.drift(states, before)
+        if layer in record.random:
+            changed = record.random[layer]
+            control = latent.centred_similarities(changed)
+            yield "cka_random", layer, latent.alignment(control, base.similarities[layer])
+            yield "drift_random", layer, latent.drift(changed, before)
+        axes = base.axes[layer].ways
+        angles = latent.principal_angles(latent.principal_axes(states, len(axes)).ways, axes)
+        if len(angles):
+            yield "angle_largest", layer, float(angles[0])
+            yield "angle_mean", layer, float(angles.mean())
+        if (probe := base.probes.get(layer)) is not None:
+            yield "probe_base", layer, probe.own
+            right, groups = record.right[known], base.groups[known]
+            yield "probe", layer, probe.auroc(states[known], right, groups)
+
+
+def _between_seeds(mine: Mapping[Seed, Mapping[int, np.ndarray]]) -> Iterator[tuple[Key, float]]:
+    """For each seed the mean CKA to the row's other seeds."""
+    sums: dict[tuple[Seed, int], list[float]] = {}
+    for first, second in combinations(mine, 2):
+        for layer in mine[first]:
+            value = latent.alignment(mine[first][layer], mine[second][layer])
+            sums.setdefault((first, layer), []).append(value)
+            sums.setdefault((second, layer), []).append(value)
+    for (seed, layer), values in sums.items():
+        yield ("cka_seeds", seed, layer), float(np.mean(values))
+
+
+def _to_reference(
+    mine: Mapping[Seed, Mapping[int, np.ndarray]],
+    reference: Mapping[Seed, Mapping[int, np.ndarray]],
+) -> Iterator[tuple[Key, float]]:
+    """For each seed the CKA to the reference row's same seed, and the mean over its other seeds."""
+    for seed, layers in mine.items():
+        for layer, one in layers.items():
+            found = {s: latent.alignment(one, r[layer]) for s, r in reference.items() if layer in r}
+            others = [value for s, value in found.items() if s != seed]
+            yield ("cka_reference", seed, layer), found.get(seed, NAN)
+            yield (
+                ("cka_reference_other_seeds", seed, layer),
+                float(np.mean(others)) if others else NAN,
+            )
