@@ -39,7 +39,8 @@ def steps(bank: pd.DataFrame, label: str, seed: int) -> pd.DataFrame:
     frame = pd.concat([bank[["question_id", "teacher", "sample"]]] * EPOCHS, ignore_index=True)
     count, step = len(frame), np.arange(len(frame)) // 16
     moves = bool(synthetic.after(label)[4])
-    scores = np.exp(draw.normal(0, 1.0, (count // 4, 4)) if moves else np.zeros((count // 4, 4)))
+    size = int(bank["question_id"].value_counts().iloc[0])  # rationales of a question
+    scores = np.exp(draw.normal(0, float(moves), (count // size, size)))
     frame = frame.assign(
         step=step + 1, epoch=np.arange(count) // (count // EPOCHS), loss=2.0 - step / step.max(),
         lr=1e-3, seconds=0.05 * step, tokens=225 * step, physical_tokens=240 * step,
