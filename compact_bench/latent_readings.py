@@ -72,6 +72,15 @@ class Latent:
     changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)
     other_probes: int = 0  # cells whose probes are not the base's
 
+    @cached_property
+    def units(self) -> dict[str, dict[Seed, np.ndarray]]:
+        """The changes at length 1, so that inner products are cosines; NaN where nothing moved."""
+        with np.errstate(invalid="ignore"):
+            return {
+                label: {seed: one / np.linalg.norm(one) for seed, one in by_seed.items()}
+                for label, by_seed in self.changes.items()
+            }
+
     def summary(self, label: str, name: str, layer: int | None = None) -> Summary:
         """Mean and sd over seeds, at a layer or (None) of the mean over layers."""
         by_seed: dict[Seed, list[float]] = {}
@@ -156,7 +165,7 @@ def _read_row(row: Row, found: Latent) -> dict[Seed, dict[int, np.ndarray]]:
             if record is None:
                 continue
             if record.change is not None:
-                found.changes.setdefault(row.label, {})[seed] = record.change
+                found.changes.setdefault(row.label, {})[seed] = record.change.astype(float)
             matched = record.matched(base.record)
             found.other_probes += matched is None and bool(record.states)
             if matched is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -12,7 +12,7 @@ import pandas as pd
 from compact_bench import captions, formats
 from compact_bench.correctness import FEWEST, FOLDS
 from compact_bench.formats import Entry, Table
-from compact_bench.latent import SUBSPACE, cosine
+from compact_bench.latent import SUBSPACE
 from compact_bench.latent_readings import NUMBERS, Latent, latents
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.printing import NONE
@@ -110,15 +110,21 @@ def teacher_of(row: Row) -> str:
 
 
 def cosines(
-    mine: dict[Seed, np.ndarray], other: dict[Seed, np.ndarray], seeds: str
-) -> dict[Seed, float]:
-    """By seed: the cosine with the other row's change of the same seed, or mean over its others."""
-    found: dict[Seed, float] = {}
-    for seed, change in mine.items():
-        chosen = [s for s in other if (s == seed) == (seeds == SAME)]
-        values = [cosine(change, other[s]) for s in chosen if other[s].shape == change.shape]
-        if values:
-            found[seed] = float(np.mean(values))
+    mine: Mapping[Seed, np.ndarray], other: Mapping[Seed, np.ndarray]
+) -> dict[str, dict[Seed, float]]:
+    """By seed: the cosine with the other's change of the same seed, and the mean over its others.
+
+    mine, other: seed -> (m,) float64 of length 1.
+    """
+    found: dict[str, dict[Seed, float]] = {SAME: {}, OTHER: {}}
+    if not mine or not other:
+        return found
+    products = np.stack([*mine.values()]) @ np.stack([*other.values()]).T
+    for line, seed in zip(products, mine, strict=True):
+        same = np.array([one == seed for one in other])
+        for seeds, chosen in ((SAME, same), (OTHER, ~same)):
+            if chosen.any():
+                found[seeds][seed] = float(line[chosen].mean())
     return found
 
 
@@ -131,12 +137,10 @@ def integration(results: Results) -> Table | None:
         return None
     pairs = [(row, other) for row in rows for other in _others(results, row, teachers)]
     values = {
-        (row.label, other.label, seeds): summarise(
-            list(cosines(found.changes[row.label], found.changes[other.label], seeds).values())
-        )
+        (row.label, other.label, seeds): summarise(list(by_seed.values()))
         for row, other in pairs
         if other.label in found.changes
-        for seeds in (SAME, OTHER)
+        for seeds, by_seed in cosines(found.units[row.label], found.units[other.label]).items()
     }
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
     for name in dict.fromkeys(row.name for row in teachers):

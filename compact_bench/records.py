@@ -188,10 +188,17 @@ class Cell:
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table, of the named columns those that it has."""
+    return read_arrow(path, columns).to_pandas()
+
+
+def read_arrow(path: Path, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read a table, of the named columns those that it has, without what pandas adds in time."""
     try:
-        names = pyarrow.parquet.read_schema(path).names
-        wanted = names if columns is None else [name for name in names if name in columns]
-        return pd.read_parquet(path, columns=wanted)
+        # One thread: cells are small, and thousands of them cost more to share out than to read.
+        with pyarrow.parquet.ParquetFile(path) as file:
+            names = file.schema_arrow.names
+            wanted = names if columns is None else [name for name in names if name in columns]
+            return file.read(columns=wanted, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
