@@ -14,8 +14,9 @@ import pyarrow as pa
 
 from compact_bench import selection
 from compact_bench.errors import UserError
+from compact_bench.joining import NO_SEED
 from compact_bench.measures import FILTERS, METRICS, Measure
-from compact_bench.outcomes import NO_SEED, Results, Row, Seed, last_stage
+from compact_bench.outcomes import Results, Row, Seed, last_stage
 from compact_bench.records import Cell, Plan, read_arrow
 
 _MEASURE = ["task", "metric", "filter", "role"]

@@ -74,5 +74,7 @@ def _direction(states: np.ndarray, right: np.ndarray) -> np.ndarray:
 
     scale = states.std(axis=0)
     scale[scale == 0] = 1.0
-    model = LogisticRegression(C=STRENGTH, max_iter=1000).fit(states / scale, right)
+    model = LogisticRegression(C=STRENGTH, solver="newton-cholesky", tol=1e-8).fit(
+        states / scale, right
+    )
     return np.asarray(model.coef_[0] / scale, dtype=np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 
@@ -30,10 +31,17 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
     sums = products.sum(axis=0) / (n - 2)
     products -= sums[:, None] + sums[None, :]
     products += sums.sum() / (n - 1)
-    found = products[np.triu_indices(n, 1)]
+    found = products[_upper(n)]
     length = np.linalg.norm(found)
     # What is left of equal states is rounding.
-    return found / length if length > 1e-12 * (states.astype(np.float64) ** 2).sum() else 0 * found
+    size = float(np.vdot(states.astype(np.float64), states))
+    return found / length if length > 1e-12 * size else 0 * found
+
+
+@lru_cache(maxsize=8)
+def _upper(n: int) -> np.ndarray:
+    """Where the upper triangle of an (n,n) matrix is, as (n,n) bool."""
+    return np.triu(np.ones((n, n), dtype=bool), 1)
 
 
 def cka(first: np.ndarray, second: np.ndarray) -> float:
@@ -118,7 +126,8 @@ def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 def cosine(first: np.ndarray, second: np.ndarray) -> float:
     """The cosine of two vectors; of two count sketches it estimates that of what they sketch.
 
-    The estimate's standard deviation is at most about 1/sqrt(m), m the sketch's length.  NaN where one is all 0.  first, second: (m,) float.
+    The estimate's standard deviation is about 1/sqrt(m) or less, m the sketch's length.  NaN where
+    one is all 0.  first, second: (m,) float.
     Source: Charikar, Chen and Farach-Colton 2002; Weinberger et al. 2009.
     """
     first, second = first.astype(np.float64), second.astype(np.float64)

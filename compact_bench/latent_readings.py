@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
-from itertools import combinations
 
 import numpy as np
 
@@ -141,19 +140,29 @@ def _read(results: Results, base: Base) -> Latent:
         mine = _read_row(row, found)
         if results.reference_of(row) is row:
             references[row.label] = mine
+        _compare(found.values[row.label], mine, mine, {False: "cka_seeds"})
         other = results.reference_of(row)
-        values = found.values[row.label]
-        values |= dict(_between_seeds(mine))
         if other is not None and other is not row:
-            values |= dict(_to_reference(mine, references.get(other.label, {})))
+            names = {True: "cka_reference", False: "cka_reference_other_seeds"}
+            _compare(found.values[row.label], mine, references.get(other.label, {}), names)
     return found
+
+
+def _compare(
+    values: dict[Key, float],
+    mine: Mapping[Seed, Mapping[int, np.ndarray]],
+    other: Mapping[Seed, Mapping[int, np.ndarray]],
+    names: Mapping[bool, str],
+) -> None:
+    for same, seed, layer, value in _between(mine, other):
+        if same in names:
+            values[names[same], seed, layer] = value
 
 
 def _read_row(row: Row, found: Latent) -> dict[Seed, dict[int, np.ndarray]]:
     """Put the row's numbers into `found`; its similarities by seed and layer."""
     base = found.base
-    row.items  # read before the threads ask for it  # noqa: B018
-    _ = base.similarities, base.axes, base.probes
+    _ = row.items, base.similarities, base.axes, base.probes  # before threads ask for them
 
     def one(pair: tuple[Seed, Cell]) -> tuple[Seed, LatentRecord | None]:
         return pair[0], _record(row, *pair)
@@ -199,29 +208,23 @@ def _numbers(
             yield "probe", layer, probe.auroc(states[known], right, groups)
 
 
-def _between_seeds(mine: Mapping[Seed, Mapping[int, np.ndarray]]) -> Iterator[tuple[Key, float]]:
-    """For each seed the mean CKA to the row's other seeds."""
-    sums: dict[tuple[Seed, int], list[float]] = {}
-    for first, second in combinations(mine, 2):
-        for layer in mine[first]:
-            value = latent.alignment(mine[first][layer], mine[second][layer])
-            sums.setdefault((first, layer), []).append(value)
-            sums.setdefault((second, layer), []).append(value)
-    for (seed, layer), values in sums.items():
-        yield ("cka_seeds", seed, layer), float(np.mean(values))
+def _between(
+    mine: Mapping[Seed, Mapping[int, np.ndarray]], other: Mapping[Seed, Mapping[int, np.ndarray]]
+) -> Iterator[tuple[bool, Seed, int, float]]:
+    """The CKA of each seed and layer with the other's same seed (True), and mean over its others.
 
-
-def _to_reference(
-    mine: Mapping[Seed, Mapping[int, np.ndarray]],
-    reference: Mapping[Seed, Mapping[int, np.ndarray]],
-) -> Iterator[tuple[Key, float]]:
-    """For each seed the CKA to the reference row's same seed, and the mean over its other seeds."""
-    for seed, layers in mine.items():
-        for layer, one in layers.items():
-            found = {s: latent.alignment(one, r[layer]) for s, r in reference.items() if layer in r}
-            others = [value for s, value in found.items() if s != seed]
-            yield ("cka_reference", seed, layer), found.get(seed, NAN)
-            yield (
-                ("cka_reference_other_seeds", seed, layer),
-                float(np.mean(others)) if others else NAN,
-            )
+    One product of matrices a layer: pair by pair, forty seeds would take forty times as long.
+    """
+    if not mine or not other:
+        return
+    same = np.array([[left == right for right in other] for left in mine])
+    for layer in next(iter(mine.values())):
+        left, right = (np.stack([one[layer] for one in side.values()]) for side in (mine, other))
+        found = (left @ right.T).astype(np.float64)
+        found[~left.any(axis=1)] = NAN
+        found[:, ~right.any(axis=1)] = NAN
+        for seed, line, chosen in zip(mine, found, same, strict=True):
+            if chosen.any():
+                yield True, seed, layer, float(line[chosen].mean())
+            if not chosen.all():
+                yield False, seed, layer, float(line[~chosen].mean())

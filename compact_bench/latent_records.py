@@ -71,8 +71,8 @@ def read_record(cell: Cell) -> LatentRecord | None:
 
 
 def _record(table: pa.Table) -> LatentRecord | None:
-    kinds = table["kind"].to_numpy()
-    layers = table["layer"].to_numpy()
+    kinds, layers = (table[name].to_numpy() for name in ("kind", "layer"))
+    asked = list(zip(table["task"].to_pylist(), table["question_id"].to_pylist(), strict=True))
     lists = table["values"].combine_chunks()
     numbers = lists.values.to_numpy(zero_copy_only=False)
     starts = lists.offsets.to_numpy()
@@ -81,8 +81,7 @@ def _record(table: pa.Table) -> LatentRecord | None:
     for kind, by_layer in found.items():
         for layer in np.unique(layers[kinds == kind]):
             rows = np.flatnonzero((kinds == kind) & (layers == layer))
-            asked = table.take(rows).select(["task", "question_id"])
-            keys = tuple(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+            keys = tuple(asked[row] for row in rows)
             probes = probes or keys
             by_layer[int(layer)] = _stacked(numbers, starts, rows[_order(keys, probes)])
     changes = np.flatnonzero(kinds == CHANGE)

@@ -19,6 +19,7 @@ from compact_bench.printing import NONE
 from compact_bench.stats import Summary, summarise
 
 SAME, OTHER = "same", "other"  # seeds
+DIGITS = 5  # in CSV files: what lies behind differs from one machine's linear algebra to another's
 
 
 def latent(results: Results) -> Table | None:
@@ -60,9 +61,10 @@ def _spread(found: Summary, digits: int) -> str:
 
 def _caption(results: Results, found: Latent) -> Iterator[str]:
     base, last = found.base, found.base.layers[-1]
+    layers = ", ".join(map(str, base.layers))
     yield (
         f"Hidden states at the last token of {len(base.record.probes)} prompts, of the trained "
-        f"student against {base.label}, after layer {last} of {base.layers} (0: embeddings); mean "
+        f"student against {base.label}, after layer {last} of {layers} (0: embeddings); mean "
         "± standard deviation over seeds. CKA: debiased linear CKA, 1 = equal up to rotation and "
         "scale, 0 = unrelated. Drift: mean distance that a prompt's state moved, over the root "
         "mean squared distance of the untrained states from their mean"
@@ -99,7 +101,8 @@ def _numbers(results: Results, found: Latent) -> pd.DataFrame:
             line: dict[str, Any] = results.key(row) | {"seed": seed, "layer": layer}
             lines.append(line | {name: values.get((name, seed, layer)) for name in NUMBERS})
     frame = pd.DataFrame(lines, columns=[*results.key_columns, "seed", "layer", *NUMBERS])
-    return frame.astype({"seed": "Int64", "layer": "Int64"} | dict.fromkeys(NUMBERS, float))
+    types = {"seed": "Int64", "layer": "Int64"} | dict.fromkeys(NUMBERS, float)
+    return frame.astype(types).round(DIGITS)
 
 
 def teacher_of(row: Row) -> str:
@@ -160,7 +163,7 @@ def integration(results: Results) -> Table | None:
     ]
     text = captions.caption(results, *_integration_caption(found))
     title = "Whose change of the weights it is"
-    return formats.table("integration", title, text, columns, pd.DataFrame(lines))
+    return formats.table("integration", title, text, columns, pd.DataFrame(lines).round(DIGITS))
 
 
 def _others(results: Results, row: Row, teachers: list[Row]) -> list[Row]:

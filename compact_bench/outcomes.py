@@ -11,12 +11,10 @@ import numpy as np
 import pandas as pd
 
 from compact_bench import stats
+from compact_bench.joining import Seed, by_seed_and_item, joined
 from compact_bench.measures import HEADLINES, Measure
 from compact_bench.records import Cell, Plan, without_paths
 from compact_bench.selection import Tried
-
-Seed = int | None
-NO_SEED = -(2**62)  # stands for None where a column of integers is needed
 
 
 def last_stage(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -73,18 +71,15 @@ class Row:
     @cached_property
     def items(self) -> dict[tuple[str, str], pd.DataFrame]:
         """(task, column of samples.jsonl) -> seed x item table of per-item values."""
-        frames = []
-        for seed, cell in self.done.items():
-            frame = last_stage(cell.items(), ["task", "question_id"])
-            frames.append(frame.assign(seed=NO_SEED if seed is None else seed))
+        everything = joined((seed, cell.item_table()) for seed, cell in self.done.items())
         tables: dict[tuple[str, str], pd.DataFrame] = {}
-        if not frames:
+        if everything.empty:
             return tables
-        everything = pd.concat(frames, ignore_index=True)
+        everything = last_stage(everything, ["seed", "task", "question_id"])
         for column in ("right", "marginal_nll"):
             known = everything.dropna(subset=[column]).astype({column: float})
             for task, group in known.groupby("task", sort=False):
-                tables[str(task), column] = _by_seed_and_item(group, column)
+                tables[str(task), column] = by_seed_and_item(group, column)
         return tables
 
     def problems(self) -> list[str]:
@@ -96,27 +91,6 @@ class Row:
                 seeds = found.setdefault((cell.state, reason), [])
                 seeds += [] if seed is None else [str(seed)]
         return [_problem(state, reason, seeds) for (state, reason), seeds in found.items()]
-
-
-def _by_seed_and_item(frame: pd.DataFrame, column: str) -> pd.DataFrame:
-    """A row a seed and a column a question, both sorted; the mean where one was asked twice."""
-    seed, seeds = pd.factorize(frame["seed"], sort=True)
-    item, items = pd.factorize(frame["question_id"], sort=True)
-    place = seed * len(items) + item
-    values = frame[column].to_numpy(np.float64)
-    size = len(seeds) * len(items)
-    counts = np.bincount(place, minlength=size)
-    if counts.max() == 1:
-        found = np.full(size, np.nan)
-        found[place] = values
-    else:
-        sums = np.bincount(place, weights=values, minlength=size)
-        found = np.divide(sums, counts, out=np.full(size, np.nan), where=counts > 0)
-    return pd.DataFrame(
-        found.reshape(len(seeds), len(items)),
-        index=pd.Index([None if s == NO_SEED else int(s) for s in seeds], dtype=object),
-        columns=pd.Index(items, name="question_id"),
-    )
 
 
 def _problem(state: str, reason: str, seeds: list[str]) -> str:

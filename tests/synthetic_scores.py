@@ -58,9 +58,7 @@ def bank(
                 }
             )
     stems = [f"Secret stem {i}" for i in range(questions)]
-    told = pd.DataFrame(
-        {"question_id": ids, "question": stems, "answer": "7", "kind": "number"}
-    )
+    told = pd.DataFrame({"question_id": ids, "question": stems, "answer": "7", "kind": "number"})
     return SimpleNamespace(questions=told, rationales=pd.DataFrame(rows))
 
 
