@@ -1,4 +1,7 @@
-"""How far training moved hidden states and weights: functions of arrays, no records, no files."""
+"""How far training moved hidden states and weights: functions of arrays, no records, no files.
+
+States are (...,n,d): n prompts, d numbers each; leading dimensions, such as layers, are kept.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,12 @@ import numpy as np
 from compact_bench.stats import NAN
 
 SUBSPACE = 8  # principal components whose span is compared
+_NOTHING = 1e-10  # of the whole variance: what is below it is rounding
+
+
+def centred(states: np.ndarray) -> np.ndarray:
+    """States less their mean. states: (...,n,d) float; returns float64."""
+    return states - states.mean(axis=-2, dtype=np.float64, keepdims=True)
 
 
 def centred_similarities(states: np.ndarray) -> np.ndarray:
@@ -17,25 +26,25 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
 
     K = X X' with its diagonal left out; A_ij = K_ij - r_i/(n-2) - r_j/(n-2) + t/((n-1)(n-2)), r the
     sums of rows and t of everything.  The inner product of two such vectors is the debiased CKA.
-    All 0 where the states don't differ.  ValueError below four states.
+    NaN where the states don't differ.  ValueError below four states.
 
-    states: (n,d) float, a state a row.  Returns (n(n-1)/2,) float64.
+    states: (...,n,d) float.  Returns (...,n(n-1)/2) float64.
     Source: Szekely and Rizzo 2014, for the U-centring; it gives the estimator of Song et al. 2012.
     """
-    n = len(states)
+    n = states.shape[-2]
     if n < 4:
         raise ValueError(f"{n} states; the unbiased estimator needs 4")
-    centred = states - states.mean(axis=0, dtype=np.float64)  # no effect but on rounding
-    products = centred @ centred.T
-    np.fill_diagonal(products, 0.0)
-    sums = products.sum(axis=0) / (n - 2)
-    products -= sums[:, None] + sums[None, :]
-    products += sums.sum() / (n - 1)
-    found = products[_upper(n)]
-    length = np.linalg.norm(found)
+    moved = centred(states)  # no effect but on rounding
+    products = moved @ moved.swapaxes(-1, -2)
+    products[..., range(n), range(n)] = 0.0
+    sums = products.sum(axis=-1) / (n - 2)
+    products -= sums[..., :, None] + sums[..., None, :]
+    products += sums.sum(axis=-1)[..., None, None] / (n - 1)
+    found = products[..., _upper(n)]
+    length = np.linalg.norm(found, axis=-1, keepdims=True)
+    size = (states.astype(np.float64) ** 2).sum(axis=(-1, -2))[..., None]
     # What is left of equal states is rounding.
-    size = float(np.vdot(states.astype(np.float64), states))
-    return found / length if length > 1e-12 * size else 0 * found
+    return found / np.where(length > 1e-12 * size, length, NAN)
 
 
 @lru_cache(maxsize=8)
@@ -55,81 +64,85 @@ def cka(first: np.ndarray, second: np.ndarray) -> float:
     first: (n,d), second: (n,e), float, rows paired.  Sources: Song et al. 2012 (estimator),
     Kornblith et al. 2019 (CKA), Nguyen et al. 2021 (both together).
     """
-    left, right = centred_similarities(first), centred_similarities(second)
-    return alignment(left, right)
+    return float(centred_similarities(first) @ centred_similarities(second))
 
 
-def alignment(left: np.ndarray, right: np.ndarray) -> float:
-    """The CKA of two vectors of `centred_similarities`; NaN where one is all 0."""
-    return float(left @ right) if left.any() and right.any() else NAN
+def spread(states: np.ndarray) -> np.ndarray:
+    """Root mean squared distance of states from their mean. (...,n,d) float; returns (...)."""
+    return np.sqrt((centred(states) ** 2).sum(axis=-1).mean(axis=-1))
 
 
-def spread(states: np.ndarray) -> float:
-    """Root mean squared distance of states from their mean. states: (n,d) float."""
-    centred = states - states.mean(axis=0, dtype=np.float64)
-    return float(np.sqrt((centred**2).sum(axis=1).mean()))
-
-
-def drift(states: np.ndarray, base: np.ndarray) -> float:
+def drift(states: np.ndarray, base: np.ndarray) -> np.ndarray:
     """How far states moved, in units of the base's spread: mean_i |h_i - b_i| / spread(b).
 
-    states, base: (n,d) float, rows paired.  NaN where the base's states don't differ.
+    states, base: (...,n,d) float, rows paired.  Returns (...), NaN where the base's don't differ.
     """
     unit = spread(base)
-    moved = np.linalg.norm(states - base.astype(np.float64), axis=1).mean()
-    return float(moved / unit) if unit > 0 else NAN
+    moved = np.linalg.norm(states - base.astype(np.float64), axis=-1).mean(axis=-1)
+    return moved / np.where(unit > 0, unit, NAN)
 
 
 @dataclass(frozen=True)
 class Axes:
-    """Principal components of one set of states. mean: (d,); ways: (k,d), rows of length 1."""
+    """Principal components of sets of states, the largest first.
+
+    mean: (...,1,d); ways: (...,k,d), rows of length 1, 0 where there is no k-th; shares: (...,k) of
+    the variance.
+    """
 
     mean: np.ndarray
     ways: np.ndarray
-    shares: np.ndarray  # (k,) of the variance
+    shares: np.ndarray
+
+    @property
+    def rank(self) -> np.ndarray:
+        """How many of the components there are; (...) int."""
+        return (self.shares > 0).sum(axis=-1)
 
     def places(self, states: np.ndarray) -> np.ndarray:
-        """Coordinates of states on these components. states: (n,d); returns (n,k)."""
-        return (states - self.mean) @ self.ways.T
+        """Coordinates of states on these components. states: (...,n,d); returns (...,n,k)."""
+        return (states - self.mean) @ self.ways.swapaxes(-1, -2)
 
 
 def principal_axes(states: np.ndarray, count: int) -> Axes:
     """The first components of states; the largest entry of each is positive, so that signs hold.
 
-    At most `count`, fewer where the states span less.  states: (n,d) float.
+    states: (...,n,d) float.  Returns at most `count` components, as many as n or d.
     """
-    mean = states.mean(axis=0, dtype=np.float64)
-    centred = states - mean
+    moved = centred(states)
     # The smaller of the two matrices of products has the same eigenvalues.
-    wide = centred.shape[1] > centred.shape[0]
-    values, vectors = np.linalg.eigh(centred @ centred.T if wide else centred.T @ centred)
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    kept = values > 1e-10 * max((centred**2).sum(), 1e-300)
-    values, vectors = values[kept], vectors[:, kept]
-    ways = (centred.T @ vectors / np.sqrt(values)).T if wide else vectors.T
-    largest = np.abs(ways).argmax(axis=1)
-    ways = ways * np.sign(ways[np.arange(len(ways)), largest])[:, None]
-    return Axes(mean, ways, values / max((centred**2).sum(), 1e-300))
+    wide = moved.shape[-1] > moved.shape[-2]
+    turned = moved.swapaxes(-1, -2)
+    values, vectors = np.linalg.eigh(moved @ turned if wide else turned @ moved)
+    values, vectors = values[..., ::-1][..., :count], vectors[..., ::-1][..., :count]
+    whole = (moved**2).sum(axis=(-1, -2))[..., None]
+    there = values > _NOTHING * np.maximum(whole, 1e-300)
+    ways = turned @ vectors if wide else vectors
+    ways = ways / np.sqrt(np.where(there, values, 1.0))[..., None, :] if wide else ways
+    ways = (ways * there[..., None, :]).swapaxes(-1, -2)
+    largest = np.abs(ways).argmax(axis=-1)[..., None]
+    ways = ways * np.where(np.take_along_axis(ways, largest, axis=-1) < 0, -1.0, 1.0)
+    shares = np.where(there, values / np.where(whole > 0, whole, 1.0), 0.0)
+    return Axes(states.mean(axis=-2, dtype=np.float64, keepdims=True), ways, shares)
 
 
 def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles between two subspaces, in degrees, the largest first.
+    """Angles between subspaces, in degrees, the largest first.
 
-    cos of the angles: the singular values of V W'.  first: (k,d), second: (m,d), rows orthonormal.
-    Returns (min(k,m),).  Source: Bjorck and Golub 1973; the same as scipy.linalg.subspace_angles
-    to about 1e-6 degrees.
+    cos of the angles: the singular values of V W'.  first: (...,k,d), second: (...,m,d), rows
+    orthonormal.  Returns (...,min(k,m)).  Source: Bjorck and Golub 1973; the same as
+    scipy.linalg.subspace_angles to about 1e-6 degrees.
     """
-    cosines = np.linalg.svd(first @ second.T, compute_uv=False)
-    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[::-1]
+    cosines = np.linalg.svd(first @ second.swapaxes(-1, -2), compute_uv=False)
+    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[..., ::-1]
 
 
-def cosine(first: np.ndarray, second: np.ndarray) -> float:
-    """The cosine of two vectors; of two count sketches it estimates that of what they sketch.
+def unit(change: np.ndarray) -> np.ndarray:
+    """A vector at length 1, so that the inner product of two is the cosine; NaN where it is 0.
 
-    The estimate's standard deviation is about 1/sqrt(m) or less, m the sketch's length.  NaN where
-    one is all 0.  first, second: (m,) float.
+    Of two count sketches the cosine estimates that of what they sketch: its standard deviation is
+    about 1/sqrt(m) or less.  change: (m,) float; returns float64.
     Source: Charikar, Chen and Farach-Colton 2002; Weinberger et al. 2009.
     """
-    first, second = first.astype(np.float64), second.astype(np.float64)
-    length = np.linalg.norm(first) * np.linalg.norm(second)
-    return float(first @ second / length) if length > 0 else NAN
+    length = float(np.linalg.norm(change.astype(np.float64)))
+    return change.astype(np.float64) / (length or NAN)

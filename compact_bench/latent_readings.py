@@ -10,12 +10,13 @@ from functools import cached_property
 import numpy as np
 
 from compact_bench import correctness, latent
-from compact_bench.correctness import Probe
+from compact_bench.correctness import Probes
 from compact_bench.latent_records import LatentRecord, read_record
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.records import Cell
 from compact_bench.stats import NAN, Summary, summarise
 
+FEWEST = 4  # prompts that the unbiased estimator needs
 NUMBERS = (
     *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
     *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
@@ -26,40 +27,33 @@ Key = tuple[str, Seed, int]  # a number's name, seed and layer
 
 @dataclass(frozen=True)
 class Base:
-    """The untrained student: its states, axes and probe by layer, and the tasks of its probes."""
+    """The untrained student: its states, axes and probes, and the tasks of its prompts."""
 
     label: str
     record: LatentRecord
-    groups: np.ndarray  # (n,) int, the task of each probe
+    groups: np.ndarray  # (n,) int, the task of each prompt
 
     @property
-    def layers(self) -> list[int]:
+    def layers(self) -> tuple[int, ...]:
         """The layers that were recorded, 0 being the embeddings."""
-        return list(self.record.states)
+        return self.record.layers
 
     @cached_property
-    def similarities(self) -> dict[int, np.ndarray]:
-        """By layer: `latent.centred_similarities`."""
-        return similarities(self.record.states)
+    def similarities(self) -> np.ndarray:
+        """`latent.centred_similarities` by layer, (L,n(n-1)/2)."""
+        return latent.centred_similarities(self.record.states)
 
     @cached_property
-    def axes(self) -> dict[int, latent.Axes]:
-        """By layer: the principal components."""
-        states = self.record.states
-        return {layer: latent.principal_axes(states[layer], latent.SUBSPACE) for layer in states}
+    def axes(self) -> latent.Axes:
+        """The principal components by layer."""
+        return latent.principal_axes(self.record.states, latent.SUBSPACE)
 
     @cached_property
-    def probes(self) -> dict[int, Probe]:
-        """By layer: the probe for correctness; none where right or wrong answers are too few."""
-        right, known = self.record.right, self.record.known
-        if not known.any():
-            return {}
-        states = self.record.states
-        found = {
-            layer: correctness.fit(states[layer][known], right[known], self.groups[known])
-            for layer in states
-        }
-        return {layer: probe for layer, probe in found.items() if probe is not None}
+    def probes(self) -> Probes | None:
+        """The probes for correctness; None where right or wrong answers are too few."""
+        known = self.record.known
+        states, right = self.record.states[:, known], self.record.right[known]
+        return correctness.fit(states, right, self.groups[known])
 
 
 @dataclass
@@ -68,17 +62,8 @@ class Latent:
 
     base: Base
     values: dict[str, dict[Key, float]] = field(default_factory=dict)
-    changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)
+    changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)  # at length 1
     other_probes: int = 0  # cells whose probes are not the base's
-
-    @cached_property
-    def units(self) -> dict[str, dict[Seed, np.ndarray]]:
-        """The changes at length 1, so that inner products are cosines; NaN where nothing moved."""
-        with np.errstate(invalid="ignore"):
-            return {
-                label: {seed: one / np.linalg.norm(one) for seed, one in by_seed.items()}
-                for label, by_seed in self.changes.items()
-            }
 
     def summary(self, label: str, name: str, layer: int | None = None) -> Summary:
         """Mean and sd over seeds, at a layer or (None) of the mean over layers."""
@@ -87,13 +72,6 @@ class Latent:
             if known == name and (layer is None or at == layer):
                 by_seed.setdefault(seed, []).append(value)
         return summarise([float(np.mean(found)) for found in by_seed.values()])
-
-
-def similarities(states: Mapping[int, np.ndarray]) -> dict[int, np.ndarray]:
-    """By layer: `latent.centred_similarities`, in float32, half the memory."""
-    return {
-        layer: latent.centred_similarities(one).astype(np.float32) for layer, one in states.items()
-    }
 
 
 def latents(results: Results) -> Latent | None:
@@ -111,7 +89,7 @@ def find_base(results: Results) -> Base | None:
             if not row.trained and (record := _record(row, seed, cell)) is not None:
                 tasks = [task for task, _ in record.probes]
                 groups = np.unique(tasks, return_inverse=True)[1]
-                return Base(row.label, record, groups) if len(tasks) >= 4 else None
+                return Base(row.label, record, groups) if len(tasks) >= FEWEST else None
     return None
 
 
@@ -131,100 +109,111 @@ def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
 
 def _read(results: Results, base: Base) -> Latent:
     found = Latent(base)
-    references: dict[str, dict[Seed, dict[int, np.ndarray]]] = {}
+    references: dict[str, dict[Seed, np.ndarray]] = {}
     # A reference row comes before those that are compared to it.
     ordered = sorted(results.rows, key=lambda row: results.reference_of(row) is not row)
     for row in ordered:
         if not row.trained:
             continue
         mine = _read_row(row, found)
-        if results.reference_of(row) is row:
-            references[row.label] = mine
-        _compare(found.values[row.label], mine, mine, {False: "cka_seeds"})
         other = results.reference_of(row)
-        if other is not None and other is not row:
+        _compare(found, row.label, mine, mine, {False: "cka_seeds"})
+        if other is row:
+            references[row.label] = mine
+        elif other is not None:
             names = {True: "cka_reference", False: "cka_reference_other_seeds"}
-            _compare(found.values[row.label], mine, references.get(other.label, {}), names)
+            _compare(found, row.label, mine, references.get(other.label, {}), names)
     return found
 
 
-def _compare(
-    values: dict[Key, float],
-    mine: Mapping[Seed, Mapping[int, np.ndarray]],
-    other: Mapping[Seed, Mapping[int, np.ndarray]],
-    names: Mapping[bool, str],
-) -> None:
-    for same, seed, layer, value in _between(mine, other):
-        if same in names:
-            values[names[same], seed, layer] = value
+@dataclass(frozen=True)
+class _Read:
+    """What was read of a cell; numbers: by name, one a layer."""
+
+    seed: Seed
+    record: LatentRecord | None
+    similarities: np.ndarray | None = None
+    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
 
 
-def _read_row(row: Row, found: Latent) -> dict[Seed, dict[int, np.ndarray]]:
-    """Put the row's numbers into `found`; its similarities by seed and layer."""
+def _read_row(row: Row, found: Latent) -> dict[Seed, np.ndarray]:
+    """Put the row's numbers into `found`; its similarities by seed, (L,n(n-1)/2) float32."""
     base = found.base
     _ = row.items, base.similarities, base.axes, base.probes  # before threads ask for them
 
-    def one(pair: tuple[Seed, Cell]) -> tuple[Seed, LatentRecord | None]:
-        return pair[0], _record(row, *pair)
+    def one(pair: tuple[Seed, Cell]) -> _Read:
+        record = _record(row, *pair)
+        matched = record.matched(base.record) if record is not None else None
+        if matched is None:
+            return _Read(pair[0], record)
+        mine = latent.centred_similarities(matched.states)
+        return _Read(pair[0], record, mine, dict(_numbers(base, matched, mine)))
 
-    mine: dict[Seed, dict[int, np.ndarray]] = {}
+    mine: dict[Seed, np.ndarray] = {}
     values = found.values.setdefault(row.label, {})
     with ThreadPoolExecutor(THREADS) as pool:
-        for seed, record in pool.map(one, row.done.items()):
-            if record is None:
-                continue
-            if record.change is not None:
-                found.changes.setdefault(row.label, {})[seed] = record.change.astype(float)
-            matched = record.matched(base.record)
-            found.other_probes += matched is None and bool(record.states)
-            if matched is not None:
-                mine[seed] = similarities(matched.states)
-                for name, layer, value in _numbers(base, matched, mine[seed]):
-                    values[name, seed, layer] = value
+        for done in pool.map(one, row.done.items()):
+            if done.record is not None and done.record.change is not None:
+                found.changes.setdefault(row.label, {})[done.seed] = latent.unit(done.record.change)
+            if done.similarities is not None:
+                mine[done.seed] = done.similarities.astype(np.float32)  # half the memory
+                for name, by_layer in done.numbers.items():
+                    for layer, value in zip(base.layers, by_layer, strict=True):
+                        values[name, done.seed, layer] = float(value)
+            elif done.record is not None:
+                found.other_probes += 1
     return mine
 
 
 def _numbers(
-    base: Base, record: LatentRecord, mine: Mapping[int, np.ndarray]
-) -> Iterator[tuple[str, int, float]]:
-    known = record.known
-    for layer, states in record.states.items():
-        before = base.record.states[layer]
-        yield "cka", layer, latent.alignment(mine[layer], base.similarities[layer])
-        yield "drift", layer, latent.drift(states, before)
-        if layer in record.random:
-            changed = record.random[layer]
-            control = latent.centred_similarities(changed)
-            yield "cka_random", layer, latent.alignment(control, base.similarities[layer])
-            yield "drift_random", layer, latent.drift(changed, before)
-        axes = base.axes[layer].ways
-        angles = latent.principal_angles(latent.principal_axes(states, len(axes)).ways, axes)
-        if len(angles):
-            yield "angle_largest", layer, float(angles[0])
-            yield "angle_mean", layer, float(angles.mean())
-        if (probe := base.probes.get(layer)) is not None:
-            yield "probe_base", layer, probe.own
-            right, groups = record.right[known], base.groups[known]
-            yield "probe", layer, probe.auroc(states[known], right, groups)
+    base: Base, record: LatentRecord, mine: np.ndarray
+) -> Iterator[tuple[str, np.ndarray]]:
+    """By name, one number a layer (L,)."""
+    yield "cka", (mine * base.similarities).sum(axis=-1)
+    yield "drift", latent.drift(record.states, base.record.states)
+    if record.random is not None:
+        control = latent.centred_similarities(record.random)
+        yield "cka_random", (control * base.similarities).sum(axis=-1)
+        yield "drift_random", latent.drift(record.random, base.record.states)
+    angles = _angles(latent.principal_axes(record.states, latent.SUBSPACE), base.axes)
+    yield "angle_largest", np.array([one.max() if len(one) else NAN for one in angles])
+    yield "angle_mean", np.array([one.mean() if len(one) else NAN for one in angles])
+    if base.probes is not None:
+        yield "probe_base", base.probes.own
+        known = record.known
+        found = base.probes.auroc(record.states[:, known], record.right[known], base.groups[known])
+        yield "probe", found
 
 
-def _between(
-    mine: Mapping[Seed, Mapping[int, np.ndarray]], other: Mapping[Seed, Mapping[int, np.ndarray]]
-) -> Iterator[tuple[bool, Seed, int, float]]:
-    """The CKA of each seed and layer with the other's same seed (True), and mean over its others.
+def _angles(mine: latent.Axes, base: latent.Axes) -> list[np.ndarray]:
+    """The angles at each layer, of as many components as there are."""
+    most = mine.ways.shape[-2]
+    if (mine.rank == most).all() and (base.rank == most).all():
+        return list(latent.principal_angles(mine.ways, base.ways))
+    return [
+        latent.principal_angles(left[:k], right[:m])
+        for left, k, right, m in zip(mine.ways, mine.rank, base.ways, base.rank, strict=True)
+    ]
+
+
+def _compare(
+    found: Latent,
+    label: str,
+    mine: Mapping[Seed, np.ndarray],
+    other: Mapping[Seed, np.ndarray],
+    names: Mapping[bool, str],
+) -> None:
+    """For each seed the CKA with the other's same seed (True) and the mean over its others.
 
     One product of matrices a layer: pair by pair, forty seeds would take forty times as long.
     """
     if not mine or not other:
         return
-    same = np.array([[left == right for right in other] for left in mine])
-    for layer in next(iter(mine.values())):
-        left, right = (np.stack([one[layer] for one in side.values()]) for side in (mine, other))
-        found = (left @ right.T).astype(np.float64)
-        found[~left.any(axis=1)] = NAN
-        found[:, ~right.any(axis=1)] = NAN
-        for seed, line, chosen in zip(mine, found, same, strict=True):
-            if chosen.any():
-                yield True, seed, layer, float(line[chosen].mean())
-            if not chosen.all():
-                yield False, seed, layer, float(line[~chosen].mean())
+    left, right = (np.stack([*side.values()], axis=1) for side in (mine, other))  # (L,S,...)
+    products = (left @ right.swapaxes(-1, -2)).astype(np.float64)  # (L,S,T)
+    for layer, by_seed in zip(found.base.layers, products, strict=True):
+        for seed, line in zip(mine, by_seed, strict=True):
+            same = np.array([one == seed for one in other])
+            for chosen, name in ((same, names.get(True)), (~same, names.get(False))):
+                if name is not None and chosen.any():
+                    found.values[label][name, seed, layer] = float(line[chosen].mean())

@@ -7,25 +7,26 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet
 
 from compact_bench.errors import UserError
-from compact_bench.records import LATENT_COLUMNS, Cell
+from compact_bench.records import LATENT_COLUMNS, Cell, read_arrow
 
 STUDENT, RANDOM, CHANGE = "student", "random", "change"
 
 
 @dataclass(frozen=True)
 class LatentRecord:
-    """One cell's states by layer, a row a probe, and whether each probe was answered rightly.
+    """One cell's states by layer, and whether each prompt (probe) was answered rightly.
 
-    probes: (task, question_id) in order.  states, random: layer -> (n,d) float32.  right, known:
-    (n,) bool, known where the cell's answers say it.  change: (m,) float32, or None.
+    layers: L numbers, 0 the embeddings.  probes: n times (task, question_id).  states: (L,n,d)
+    float32; random: the same or None.  change: (m,) float32 or None.  right, known: (n,) bool,
+    known where the cell's answers say it.
     """
 
+    layers: tuple[int, ...]
     probes: tuple[tuple[str, str], ...]
-    states: dict[int, np.ndarray]
-    random: dict[int, np.ndarray] = field(default_factory=dict)
+    states: np.ndarray
+    random: np.ndarray | None = None
     change: np.ndarray | None = None
     right: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
@@ -36,25 +37,23 @@ class LatentRecord:
         return replace(self, right=found == 1.0, known=~np.isnan(found))
 
     def matched(self, base: LatentRecord) -> LatentRecord | None:
-        """The probes in the base's order; None where probes, layers or widths are others."""
-        if self.states.keys() != base.states.keys() or set(self.probes) != set(base.probes):
-            return None
-        if any(self.states[layer].shape != base.states[layer].shape for layer in base.states):
+        """With the base's order of probes; None where probes, layers or widths are others."""
+        same = self.layers == base.layers and self.states.shape == base.states.shape
+        if not same or set(self.probes) != set(base.probes):
             return None
         if self.probes == base.probes:
             return self
         place = {probe: i for i, probe in enumerate(self.probes)}
         order = np.array([place[probe] for probe in base.probes])
-        states, random = (
-            {layer: one[order] for layer, one in kind.items()}
-            for kind in (self.states, self.random)
+        random = None if self.random is None else self.random[:, order]
+        told = {"right": self.right[order], "known": self.known[order]}
+        return replace(
+            self, probes=base.probes, states=self.states[:, order], random=random, **told
         )
-        right, known = self.right[order], self.known[order]
-        return LatentRecord(base.probes, states, random, self.change, right, known)
 
 
 def read_record(cell: Cell) -> LatentRecord | None:
-    """Read a cell's latent.parquet; None where it isn't there or holds no states.
+    """Read a cell's latent.parquet; None where it isn't there.
 
     Reads through Arrow: a table of lists costs pandas a hundred times as much.  UserError where
     it can't be read.
@@ -62,48 +61,71 @@ def read_record(cell: Cell) -> LatentRecord | None:
     path = cell.folder / "latent.parquet"
     if not path.exists():
         return None
+    table = read_arrow(path, LATENT_COLUMNS.__contains__)
     try:
-        # Cells are read side by side, so none takes more than one thread.
-        table = pyarrow.parquet.read_table(path, columns=list(LATENT_COLUMNS), use_threads=False)
         return _record(table)
-    except (OSError, KeyError, ValueError, pa.ArrowException) as error:
+    except (KeyError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
-def _record(table: pa.Table) -> LatentRecord | None:
+def _record(table: pa.Table) -> LatentRecord:
     kinds, layers = (table[name].to_numpy() for name in ("kind", "layer"))
-    asked = list(zip(table["task"].to_pylist(), table["question_id"].to_pylist(), strict=True))
     lists = table["values"].combine_chunks()
-    numbers = lists.values.to_numpy(zero_copy_only=False)
-    starts = lists.offsets.to_numpy()
-    probes: tuple[tuple[str, str], ...] = ()
-    found: dict[str, dict[int, np.ndarray]] = {STUDENT: {}, RANDOM: {}}
-    for kind, by_layer in found.items():
-        for layer in np.unique(layers[kinds == kind]):
-            rows = np.flatnonzero((kinds == kind) & (layers == layer))
-            keys = tuple(asked[row] for row in rows)
-            probes = probes or keys
-            by_layer[int(layer)] = _stacked(numbers, starts, rows[_order(keys, probes)])
-    changes = np.flatnonzero(kinds == CHANGE)
-    change = numbers[starts[changes[0]] : starts[changes[0] + 1]] if len(changes) else None
-    if not found[STUDENT] and change is None:
-        return None
-    return LatentRecord(probes, found[STUDENT], found[RANDOM], change)
+    numbers, starts = lists.values.to_numpy(), lists.offsets.to_numpy()
+    probes = _codes(table)
+    rows = {kind: _rows(layers, probes, kinds == kind) for kind in (STUDENT, RANDOM)}
+    mine = rows[STUDENT]
+    asked = table.select(["task", "question_id"]).take(mine[0] if len(mine) else [])
+    keys = tuple(zip(*(column.to_pylist() for column in asked.columns), strict=True))
+    random = _stacked(numbers, starts, rows[RANDOM])
+    if len(rows[RANDOM]) and not np.array_equal(probes[rows[RANDOM]], probes[mine]):
+        raise ValueError("random and student have different layers or probes")
+    at = np.flatnonzero(kinds == CHANGE)
+    change = numbers[starts[at[0]] : starts[at[0] + 1]] if len(at) else None
+    return LatentRecord(
+        tuple(int(layers[line[0]]) for line in mine),
+        keys,
+        _stacked(numbers, starts, mine),
+        random if len(random) else None,
+        change,
+    )
 
 
-def _order(keys: tuple[tuple[str, str], ...], wanted: tuple[tuple[str, str], ...]) -> np.ndarray:
-    """Where each wanted probe is; ValueError where the probes are others."""
-    if keys == wanted:
-        return np.arange(len(keys))
-    place = {key: i for i, key in enumerate(keys)}
-    if set(place) != set(wanted) or len(keys) != len(wanted):
-        raise ValueError("its layers have different probes")
-    return np.array([place[key] for key in wanted])
+def _codes(table: pa.Table) -> np.ndarray:
+    """A number for each prompt. (rows,) int."""
+    task, question = (
+        table[name].combine_chunks().dictionary_encode().indices.to_numpy()
+        for name in ("task", "question_id")
+    )
+    return task.astype(np.int64) * len(table) + question
+
+
+def _rows(layers: np.ndarray, probes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Where each layer's prompts are, in the order of the first layer's. Returns (L,n) int.
+
+    ValueError where the layers have different prompts.
+    """
+    rows = np.flatnonzero(chosen)
+    rows = rows[np.argsort(layers[rows], kind="stable")]
+    count = len(np.unique(layers[rows]))
+    if not count or len(rows) % count:
+        if count:
+            raise ValueError("its layers have different prompts")
+        return np.zeros((0, 0), dtype=np.int64)
+    rows = rows.reshape(count, -1)
+    found = probes[rows]
+    if not (found == found[0]).all():
+        orders = np.argsort(found, axis=1, kind="stable")
+        back = np.argsort(orders[0], kind="stable")
+        rows = np.take_along_axis(rows, orders[:, back], axis=1)
+    if not (probes[rows] == probes[rows[0]]).all() or len(set(probes[rows[0]])) < rows.shape[1]:
+        raise ValueError("its layers have different prompts")
+    return rows
 
 
 def _stacked(numbers: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """The lists of these rows as one array; ValueError where their lengths differ. (n,d)."""
-    widths = starts[rows + 1] - starts[rows]
-    if len(set(widths.tolist())) != 1:
+    """The lists of these rows, (L,n), as one array; ValueError where lengths differ. (L,n,d)."""
+    widths = np.unique(starts[rows + 1] - starts[rows])
+    if len(widths) > 1:
         raise ValueError("its states have different widths")
-    return numbers[starts[rows][:, None] + np.arange(widths[0])[None, :]]
+    return numbers[starts[rows][..., None] + np.arange(widths[0] if len(widths) else 0)]

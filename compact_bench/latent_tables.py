@@ -74,8 +74,7 @@ def _caption(results: Results, found: Latent) -> Iterator[str]:
         "after. Random change: a random change of the weights that costs the same KL from "
         f"{base.label} as the training did: what moves as far without learning anything"
     )
-    probe = base.probes.get(last)
-    if probe is None or not math.isfinite(probe.own):
+    if base.probes is None:
         yield (
             f"No probe for correctness: {base.label} has fewer than {FEWEST} right or fewer than "
             f"{FEWEST} wrong answers to these prompts in tasks where it has both"
@@ -84,7 +83,7 @@ def _caption(results: Results, found: Latent) -> Iterator[str]:
         yield (
             f"Probe's AUROC: how well a linear probe for correctness, fitted on {base.label}'s "
             "states and right or wrong answers, tells the trained student's right answers from "
-            f"its wrong ones of the same task; on {base.label} itself {probe.own:.2f} ({FOLDS}-"
+            f"its wrong ones of the same task; on {base.label} itself {base.probes.own[-1]:.2f} ({FOLDS}-"
             "fold cross-validated); 0.5 is chance; – where the student has fewer than "
             f"{FEWEST} right or wrong answers to compare"
         )
@@ -143,7 +142,7 @@ def integration(results: Results) -> Table | None:
         (row.label, other.label, seeds): summarise(list(by_seed.values()))
         for row, other in pairs
         if other.label in found.changes
-        for seeds, by_seed in cosines(found.units[row.label], found.units[other.label]).items()
+        for seeds, by_seed in cosines(found.changes[row.label], found.changes[other.label]).items()
     }
     columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
     for name in dict.fromkeys(row.name for row in teachers):
