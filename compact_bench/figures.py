@@ -13,7 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from compact_bench import captions, comparison_figures, curves, retention_figures
+from compact_bench import captions, comparison_figures, curves, joining, retention_figures
 from compact_bench.atomic import write_bytes, write_text
 from compact_bench.drawing import PALETTE, STYLE, Picture, grid, legend_columns, looks, render
 from compact_bench.formats import escape_markdown
@@ -130,22 +130,25 @@ def weighted(row: Row) -> pd.DataFrame:
     equal share by more than 1e-6.  Columns: seed, step, teacher, weight (mean over questions, of a
     teacher's rationales together).
     """
-    frames = []
-    for number, cell in enumerate(row.done.values()):
-        frame = cell.steps(["step", "question_id", "teacher", "weight"]).dropna(subset=["weight"])
-        if frame.empty:
-            continue
-        group = frame.groupby(["step", "question_id"], sort=False)["weight"]
-        equal = 1.0 / group.transform("size")
-        if not bool(((frame["weight"] - equal).abs() > 1e-6).any()):
-            continue
-        questions = frame.groupby("step")["question_id"].nunique()
-        total = frame.groupby(["step", "teacher"], observed=True)["weight"].sum().unstack()
-        share = total.fillna(0.0).div(questions, axis=0).reset_index()
-        long = share.melt(id_vars="step", var_name="teacher", value_name="weight")
-        frames.append(long.assign(seed=number))
     columns = ["seed", "step", "teacher", "weight"]
-    return pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns)
+    asked = {"step", "question_id", "teacher", "weight"}
+    frame = joining.steps(row.done, asked.__contains__, asked)
+    frame = frame.dropna(subset=["weight"]) if len(frame) else frame
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    # Numbers, since texts take long to group.
+    frame = frame.assign(question_id=pd.factorize(frame["question_id"])[0])
+    equal = 1.0 / frame.groupby(["seed", "step", "question_id"])["weight"].transform("size")
+    chosen = ((frame["weight"] - equal).abs() > 1e-6).groupby(frame["seed"]).transform("any")
+    frame = frame[chosen]
+    if frame.empty:
+        return pd.DataFrame(columns=columns)
+    questions = frame.groupby(["seed", "step"])["question_id"].nunique()
+    total = frame.groupby(["seed", "step", "teacher"], observed=True)["weight"].sum().unstack()
+    share = total.fillna(0.0).div(questions, axis=0).reset_index()
+    long = share.melt(id_vars=["seed", "step"], var_name="teacher", value_name="weight")
+    read = frame[["seed", "teacher"]].drop_duplicates()  # a seed may read fewer than another
+    return long.merge(read, on=["seed", "teacher"])[columns]
 
 
 def binned(frame: pd.DataFrame) -> pd.DataFrame:

@@ -11,17 +11,17 @@ import numpy as np
 import pandas as pd
 
 from compact_bench import stats
+from compact_bench.joining import Seed, by_seed_and_item, joined
 from compact_bench.measures import HEADLINES, Measure
 from compact_bench.records import Cell, Plan, without_paths
 from compact_bench.selection import Tried
-
-Seed = int | None
-NO_SEED = -(2**62)  # stands for None where a column of integers is needed
 
 
 def last_stage(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
     """Keep "after" rows where there are any; an untrained student only has "before" ones."""
     after = frame["stage"].ne("before")
+    if after.all() or not after.any():
+        return frame  # the rule for thousands of cells, without asking each item
     trained = after.groupby([frame[key] for key in keys]).transform("any")
     return frame[after | ~trained]
 
@@ -71,22 +71,15 @@ class Row:
     @cached_property
     def items(self) -> dict[tuple[str, str], pd.DataFrame]:
         """(task, column of samples.jsonl) -> seed x item table of per-item values."""
-        frames = []
-        for seed, cell in self.done.items():
-            frame = last_stage(cell.items(), ["task", "question_id"])
-            frames.append(frame.assign(seed=NO_SEED if seed is None else seed))
+        everything = joined((seed, cell.item_table()) for seed, cell in self.done.items())
         tables: dict[tuple[str, str], pd.DataFrame] = {}
-        if not frames:
+        if everything.empty:
             return tables
-        everything = pd.concat(frames, ignore_index=True)
+        everything = last_stage(everything, ["seed", "task", "question_id"])
         for column in ("right", "marginal_nll"):
             known = everything.dropna(subset=[column]).astype({column: float})
             for task, group in known.groupby("task", sort=False):
-                table = group.pivot_table(index="seed", columns="question_id", values=column)
-                table.index = pd.Index(
-                    [None if s == NO_SEED else int(s) for s in table.index], dtype=object
-                )
-                tables[str(task), column] = table
+                tables[str(task), column] = by_seed_and_item(group, column)
         return tables
 
     def problems(self) -> list[str]:

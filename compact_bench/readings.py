@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench import detection
+from compact_bench import detection, joining
 from compact_bench.detection import Auroc, Tally
-from compact_bench.outcomes import NO_SEED, Results, Row, Seed
+from compact_bench.joining import NO_SEED
+from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.records import read_table
 from compact_bench.stats import NAN
 
@@ -113,13 +114,10 @@ def lengths_known(results: Results) -> bool:
 
 
 def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
-    frames = [
-        frame.assign(seed=NO_SEED if seed is None else seed)
-        for seed, cell in row.done.items()
-        if {*KEY, "step", "epoch"} <= set((frame := _steps(cell.steps())).columns)
-    ]
-    if bank.empty or not frames:
+    frame = _steps(row)
+    if bank.empty or frame.empty:
         return Reading()
+    cells = frame["seed"].nunique()
     known = bank[bank["role"] == "teacher"]
     known = known.assign(
         **{AGREEMENT: detection.agreement(known["question_id"], known["answer"])}
@@ -127,7 +125,7 @@ def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
         else {}
     )
     # A record's rationale that the bank lacks (a human's, or none at all) is nobody's to judge.
-    frame = pd.concat(frames, ignore_index=True).merge(known, on=KEY, how="inner")
+    frame = frame.merge(known, on=KEY, how="inner")
     if frame.empty:
         return Reading()
     groups = frame.groupby(["seed", "step", "question_id"], sort=False)
@@ -137,19 +135,20 @@ def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
     return Reading(
         tallies=dict(_tallies(frame, detectors)),
         coverage={c.removeprefix(SCORE): float(frame[c].notna().mean()) for c in detectors},
-        read=int((frame["epoch"] == 0).sum()) / len(frames),
+        read=int((frame["epoch"] == 0).sum()) / cells,
         **_weights(frame, known, faults),
     )
 
 
-def _steps(frame: pd.DataFrame) -> pd.DataFrame:
-    """Step records with the trivial detectors, as far as they were recorded."""
-    if "nll" in frame:
-        frame = frame.assign(**{LIKELIHOOD: -frame["nll"]})
-    if LENGTH in frame:
-        frame = frame.assign(**{SHORTNESS: -frame[LENGTH]})
-    chosen = [*KEY, "step", "epoch", WEIGHT, LIKELIHOOD, SHORTNESS]
-    return frame[[c for c in frame.columns if c in chosen or c.startswith(SCORE)]]
+def _steps(row: Row) -> pd.DataFrame:
+    """Step records of all seeds with the trivial detectors, as far as they were recorded."""
+    needed = {*KEY, "step", "epoch"}
+    chosen = {*needed, WEIGHT, "nll", LENGTH}
+    frame = joining.steps(row.done, lambda c: c in chosen or c.startswith(SCORE), needed)
+    for detector, column in ((LIKELIHOOD, "nll"), (SHORTNESS, LENGTH)):
+        if column in frame:
+            frame[detector] = -frame[column]
+    return frame.drop(columns=["nll", LENGTH], errors="ignore")
 
 
 def _grid(frame: pd.DataFrame, column: str, missing: float | bool | str) -> np.ndarray:

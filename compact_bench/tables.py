@@ -18,6 +18,7 @@ from compact_bench import (
     forgetting_table,
     formats,
     ladder,
+    latent_tables,
     matched_gain,
     score_tables,
     selection_table,
@@ -51,7 +52,8 @@ COSTS = {
 # Every table there can be: what an earlier report made and this one has no data for goes.
 NAMES = (
     *("main", "differences", "selection", "detection", "coverage", "ladder", "ablation"),
-    *("descriptive", "subsets", "forgetting", "matched_gain", "beyond", "metrics", "cost"),
+    *("descriptive", "subsets", "forgetting", "matched_gain", "beyond"),
+    *("latent", "integration", "metrics", "cost"),
 )
 _NOTE_LENGTH = 48
 
@@ -258,6 +260,8 @@ def build(results: Results) -> list[Table]:
         forgetting_table.table(results),
         matched_gain.table(results),
         beyond.table(results),
+        latent_tables.latent(results),
+        latent_tables.integration(results),
         metrics(results),
         cost(results),
     ]

@@ -49,6 +49,7 @@ class Made:
     shift: float = 0.0
     random: int = 0
     scored: bool = False  # banks with faults, steps with scores and lengths
+    latent: bool = False  # hidden states and changes of the weights
     conditions: tuple[Mapping[str, Any], ...] = ()  # as a suite has them; they need `scored`
     evidence: bool = False  # curves, and values beside accuracy
 
@@ -61,7 +62,7 @@ class Made:
 
 def after(label: str) -> tuple[float, float, float, float, str]:
     """Accuracy on each task after training, and how weights move."""
-    return {**RUNGS, **AFTER}[label]
+    return {**RUNGS, **AFTER}[label.split(" #")[0]]
 
 
 def make(root: Path, made: Made | None = None) -> Path:

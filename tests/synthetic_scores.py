@@ -31,10 +31,12 @@ def question_id(text: str) -> str:
     return sha256(text.encode()).hexdigest()[:16]
 
 
-def bank(teachers: Sequence[str], corrupt: Mapping[str, float] | None = None) -> SimpleNamespace:
+def bank(
+    teachers: Sequence[str], corrupt: Mapping[str, float] | None = None, questions: int = QUESTIONS
+) -> SimpleNamespace:
     """A bank where every teacher errs on some questions, and faults that were put in on purpose."""
     draw = np.random.default_rng(11)
-    ids = [question_id(f"train/{i}") for i in range(QUESTIONS)]
+    ids = [question_id(f"train/{i}") for i in range(questions)]
     rows = []
     for one in ids:
         for place, teacher in enumerate(teachers):
@@ -55,11 +57,9 @@ def bank(teachers: Sequence[str], corrupt: Mapping[str, float] | None = None) ->
                     "corruption": fault,
                 }
             )
-    stems = [f"Secret stem {i}" for i in range(QUESTIONS)]
-    questions = pd.DataFrame(
-        {"question_id": ids, "question": stems, "answer": "7", "kind": "number"}
-    )
-    return SimpleNamespace(questions=questions, rationales=pd.DataFrame(rows))
+    stems = [f"Secret stem {i}" for i in range(questions)]
+    told = pd.DataFrame({"question_id": ids, "question": stems, "answer": "7", "kind": "number"})
+    return SimpleNamespace(questions=told, rationales=pd.DataFrame(rows))
 
 
 def steps(
