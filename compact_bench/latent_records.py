@@ -105,14 +105,14 @@ def _rows(layers: np.ndarray, probes: np.ndarray, chosen: np.ndarray) -> np.ndar
 
     ValueError where the layers have different prompts.
     """
-    rows = np.flatnonzero(chosen)
-    rows = rows[np.argsort(layers[rows], kind="stable")]
-    count = len(np.unique(layers[rows]))
-    if not count or len(rows) % count:
+    places = np.flatnonzero(chosen)
+    places = places[np.argsort(layers[places], kind="stable")]
+    count = len(np.unique(layers[places]))
+    if not count or len(places) % count:
         if count:
             raise ValueError("its layers have different prompts")
         return np.zeros((0, 0), dtype=np.int64)
-    rows = rows.reshape(count, -1)
+    rows: np.ndarray = places.reshape(count, -1)
     found = probes[rows]
     if not (found == found[0]).all():
         orders = np.argsort(found, axis=1, kind="stable")

@@ -83,8 +83,8 @@ def _caption(results: Results, found: Latent) -> Iterator[str]:
         yield (
             f"Probe's AUROC: how well a linear probe for correctness, fitted on {base.label}'s "
             "states and right or wrong answers, tells the trained student's right answers from "
-            f"its wrong ones of the same task; on {base.label} itself {base.probes.own[-1]:.2f} ({FOLDS}-"
-            "fold cross-validated); 0.5 is chance; – where the student has fewer than "
+            f"its wrong ones of the same task; on {base.label} itself {base.probes.own[-1]:.2f} "
+            f"({FOLDS}-fold cross-validated); 0.5 is chance; – where the student has fewer than "
             f"{FEWEST} right or wrong answers to compare"
         )
     if found.other_probes:
