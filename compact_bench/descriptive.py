@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy import stats as distributions
+from scipy import special
 
 from compact_bench.stats import NAN
 
@@ -33,30 +33,42 @@ def _counts(size: int, stream: int) -> np.ndarray:
     return draw.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(np.float64)
 
 
-def resampled_means(values: np.ndarray, seeds_too: bool = False) -> np.ndarray:
-    """Means of paired differences over items, or seeds and items, drawn with replacement.
+def resampled_items(values: np.ndarray) -> np.ndarray:
+    """Every seed's mean over items drawn with replacement; (...,S,n) -> (...,S,RESAMPLES).
 
-    values: (...,S,n) float, one row a seed.  Returns (...,RESAMPLES).  Always the same draws.
-    Source: Efron 1979; items and seeds drawn apart, as Owen 2007 for crossed factors.
+    Sums of right (1) minus wrong (0) answers are whole numbers, and so the same on every machine.
     """
-    seeds, items = values.shape[-2:]
-    # No BLAS: its sums differ between machines in the last digit, and tables are kept as bytes.
-    by_item = np.einsum("bn,...sn->...bs", _counts(items, 0), values) / items
-    if not seeds_too:
-        return by_item.mean(axis=-1)
-    return np.einsum("bs,...bs->...b", _counts(seeds, 1), by_item) / seeds
+    items = values.shape[-1]
+    return np.asarray(values @ _counts(items, 0).T) / items
 
 
-def bootstrap(values: np.ndarray, seeds_too: bool = False, level: float = 0.95) -> Interval:
-    """Percentile interval of the mean paired difference; items alone, or seeds and items.
+def resampled_seeds(by_item: np.ndarray) -> np.ndarray:
+    """Means over seeds drawn with replacement, of `resampled_items`; (...,S,B) -> (...,B)."""
+    seeds = by_item.shape[-2]
+    return np.asarray((by_item * _counts(seeds, 1).T).sum(axis=-2)) / seeds
 
-    values: (S,n) float, one row a seed.  n below 2, or S with `seeds_too`: no interval.
+
+def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[Interval, Interval]:
+    """Percentile intervals of the mean paired difference: over items, and over seeds and items.
+
+    Items and seeds are drawn apart, as Owen 2007 does for crossed factors; always the same draws.
+
+    values: (S,n) float, one row a seed.  n below 2: no interval; S below 2: none over seeds.
+    Source: Efron 1979.
     """
     values = np.asarray(values, dtype=np.float64)
-    if values.shape[1] < 2 or not len(values) or (seeds_too and len(values) < 2):
-        return Interval()
-    ends = np.quantile(resampled_means(values, seeds_too), [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(ends[0]), float(ends[1]))
+    if values.shape[1] < 2 or not len(values):
+        return Interval(), Interval()
+    by_item = resampled_items(values)
+    over_items = _percentiles(by_item.mean(axis=-2), level)
+    return over_items, (
+        _percentiles(resampled_seeds(by_item), level) if len(values) > 1 else Interval()
+    )
+
+
+def _percentiles(drawn: np.ndarray, level: float) -> Interval:
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high))
 
 
 def mcnemar(values: np.ndarray) -> float:
@@ -74,9 +86,7 @@ def mcnemar(values: np.ndarray) -> float:
 def mcnemar_p(gained: np.ndarray | int, lost: np.ndarray | int) -> np.ndarray:
     """min(1, 2 P(X <= min(gained, lost))), X binomial(gained + lost, 1/2); counts of one shape."""
     fewer = np.minimum(gained, lost)
-    return np.asarray(
-        np.minimum(1.0, 2 * distributions.binom.cdf(fewer, np.add(gained, lost), 0.5))
-    )
+    return np.asarray(np.minimum(1.0, 2 * special.bdtr(fewer, np.add(gained, lost), 0.5)))
 
 
 def interquartile_mean(scores: Sequence[float] | np.ndarray) -> float:
@@ -88,7 +98,8 @@ def interquartile_mean(scores: Sequence[float] | np.ndarray) -> float:
     """
     kept = np.asarray(scores, dtype=np.float64).ravel()
     kept = kept[np.isfinite(kept)]
-    return float(distributions.trim_mean(kept, 0.25)) if len(kept) else NAN
+    cut = len(kept) // 4
+    return float(np.sort(kept)[cut : len(kept) - cut].mean()) if len(kept) else NAN
 
 
 def probability_of_improvement(

@@ -29,8 +29,7 @@ def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
     values = item_differences(row, other, measure)
     if values is None:
         return {}
-    items = descriptive.bootstrap(values)
-    both = descriptive.bootstrap(values, seeds_too=True)
+    items, both = descriptive.bootstrap(values)
     found = {"items_low": items.low, "items_high": items.high}
     found |= {"both_low": both.low, "both_high": both.high}
     binary = measure.shown.item_column == "right"

@@ -66,6 +66,7 @@ LIGHT = (
     *("registry", "plan", "runner", "pool", "progress", "worker", "listing", "validation", "cli"),
     *("records", "stats", "tables", "figures", "report", "publish", "data.prepare"),
     *("conformance", "scaffold", "student.identity"),
+    *("comparison", "agreement", "simulation"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
 

@@ -36,7 +36,7 @@ def test_mcnemar_of_equal_answers_is_one() -> None:
 
 def test_the_bootstrap_over_items_is_that_of_scipy() -> None:
     values = paired(0)
-    found = descriptive.bootstrap(values)
+    found, _ = descriptive.bootstrap(values)
     by_item = values.mean(axis=0)
     other = reference.bootstrap(
         (by_item,), np.mean, n_resamples=4000, method="percentile", rng=np.random.default_rng(0)
@@ -50,10 +50,11 @@ def test_the_bootstrap_s_spread_is_the_closed_form() -> None:
     """Over items var(d_i)/n; over both Owen's three terms, written out for the complete table."""
     values = paired(1, 6, 90) + np.random.default_rng(2).normal(0, 0.5, (6, 1))
     seeds, items = values.shape
-    drawn = descriptive.resampled_means(values)
+    by_item = descriptive.resampled_items(values)
+    drawn = by_item.mean(axis=0)
     assert drawn.mean() == pytest.approx(values.mean(), abs=4 * drawn.std() / np.sqrt(len(drawn)))
     assert drawn.std() == pytest.approx(values.mean(axis=0).std() / np.sqrt(items), rel=0.08)
-    both = descriptive.resampled_means(values, seeds_too=True)
+    both = descriptive.resampled_seeds(by_item)
     centred = values - values.mean()
     by_seed = (centred.mean(axis=1) ** 2).mean()
     by_item = (centred.mean(axis=0) ** 2).mean()
@@ -63,18 +64,20 @@ def test_the_bootstrap_s_spread_is_the_closed_form() -> None:
     assert both.var() == pytest.approx(expected, rel=0.15)
 
 
-def test_many_comparisons_at_once_are_each_alone() -> None:
-    many = np.stack([paired(seed) for seed in range(4)])
-    for seeds_too in (False, True):
-        together = descriptive.resampled_means(many, seeds_too)
-        alone = [descriptive.resampled_means(one, seeds_too) for one in many]
-        np.testing.assert_allclose(together, alone, rtol=1e-12)
+def test_the_intervals_are_percentiles_of_the_draws() -> None:
+    values = paired(3)
+    by_item = descriptive.resampled_items(values)
+    drawn = by_item.mean(axis=0), descriptive.resampled_seeds(by_item)
+    for found, means in zip(descriptive.bootstrap(values, 0.9), drawn, strict=True):
+        assert (means < found.low).mean() == pytest.approx(0.05, abs=0.02)
+        assert (means > found.high).mean() == pytest.approx(0.05, abs=0.02)
 
 
 @pytest.mark.parametrize("shape", [(0, 4), (1, 1)])
 def test_too_little_to_resample_gives_no_interval(shape: tuple[int, int]) -> None:
-    assert np.isnan(descriptive.bootstrap(np.zeros(shape)).low)
-    assert np.isnan(descriptive.bootstrap(np.zeros((1, 9)), seeds_too=True).high)
+    assert all(np.isnan(found.low) for found in descriptive.bootstrap(np.zeros(shape)))
+    over_items, both = descriptive.bootstrap(np.zeros((1, 9)))
+    assert over_items.high == 0 and np.isnan(both.high)
 
 
 def test_the_interquartile_mean_drops_a_quarter_at_either_end() -> None:
