@@ -12,8 +12,7 @@ import pandas as pd
 from compact_bench import captions, formats
 from compact_bench.correctness import FEWEST, FOLDS
 from compact_bench.formats import Entry, Table
-from compact_bench.latent import SUBSPACE
-from compact_bench.latent_readings import NUMBERS, Latent, latents
+from compact_bench.latent_readings import NUMBERS, SUBSPACE, Latent, latents
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.printing import NONE
 from compact_bench.stats import Summary, summarise
@@ -83,8 +82,8 @@ def _caption(results: Results, found: Latent) -> Iterator[str]:
         yield (
             f"Probe's AUROC: how well a linear probe for correctness, fitted on {base.label}'s "
             "states and right or wrong answers, tells the trained student's right answers from "
-            f"its wrong ones of the same task; on {base.label} itself {base.probes.own[-1]:.2f} ({FOLDS}-"
-            "fold cross-validated); 0.5 is chance; – where the student has fewer than "
+            f"its wrong ones of the same task; on {base.label} itself {base.probes.own[-1]:.2f} "
+            f"({FOLDS}-fold cross-validated); 0.5 is chance; – where the student has fewer than "
             f"{FEWEST} right or wrong answers to compare"
         )
     if found.other_probes:
