@@ -13,7 +13,7 @@ import pandas as pd
 
 from compact_bench.bank_records import write_bank, write_items
 from compact_bench.records import CellWriter, write_plan
-from tests import synthetic_scores
+from tests import synthetic_latent, synthetic_scores
 from tests.synthetic_scores import RUNGS, question_id
 
 TEACHERS = ("equations", "sentences", "reordered", "terse")
@@ -177,7 +177,7 @@ def write_cell(
             "seed": seed,
             "student_hash": "ab12",
             "data_hash": "cd34",
-            "config": {},
+            "config": {"teacher": label.split("[")[1].split("]")[0]} if "[" in label else {},
             "threads": 1,
             "version": 1,
             "engine_version": 1,
@@ -199,6 +199,8 @@ def write_cell(
         writer.steps(steps(label, seed, made))
         writer.eval(values)
         writer.samples(samples)
+        if made.latent:
+            writer.latent(list(synthetic_latent.latent(label, seed, TASKS)))
     tokens = 0 if label == "base" else 1_850_000 // (4 if "[" in label else 1)
     writer.status(
         state, reason, time="2025-11-24T03:07:00+00:00", seconds=48.5, tokens=tokens,
