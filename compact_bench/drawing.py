@@ -9,8 +9,10 @@ from typing import Any
 
 import seaborn
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from compact_bench.captions import Caption
 from compact_bench.outcomes import Results
@@ -98,8 +100,19 @@ def looks(results: Results) -> dict[str, Look]:
 
 
 def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as SVG, PDF and PNG, without dates or versions in the files."""
+    """The figure as SVG, PDF and PNG, without dates or versions in the files.
+
+    For each format savefig draws twice, first only to lay the panels out.  With fifty rows drawing
+    takes long, so the first time no more is done than the layout: the files are the same.
+    """
     FigureCanvasAgg(figure)
+    draw = figure.draw
+
+    def draw_once(renderer: RendererBase) -> None:
+        engine = figure.get_layout_engine()  # a placeholder when it draws for good
+        engine.execute(figure) if isinstance(engine, ConstrainedLayoutEngine) else draw(renderer)
+
+    vars(figure)["draw"] = draw_once
     content = {}
     for ending, metadata in METADATA.items():
         buffer = io.BytesIO()

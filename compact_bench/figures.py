@@ -13,7 +13,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from compact_bench import captions, comparison_figures, curves, joining, retention_figures
+from compact_bench import (
+    captions,
+    comparison_figures,
+    curves,
+    joining,
+    latent_figures,
+    retention_figures,
+)
 from compact_bench.atomic import write_bytes, write_text
 from compact_bench.drawing import PALETTE, STYLE, Picture, grid, legend_columns, looks, render
 from compact_bench.formats import escape_markdown
@@ -25,7 +32,7 @@ MAX_COLUMNS = 3
 MAX_PANELS = 24
 NAMES = (
     *("tradeoff", "differences", "weights", "ladder", "ablation", "curves", "corrupted_weight"),
-    "retention_curves",
+    *("retention_curves", "latent", "latent_map"),
 )
 
 
@@ -224,6 +231,8 @@ def build(results: Results) -> list[Picture]:
         comparison_figures.ablation,
         curves.corrupted_weight,
         weights,
+        latent_figures.latent,
+        latent_figures.latent_map,
     )
     return [picture for make in makers if (picture := make(results))]
 

@@ -129,7 +129,7 @@ def _relearned(
         most = again if math.isnan(most) else max(most, again)
         parts = {SAME_ITEMS: curve[CHECKPOINT, place], RELEARNT: curve[RELEARNED, again]}
         shares = {name: kept(reading, before) for name, reading in parts.items()}
-        for task in shares[SAME_ITEMS].keys() & shares[RELEARNT].keys():
+        for task in [name for name in shares[SAME_ITEMS] if name in shares[RELEARNT]]:
             for name, found in shares.items():
                 values[name].setdefault(task, {})[seed] = found[task]
     for name in (SAME_ITEMS, RELEARNT):

@@ -12,7 +12,6 @@ import numpy as np
 
 from compact_bench.stats import NAN
 
-SUBSPACE = 8  # principal components whose span is compared
 _NOTHING = 1e-10  # of the whole variance: what is below it is rounding
 
 
@@ -84,57 +83,46 @@ def drift(states: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Axes:
-    """Principal components of sets of states, the largest first.
-
-    mean: (...,1,d); ways: (...,k,d), rows of length 1, 0 where there is no k-th; shares: (...,k) of
-    the variance.
-    """
+    """Principal components, the largest first. mean: (d,); ways: (k,d), orthonormal rows;
+    shares: (k,) of the variance."""
 
     mean: np.ndarray
     ways: np.ndarray
     shares: np.ndarray
 
-    @property
-    def rank(self) -> np.ndarray:
-        """How many of the components there are; (...) int."""
-        return (self.shares > 0).sum(axis=-1)
-
     def places(self, states: np.ndarray) -> np.ndarray:
-        """Coordinates of states on these components. states: (...,n,d); returns (...,n,k)."""
-        return (states - self.mean) @ self.ways.swapaxes(-1, -2)
+        """Coordinates of states on these components. states: (n,d); returns (n,k)."""
+        return (states - self.mean) @ self.ways.T
 
 
 def principal_axes(states: np.ndarray, count: int) -> Axes:
     """The first components of states; the largest entry of each is positive, so that signs hold.
 
-    states: (...,n,d) float.  Returns at most `count` components, as many as n or d.
+    states: (n,d) float.  Returns at most `count` components, fewer where the states span less.
     """
     moved = centred(states)
+    whole = max(float((moved**2).sum()), 1e-300)
     # The smaller of the two matrices of products has the same eigenvalues.
-    wide = moved.shape[-1] > moved.shape[-2]
-    turned = moved.swapaxes(-1, -2)
-    values, vectors = np.linalg.eigh(moved @ turned if wide else turned @ moved)
-    values, vectors = values[..., ::-1][..., :count], vectors[..., ::-1][..., :count]
-    whole = (moved**2).sum(axis=(-1, -2))[..., None]
-    there = values > _NOTHING * np.maximum(whole, 1e-300)
-    ways = turned @ vectors if wide else vectors
-    ways = ways / np.sqrt(np.where(there, values, 1.0))[..., None, :] if wide else ways
-    ways = (ways * there[..., None, :]).swapaxes(-1, -2)
-    largest = np.abs(ways).argmax(axis=-1)[..., None]
-    ways = ways * np.where(np.take_along_axis(ways, largest, axis=-1) < 0, -1.0, 1.0)
-    shares = np.where(there, values / np.where(whole > 0, whole, 1.0), 0.0)
-    return Axes(states.mean(axis=-2, dtype=np.float64, keepdims=True), ways, shares)
+    wide = moved.shape[1] > moved.shape[0]
+    values, vectors = np.linalg.eigh(moved @ moved.T if wide else moved.T @ moved)
+    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
+    there = values > _NOTHING * whole
+    values, vectors = values[there], vectors[:, there]
+    ways = (moved.T @ vectors / np.sqrt(values)).T if wide else vectors.T
+    largest = np.abs(ways).argmax(axis=1)
+    ways = ways * np.where(ways[np.arange(len(ways)), largest] < 0, -1.0, 1.0)[:, None]
+    return Axes(states.mean(axis=0, dtype=np.float64), ways, values / whole)
 
 
-def principal_angles(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    """Angles between subspaces, in degrees, the largest first.
+def subspace_angles(first: Axes, second: Axes) -> np.ndarray:
+    """Principal angles between the spans of components, in degrees, the largest first.
 
-    cos of the angles: the singular values of V W'.  first: (...,k,d), second: (...,m,d), rows
-    orthonormal.  Returns (...,min(k,m)).  Source: Bjorck and Golub 1973; the same as
-    scipy.linalg.subspace_angles to about 1e-6 degrees.
+    cos of the angles: the singular values of V W', V and W the components as rows.  Returns
+    (min(k,m),).  Source: Bjorck and Golub 1973; scipy.linalg.subspace_angles gives the same to
+    about 1e-6 degrees, and takes longer.
     """
-    cosines = np.linalg.svd(first @ second.swapaxes(-1, -2), compute_uv=False)
-    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[..., ::-1]
+    cosines = np.linalg.svd(first.ways @ second.ways.T, compute_uv=False)
+    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[::-1]
 
 
 def unit(change: np.ndarray) -> np.ndarray:

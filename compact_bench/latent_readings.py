@@ -16,6 +16,7 @@ from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.records import Cell
 from compact_bench.stats import NAN, Summary, summarise
 
+SUBSPACE = 8  # principal components whose span is compared
 FEWEST = 4  # prompts that the unbiased estimator needs
 NUMBERS = (
     *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
@@ -45,8 +46,8 @@ class Base:
 
     @cached_property
     def axes(self) -> latent.Axes:
-        """The principal components by layer."""
-        return latent.principal_axes(self.record.states, latent.SUBSPACE)
+        """The principal components of the last layer."""
+        return latent.principal_axes(self.record.states[-1], SUBSPACE)
 
     @cached_property
     def probes(self) -> Probes | None:
@@ -97,7 +98,9 @@ def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
     record = read_record(cell)
     if record is None:
         return None
-    tables = {task: row.items.get((task, "right")) for task in {t for t, _ in record.probes}}
+    tables = {
+        task: row.items.get((task, "right")) for task in dict.fromkeys(t for t, _ in record.probes)
+    }
     right = {
         (task, question): value
         for task, table in tables.items()
@@ -175,25 +178,17 @@ def _numbers(
         control = latent.centred_similarities(record.random)
         yield "cka_random", (control * base.similarities).sum(axis=-1)
         yield "drift_random", latent.drift(record.random, base.record.states)
-    angles = _angles(latent.principal_axes(record.states, latent.SUBSPACE), base.axes)
-    yield "angle_largest", np.array([one.max() if len(one) else NAN for one in angles])
-    yield "angle_mean", np.array([one.mean() if len(one) else NAN for one in angles])
+    largest, mean = np.full((2, len(mine)), NAN)
+    angles = latent.subspace_angles(latent.principal_axes(record.states[-1], SUBSPACE), base.axes)
+    if len(angles):  # of the last layer only: components take longer than all else together
+        largest[-1], mean[-1] = angles[0], angles.mean()
+    yield "angle_largest", largest
+    yield "angle_mean", mean
     if base.probes is not None:
         yield "probe_base", base.probes.own
         known = record.known
         found = base.probes.auroc(record.states[:, known], record.right[known], base.groups[known])
         yield "probe", found
-
-
-def _angles(mine: latent.Axes, base: latent.Axes) -> list[np.ndarray]:
-    """The angles at each layer, of as many components as there are."""
-    most = mine.ways.shape[-2]
-    if (mine.rank == most).all() and (base.rank == most).all():
-        return list(latent.principal_angles(mine.ways, base.ways))
-    return [
-        latent.principal_angles(left[:k], right[:m])
-        for left, k, right, m in zip(mine.ways, mine.rank, base.ways, base.rank, strict=True)
-    ]
 
 
 def _compare(

@@ -128,4 +128,9 @@ def _stacked(numbers: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> np.nd
     widths = np.unique(starts[rows + 1] - starts[rows])
     if len(widths) > 1:
         raise ValueError("its states have different widths")
-    return numbers[starts[rows][..., None] + np.arange(widths[0] if len(widths) else 0)]
+    if not rows.size:
+        return np.zeros((*rows.shape, 0), dtype=np.float32)
+    width, first = int(widths[0]), int(starts[rows[0, 0]])
+    if np.array_equal(rows.ravel(), rows[0, 0] + np.arange(rows.size)):  # as cells are written
+        return numbers[first : first + rows.size * width].reshape(*rows.shape, width)
+    return numbers[starts[rows][..., None] + np.arange(width)]

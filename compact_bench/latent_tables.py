@@ -12,8 +12,7 @@ import pandas as pd
 from compact_bench import captions, formats
 from compact_bench.correctness import FEWEST, FOLDS
 from compact_bench.formats import Entry, Table
-from compact_bench.latent import SUBSPACE
-from compact_bench.latent_readings import NUMBERS, Latent, latents
+from compact_bench.latent_readings import NUMBERS, SUBSPACE, Latent, latents
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.printing import NONE
 from compact_bench.stats import Summary, summarise

@@ -7,7 +7,6 @@ Rows of 40 seeds each (fewer where N isn't a multiple), every cell with the file
 from __future__ import annotations
 
 import argparse
-import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,10 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.atomic import write_json
 from compact_bench.bank_records import write_bank, write_items
 from compact_bench.records import CellWriter, write_plan
-from tests import synthetic, synthetic_latent, synthetic_scores
+from tests import synthetic, synthetic_scores
 from tests.synthetic import Made, question_id
 
 SEEDS, ITEMS, QUESTIONS, EPOCHS = 40, 75, 100, 3
@@ -56,17 +54,10 @@ def write_cell(folder: Path, cell: dict[str, Any], made: Made, bank: pd.DataFram
     """Write one cell's records: as `synthetic` does, with more steps and hidden states."""
     label, seed = cell["label"], cell["seed"]
     synthetic.write_cell(folder, label, seed, made)
-    if "[" in label:
-        spec = json.loads((folder / "spec.json").read_text("utf-8"))
-        teacher = label.split("[")[1].split("]")[0]
-        write_json(folder / "spec.json", {**spec, "config": {"teacher": teacher}})
-    writer = CellWriter(folder)
     if seed is not None:
         own = "[" in label
         read = bank[bank["teacher"] == label.split("[")[1].split("]")[0]] if own else bank
-        writer.steps(steps(read, label, seed))
-    if made.latent:
-        writer.latent(list(synthetic_latent.latent(label, seed, synthetic.TASKS)))
+        CellWriter(folder).steps(steps(read, label, seed))
 
 
 def make(root: Path, count: int, latent: bool = True) -> Path:

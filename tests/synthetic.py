@@ -13,7 +13,7 @@ import pandas as pd
 
 from compact_bench.bank_records import write_bank, write_items
 from compact_bench.records import CellWriter, write_plan
-from tests import synthetic_evidence, synthetic_scores
+from tests import synthetic_evidence, synthetic_latent, synthetic_scores
 from tests.synthetic_scores import RUNGS, question_id
 
 TEACHERS = ("equations", "sentences", "reordered", "terse")
@@ -172,7 +172,7 @@ def write_cell(
     """Write one cell's records."""
     writer = CellWriter(folder)
     teacher = label.split("[")[1].rstrip("]") if "[" in label else ""
-    config = {"teacher": teacher} if made.evidence and teacher else {}
+    config = {"teacher": teacher} if (made.evidence or made.latent) and teacher else {}
     writer.spec(
         {
             "label": label,
@@ -205,6 +205,8 @@ def write_cell(
             writer.curve(synthetic_evidence.curve(BEFORE, after(label)[:4], seed))
         writer.eval(values)
         writer.samples(samples)
+        if made.latent:
+            writer.latent(list(synthetic_latent.latent(label, seed, TASKS)))
     tokens = 0 if label == "base" else 1_850_000 // (4 if "[" in label else 1)
     writer.status(
         state, reason, time="2025-11-24T03:07:00+00:00", seconds=48.5, tokens=tokens,
