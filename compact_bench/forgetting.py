@@ -104,7 +104,7 @@ def _over_tasks(by_task: Values, geometric: bool = False) -> dict[Seed, float]:
 
 
 def _perplexity_ratio(results: Results, row: Row, task: str) -> dict[Seed, float]:
-    """exp(NLL after - NLL before), NLL in nats a token over question and gold answer."""
+    """exp(NLL after - NLL before), NLL in nats a token of what it wrote before."""
     for measure, by_seed in row.values.items():
         if (measure.task, measure.metric) == (task, "text_nll") and measure in results.before:
             before = results.before[measure]

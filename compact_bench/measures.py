@@ -30,7 +30,7 @@ METRICS: Mapping[str, Metric] = {
     "perplexity": Metric("perplexity", -1),
     "word_perplexity": Metric("word perplexity", -1),
     "majority": Metric("majority of samples, accuracy", 1, True),
-    "text_nll": Metric("NLL of question and answer, nats a token", -1),
+    "text_nll": Metric("NLL of earlier answers, nats a token", -1),
     # How far it is from the base is a fact: whether less is better depends on what was gained.
     KL_FROM_BASE: Metric("KL from the base, nats a token", 0, digits=3),
 }

@@ -246,7 +246,7 @@ def test_the_figure_draws_the_mean_paths(results: Results, monkeypatch: pytest.M
 
 def test_new_values_are_shown_but_are_no_headlines(results: Results) -> None:
     table = tables.metrics(results)
-    for title in ("majority of samples", "NLL of question and answer", "KL from the base"):
+    for title in ("majority of samples", "NLL of earlier answers", "KL from the base"):
         assert any(column.startswith(title) for column in table.columns), title
     place = next(i for i, name in enumerate(table.columns) if name.startswith("KL"))
     kl = next(row[place].text for row in table.rows if row[0].text == "compact")
