@@ -113,8 +113,8 @@ def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
     yield "Differences take the untrained student's own accuracy as known"
     if any(one.summary(PERPLEXITY).n for one in ones):
         yield (
-            "Perplexity: of what the untrained student writes to the old questions (of a choice: of "
-            "the right one), after over before, geometric mean over tasks"
+            "Perplexity: of what the untrained student writes to the old questions (of a choice: "
+            "of the right one), after over before, geometric mean over tasks"
         )
     if any(one.summary(KL).n for one in ones):
         yield "KL(base, student) a token, over answers that the base writes to in-domain prompts"
