@@ -77,13 +77,15 @@ def _layers(results: Results, found: Latent, rows: Sequence[Row]) -> Figure:
 def _by_layer(
     axis: Axes, found: Latent, rows: Sequence[Row], known: dict[str, Look], name: str
 ) -> None:
-    layers = found.base.layers
+    layers = np.array(found.base.layers)
     control = _means(found, rows, f"{name}_random")
-    if np.isfinite(control).any():
+    known_at = np.isfinite(control).any(axis=0)  # states that don't differ have no value
+    if known_at.any():
+        at, control = layers[known_at], control[:, known_at]
         low, high = np.nanmin(control, axis=0), np.nanmax(control, axis=0)
-        axis.fill_between(layers, low, high, color=_RANDOM, alpha=0.2, linewidth=0, zorder=1)
+        axis.fill_between(at, low, high, color=_RANDOM, alpha=0.2, linewidth=0, zorder=1)
         middle = np.nanmean(control, axis=0)
-        axis.plot(layers, middle, color=_RANDOM, linestyle=_DASHED, linewidth=1.8, zorder=2)
+        axis.plot(at, middle, color=_RANDOM, linestyle=_DASHED, linewidth=1.8, zorder=2)
     for row, values in zip(rows, _means(found, rows, name), strict=True):
         look = known[row.label]
         first = look.marker == "*"  # the row that others are compared to
@@ -167,8 +169,7 @@ def chosen(results: Results, found: Latent) -> list[Row]:
     reference = [row for row in moved if row is results.reference]
     others = [row for row in moved if row is not results.reference]
     count = min(MOST_MAPS - len(reference), len(others))
-    spaced = np.linspace(0, len(others) - 1, count).round().astype(int)
-    places = np.unique(spaced).tolist()
+    places = sorted({round(place) for place in np.linspace(0, len(others) - 1, count)})
     return [*reference, *(others[place] for place in places)]
 
 

@@ -73,22 +73,18 @@ def _record(table: pa.Table) -> LatentRecord:
     lists = table["values"].combine_chunks()
     numbers, starts = lists.values.to_numpy(), lists.offsets.to_numpy()
     probes = _codes(table)
-    rows = {kind: _rows(layers, probes, kinds == kind) for kind in (STUDENT, RANDOM)}
-    mine = rows[STUDENT]
+    mine = _rows(layers, probes, kinds == STUDENT)
+    other = _rows(layers, probes, kinds == RANDOM, mine)
     asked = table.select(["task", "question_id"]).take(mine[0] if len(mine) else [])
     keys = tuple(zip(*(column.to_pylist() for column in asked.columns), strict=True))
-    random = _stacked(numbers, starts, rows[RANDOM])
-    if len(rows[RANDOM]) and not np.array_equal(probes[rows[RANDOM]], probes[mine]):
-        raise ValueError("random and student have different layers or probes")
+    random = _stacked(numbers, starts, other)
+    if len(other) and not np.array_equal(layers[other], layers[mine]):
+        raise ValueError("random and student have different layers")
     at = np.flatnonzero(kinds == CHANGE)
     change = numbers[starts[at[0]] : starts[at[0] + 1]] if len(at) else None
-    return LatentRecord(
-        tuple(int(layers[line[0]]) for line in mine),
-        keys,
-        _stacked(numbers, starts, mine),
-        random if len(random) else None,
-        change,
-    )
+    depth = tuple(int(layers[line[0]]) for line in mine)
+    states = _stacked(numbers, starts, mine)
+    return LatentRecord(depth, keys, states, random if len(random) else None, change).told({})
 
 
 def _codes(table: pa.Table) -> np.ndarray:
@@ -100,25 +96,27 @@ def _codes(table: pa.Table) -> np.ndarray:
     return task.astype(np.int64) * len(table) + question
 
 
-def _rows(layers: np.ndarray, probes: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Where each layer's prompts are, in the order of the first layer's. Returns (L,n) int.
+def _rows(
+    layers: np.ndarray, probes: np.ndarray, chosen: np.ndarray, like: np.ndarray | None = None
+) -> np.ndarray:
+    """Where each layer's prompts are, in the order of the first layer, or of `like`'s. (L,n) int.
 
     ValueError where the layers have different prompts.
     """
-    places = np.flatnonzero(chosen)
-    places = places[np.argsort(layers[places], kind="stable")]
-    count = len(np.unique(layers[places]))
-    if not count or len(places) % count:
-        if count:
-            raise ValueError("its layers have different prompts")
+    rows: np.ndarray = np.flatnonzero(chosen)
+    count = len(np.unique(layers[rows]))
+    if not count:
         return np.zeros((0, 0), dtype=np.int64)
-    rows: np.ndarray = places.reshape(count, -1)
-    found = probes[rows]
-    if not (found == found[0]).all():
-        orders = np.argsort(found, axis=1, kind="stable")
-        back = np.argsort(orders[0], kind="stable")
+    rows = rows[np.argsort(layers[rows], kind="stable")]
+    rows = rows.reshape(count if len(rows) % count == 0 else 1, -1)
+    wanted = probes[rows[0] if like is None or not len(like) else like[0]]
+    if len(wanted) == rows.shape[1] and not (probes[rows] == wanted).all():
+        orders = np.argsort(probes[rows], axis=1, kind="stable")
+        back = np.argsort(np.argsort(wanted, kind="stable"), kind="stable")
         rows = np.take_along_axis(rows, orders[:, back], axis=1)
-    if not (probes[rows] == probes[rows[0]]).all() or len(set(probes[rows[0]])) < rows.shape[1]:
+    by_layer = (layers[rows] == layers[rows[:, :1]]).all()
+    same = len(wanted) == rows.shape[1] and (probes[rows] == wanted).all()
+    if not by_layer or not same or len(set(wanted)) < len(wanted):
         raise ValueError("its layers have different prompts")
     return rows
 
