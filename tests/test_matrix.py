@@ -53,6 +53,7 @@ CHANGES: dict[str, Any] = {
     "limit": 3,
     "threads": 1,
     "engine_version": 2,
+    "evidence": {"items": 3},
 }
 
 
