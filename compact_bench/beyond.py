@@ -56,8 +56,7 @@ class Counted:
 
 def is_single(row: Row) -> bool:
     """Whether the row is trained on one teacher only, by what its records say."""
-    specs = [cell.spec.get("config") or {} for cell in row.done.values()]
-    return row.trained and all(config.get("teacher") for config in specs)
+    return row.trained and bool(row.teacher)
 
 
 def singles_of(results: Results, condition: str) -> dict[Seed, pd.DataFrame]:

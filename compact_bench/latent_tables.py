@@ -103,13 +103,6 @@ def _numbers(results: Results, found: Latent) -> pd.DataFrame:
     return frame.astype(types).round(DIGITS)
 
 
-def teacher_of(row: Row) -> str:
-    """The one teacher that all cells of the row were trained on, as their settings say; or ""."""
-    settings = [cell.spec.get("config") for cell in row.done.values()]
-    named = {str((one or {}).get("teacher") or "") for one in settings}
-    return named.pop() if len(named) == 1 else ""
-
-
 def cosines(
     mine: Mapping[Seed, np.ndarray], other: Mapping[Seed, np.ndarray]
 ) -> dict[str, dict[Seed, float]]:
@@ -133,7 +126,7 @@ def integration(results: Results) -> Table | None:
     """Cosines of each row's change of weights with the single-teacher rows'; None without both."""
     found = latents(results)
     rows = [row for row in results.rows if found and row.label in found.changes]
-    teachers = [row for row in rows if teacher_of(row)]
+    teachers = [row for row in rows if row.teacher]
     if found is None or not teachers or len(rows) < 2:
         return None
     pairs = [(row, other) for row in rows for other in _others(results, row, teachers)]

@@ -60,6 +60,13 @@ class Row:
         """Whether any of its cells was trained; a pass that only scores reads tokens, too."""
         return any(cell.status.get("supervised_tokens") for cell in self.done.values())
 
+    @property
+    def teacher(self) -> str:
+        """The one teacher that all its cells are trained on, as their settings say; else ""."""
+        settings = [cell.spec.get("config") or {} for cell in self.done.values()]
+        named = {str(one.get("teacher") or "") for one in settings}
+        return named.pop() if len(named) == 1 else ""
+
     def summary(self, measure: Measure) -> stats.Summary:
         """Mean and sd of a measure over the seeds that finished."""
         return stats.summarise(list(self.values.get(measure, {}).values()))
