@@ -1,0 +1,180 @@
+"""What a search found, as plain values: all that its tables and figures are made from."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from compact_bench.atomic import write_json
+from compact_bench.errors import UserError
+from compact_bench.measures import METRICS, Metric
+
+FILE = "trials.json"
+LEARNING_RATE = "learning_rate"
+# What can be searched for. Old questions of the forgetting tasks, other ones than the report's.
+OLD_ACCURACY = "old_accuracy"
+OBJECTIVES: dict[str, Metric] = {
+    "marginal_nll": METRICS["marginal_nll"],
+    "accuracy": METRICS["accuracy"],
+    OLD_ACCURACY: Metric("accuracy on old tasks", 1, True),
+}
+COMPLETE, PRUNED, FAILED, RUNNING = "complete", "pruned", "failed", "running"
+FINISHED = (COMPLETE, PRUNED)
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One setting that is searched.
+
+    low, high: its range; log: searched on a logarithmic scale; integer: whole numbers only.
+    choices: the only values, where it has no range. simplex: knobs of one name here are shares of
+    the fixed sum `total`, so that their scale is no setting of its own. default: the method's own.
+    """
+
+    name: str
+    default: float
+    low: float = math.nan
+    high: float = math.nan
+    log: bool = False
+    integer: bool = False
+    choices: tuple[float, ...] = ()
+    simplex: str = ""
+    total: float = math.nan
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One try: its settings, its values by objective (means over its seeds), and what it cost.
+
+    state: one of COMPLETE, PRUNED (stopped early, or diverged), FAILED. reports: (step, value) of
+    the first objective during training. tokens, flops: of training. seconds: of the whole trial.
+    retry_of: the number of a trial that died with the same settings, or None.
+    """
+
+    number: int
+    state: str
+    settings: dict[str, float]
+    values: tuple[float, ...] = ()
+    reports: tuple[tuple[int, float], ...] = ()
+    tokens: float = 0.0
+    flops: float = 0.0
+    seconds: float = 0.0
+    reason: str = ""
+    retry_of: int | None = None
+
+
+@dataclass(frozen=True)
+class Study:
+    """All trials of one row, by number. label: the row's. front: numbers of the trials that no
+    other beats in every objective; of one objective the best alone."""
+
+    label: str
+    method: str
+    objectives: tuple[str, ...]
+    sampler: str
+    pruner: str
+    seed: int
+    seeds: tuple[int, ...]
+    knobs: tuple[Knob, ...]
+    trials: tuple[Trial, ...] = ()
+
+    @property
+    def finished(self) -> list[Trial]:
+        """Those that count: complete or pruned, in the order of their numbers."""
+        return [trial for trial in self.trials if trial.state in FINISHED]
+
+    @property
+    def complete(self) -> list[Trial]:
+        """Those that were trained to the end."""
+        return [trial for trial in self.trials if trial.state == COMPLETE]
+
+    @property
+    def directions(self) -> tuple[int, ...]:
+        """1 where more is better, -1 where less is, by objective."""
+        return tuple(OBJECTIVES[name].better for name in self.objectives)
+
+    @property
+    def best(self) -> Trial | None:
+        """The complete trial of the best first objective, the first of equal ones."""
+        sign = self.directions[0]
+        return max(self.complete, key=lambda one: sign * one.values[0], default=None)
+
+    @property
+    def front(self) -> list[Trial]:
+        """The complete trials that no other is as good as in every objective and better in one.
+
+        Of trials with equal values the first is kept. Sorted by the first objective, best first.
+        """
+
+        def score(trial: Trial) -> tuple[float, ...]:
+            return tuple(d * v for d, v in zip(self.directions, trial.values, strict=True))
+
+        found: dict[tuple[float, ...], Trial] = {}
+        for trial in self.complete:
+            found.setdefault(score(trial), trial)
+        kept = [
+            own
+            for own in found
+            if not any(
+                other != own and all(a >= b for a, b in zip(other, own, strict=True))
+                for other in found
+            )
+        ]
+        return [found[one] for one in sorted(kept, reverse=True)]
+
+    @property
+    def default(self) -> Trial | None:
+        """The complete trial of the method's own settings, which is the first one."""
+        first = next(iter(self.finished), None)
+        return first if first is not None and first.state == COMPLETE else None
+
+
+@dataclass(frozen=True)
+class Search:
+    """All studies of one `tune` command. suite: the resolved suite. notes: of its data."""
+
+    suite: dict[str, Any]
+    studies: tuple[Study, ...]
+    notes: tuple[str, ...] = field(default=())
+
+
+def write(folder: Path, search: Search) -> Path:
+    """Write trials.json."""
+    return write_json(folder / FILE, asdict(search))
+
+
+def read(folder: Path) -> Search:
+    """Read trials.json. Raises UserError where there is none or it isn't one."""
+    path = folder / FILE
+    try:
+        content = json.loads(path.read_text("utf-8"))
+        studies = tuple(_study(one) for one in content["studies"])
+        return Search(content["suite"], studies, tuple(content["notes"]))
+    except FileNotFoundError as error:
+        raise UserError(f"nothing was tuned in {folder}: run tune first") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UserError(f"cannot read {path}: {error!r}") from error
+
+
+def _study(values: dict[str, Any]) -> Study:
+    knobs = tuple(Knob(**_numbers(one) | {"choices": tuple(one["choices"])})
+                  for one in values["knobs"])  # fmt: skip
+    trials = tuple(
+        Trial(**one | {"values": tuple(one["values"]), "reports": _pairs(one["reports"])})
+        for one in values["trials"]
+    )
+    lists = {key: tuple(values[key]) for key in ("objectives", "seeds")}
+    return Study(**values | lists | {"knobs": knobs, "trials": trials})
+
+
+def _numbers(knob: dict[str, Any]) -> dict[str, Any]:
+    """JSON has no NaN: a bound that isn't there was written as null."""
+    return {key: math.nan if value is None else value for key, value in knob.items()}
+
+
+def _pairs(values: Iterable[Any]) -> tuple[tuple[int, float], ...]:
+    return tuple((int(step), float(value)) for step, value in values)
