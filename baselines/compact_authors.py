@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from compact_bench.api import Batch, Distiller, Step, adaptability, consensus, fusion, torch
+from typing import Annotated
+
+from compact_bench.api import (
+    Batch,
+    Distiller,
+    Step,
+    Tunable,
+    adaptability,
+    consensus,
+    fusion,
+    torch,
+)
 
 
 class CompactAuthors(Distiller):
@@ -35,11 +46,11 @@ class CompactAuthors(Distiller):
     class Config(Distiller.Config):
         """betas of adaptability, consensus and difficulty; tau; lambda of the consistency term."""
 
-        beta_adaptability: float = 1.0
-        beta_consensus: float = 1.0
-        beta_difficulty: float = 0.5
-        temperature: float = 1.0
-        consistency: float = 0.1
+        beta_adaptability: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 1.0
+        beta_consensus: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 1.0
+        beta_difficulty: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 0.5
+        temperature: Annotated[float, Tunable(0.1, 10, log=True)] = 1.0
+        consistency: Annotated[float, Tunable(0.01, 1, log=True)] = 0.1
         smallest_pair: float = 1e-4
         thinking_token_ids: list[int] | None = None
 

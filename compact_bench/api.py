@@ -105,6 +105,10 @@ class Distiller(ABC):
 
         model_config = ConfigDict(extra="forbid", frozen=True)
 
+        def idle(self) -> set[str]:
+            """Names of settings that do nothing with the others as they are: not searched."""
+            return set()
+
     def __init__(self, config: Any = None) -> None:
         self.config: Any = self.Config() if config is None else config
 

@@ -13,6 +13,7 @@ from compact_bench.measures import METRICS, Measure
 from compact_bench.outcomes import Results
 from compact_bench.records import without_paths
 from compact_bench.stats import Difference
+from compact_bench.suite import RATE
 
 
 def setting(results: Results) -> list[str]:
@@ -28,15 +29,15 @@ def setting(results: Results) -> list[str]:
         _tasks(results),
         seeds(results),
         at_chance(results),
-        _training(suite.get("training", {}), suite.get("selection")),
+        _training(suite.get("training", {}), suite.get("selection"), _own_rates(suite)),
         *_limits(suite, results.splits),
         suite.get("notes", ""),
         *results.plan.notes,
     ]
-    return list(dict.fromkeys(_sentence(part) for part in parts if str(part).strip()))
+    return list(dict.fromkeys(sentence(part) for part in parts if str(part).strip()))
 
 
-def _sentence(text: str) -> str:
+def sentence(text: str) -> str:
     """One sentence on one line, without folders of the machine that it was run on."""
     text = " ".join(str(without_paths(text)).split())
     text = text[:1].upper() + text[1:]
@@ -115,7 +116,9 @@ def at_chance(results: Results) -> str:
     return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
 
 
-def _training(training: Mapping[str, Any], selection: Mapping[str, Any] | None) -> str:
+def _training(
+    training: Mapping[str, Any], selection: Mapping[str, Any] | None, own_rates: bool
+) -> str:
     if not training:
         return ""
     epochs = training.get("epochs")
@@ -136,7 +139,14 @@ def _training(training: Mapping[str, Any], selection: Mapping[str, Any] | None) 
     chosen = str(training.get("selected_on") or "").strip().rstrip(".")
     how = f"chosen: {chosen}" if chosen else "how they were chosen is not recorded"
     rate = training.get("learning_rate")
+    if own_rates:
+        return f"Learning rates of the rows' own, else {rate:g}; {budget} for every row; {how}."
     return f"Learning rate {rate:g} and {budget} for every row; {how}."
+
+
+def _own_rates(suite: Mapping[str, Any]) -> bool:
+    """Whether a row of the suite has a learning rate of its own."""
+    return any(isinstance(row, dict) and RATE in row for row in suite.get("methods", []))
 
 
 def _limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
@@ -245,7 +255,7 @@ class Caption:
 def caption(results: Results, *own: str) -> Caption:
     """A caption whose own part also names the seeds and says when cells are missing."""
     parts = [
-        *(_sentence(text) for text in own if text.strip()),
+        *(sentence(text) for text in own if text.strip()),
         seeds(results),
         unfinished(results),
     ]

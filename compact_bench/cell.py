@@ -18,16 +18,17 @@ from compact_bench.data.mini_old import at_hand, old_bank
 from compact_bench.data.prepare import Prepared, dev_task, prepare
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.dev_score import DevScore
-from compact_bench.errors import CellError, Diverged, UserError
+from compact_bench.errors import CellError, Diverged, Pruned, UserError
 from compact_bench.evaluate import evaluate
 from compact_bench.evidence.watch import Watch
 from compact_bench.machine import environment, peak_memory_mb, reset_peak_memory
 from compact_bench.matrix import RunSpec
 from compact_bench.records import CellWriter
+from compact_bench.reports import Reporter
 from compact_bench.student.encode import encode_bank
 from compact_bench.student.load import load_student, same_tokenizer
 from compact_bench.student.student import Student
-from compact_bench.suite import Suite
+from compact_bench.suite import IN_DOMAIN, Suite
 from compact_bench.suite_sections import EvaluationSpec, TrainingSpec
 from compact_bench.train import Progress, Trainer
 
@@ -54,6 +55,9 @@ def run_cell(
         state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
     except Diverged as error:
         state, reason = "diverged", str(error)
+    except Pruned as error:
+        state, reason = "pruned", str(error)
+        checkpoint.remove(folder / "weights")
     except (CellError, UserError) as error:
         state, reason = "failed", str(error)
     except Exception as error:  # a method's own mistake: the other cells go on
@@ -90,8 +94,11 @@ def _run(
     student = _student(suite, distiller, seed)
     progress({"event": "phase", "phase": "train"})
     kept = folder / "weights"
-    watch = Watch(suite, student, distiller, kept, progress)
-    trainer = train(student, distiller, prepared, suite, seed, kept, watch.progress, facts)
+    reporter = _reporter(suite, prepared, folder, progress)
+    watch = Watch(suite, student, distiller, kept, reporter.progress if reporter else progress)
+    trainer = train(
+        student, distiller, prepared, suite, seed, kept, watch.progress, facts, reporter
+    )
     facts |= student.cost.as_dict() | {
         "train_seconds": trainer.position.seconds,
         "layout": student.layout,
@@ -129,6 +136,21 @@ def _run(
     return "done", ""
 
 
+def _reporter(
+    suite: Suite, prepared: Prepared, folder: Path, progress: Progress
+) -> Reporter | None:
+    """What tells a search how the training goes; None where none asks."""
+    asked = suite.evaluation.reports
+    if asked is None:
+        return None
+    return Reporter(asked, folder, _dev_questions(suite, prepared), progress)
+
+
+def _dev_questions(suite: Suite, prepared: Prepared) -> int:
+    """How many dev questions the cell's own evaluation asks."""
+    return next(len(task.items) for task in prepared.tasks if task.name == IN_DOMAIN)
+
+
 def _student(suite: Suite, distiller: Distiller, seed: int) -> Student:
     torch.manual_seed(seed)
     student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
@@ -160,6 +182,7 @@ def train(
     folder: Path | None,
     progress: Progress,
     facts: dict[str, Any],
+    reporter: Reporter | None = None,
 ) -> Trainer:
     """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
     student.max_tokens = suite.training.max_tokens
@@ -187,7 +210,13 @@ def train(
         dev=DevScore(dev_task(suite, prepared.dev), suite.evaluation, seed),
         old=partial(old_bank, asked) if at_hand(suite) else None,
     )
-    distiller.fit(trainer)
+    if reporter:
+        reporter.trainer = trainer
+    try:
+        distiller.fit(trainer)
+    except (Pruned, Diverged):
+        facts |= student.cost.as_dict()  # spent for nothing, but spent
+        raise
     return trainer
 
 

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
+from compact_bench.options import CHOOSING, FOLDER, JSON, MIRROR, PLUGINS, READING, TUNING
+
 if TYPE_CHECKING:
     from compact_bench.plan import Options
     from compact_bench.suite import Suite
 
-FOLDER = click.Path(path_type=Path)
 INTERRUPTED = 130
 
 
@@ -49,44 +49,6 @@ def commands() -> None:
     by many methods, and compare them."""
 
 
-def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-SUITE_FILE = click.argument("file", type=click.Path(path_type=Path))
-PROFILE = click.option("--profile", help="Profile of the suite file [default: mini].")
-RESULTS = click.option(
-    "--results", type=FOLDER, default=Path("results"), show_default=True, help="Results folder."
-)
-MIRROR = click.option(
-    "--mirror",
-    type=FOLDER,
-    envvar="COMPACT_BENCH_MIRROR",
-    help="Folder with the data sets' files, instead of downloads.",
-)
-PLUGINS = click.option(
-    "--plugins", type=FOLDER, multiple=True, help="Folder of more methods, one .py file each."
-)
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-READING = _options(SUITE_FILE, PROFILE, RESULTS)
-CHOOSING = _options(
-    READING,
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."),
-    click.option("--only", multiple=True, metavar="METHOD", help="Only this method or row."),
-    click.option("--seeds", metavar="0,1,2", help="These seeds: numbers and ranges (0-4)."),
-    click.option("--limit", metavar="N", help="N training questions and N items a task."),
-    click.option("--jobs", type=click.IntRange(min=1), help="Cells at the same time."),
-    MIRROR,
-    PLUGINS,
-    click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
-)
-
-
 @commands.command()
 @CHOOSING
 def run(**arguments: Any) -> int:
@@ -115,6 +77,19 @@ def plan(as_json: bool, **arguments: Any) -> None:
     click.echo(listing.as_json(found) if as_json else listing.plan_text(found))
 
 
+@commands.command()
+@TUNING
+def tune(**arguments: Any) -> int:
+    """Search the settings of rows of the suite FILE on the dev split, and test the best once.
+
+    Each row's own settings are the first trial. The same command again goes on where it was; with
+    --storage many processes and machines work on one search. Exit code as of run.
+    """
+    from compact_bench.tune import arguments as given
+
+    return given.run(**arguments)
+
+
 @commands.command("list")
 @click.argument("what", type=click.Choice(["methods", "suites", "tasks", "students", "datasets"]))
 @PLUGINS
@@ -139,11 +114,12 @@ def validate(
 ) -> None:
     """Check suite FILES without running them; with --mirror, their data too."""
     from compact_bench import validation
+    from compact_bench.suite import suite_path
 
     problems = [
         problem
         for file in files
-        for problem in validation.check(_suite_path(file), profile, mirror, plugins, click.echo)
+        for problem in validation.check(suite_path(file), profile, mirror, plugins, click.echo)
     ]
     if problems:
         for problem in problems[:-1]:
@@ -181,8 +157,12 @@ def new(name: str, to: Path | None, plugins: tuple[Path, ...]) -> None:
 def report_(file: Path, profile: str | None, results: Path) -> None:
     """Make the tables and figures of FILE again, from its records alone."""
     from compact_bench import runner
+    from compact_bench.tune import page
 
-    runner.show_report(_folder(file, profile, results), say=click.echo)
+    root = _folder(file, profile, results)
+    runner.show_report(root, say=click.echo)
+    for made in page.rebuild(root):
+        click.echo(f"report: {made.page}")
 
 
 @commands.command()
@@ -260,22 +240,16 @@ def _chosen(
 ) -> tuple[Suite, Options]:
     """Make the suite and the options of ``run`` and ``plan``."""
     from compact_bench.plan import Options
-    from compact_bench.suite import load_suite, parse_seeds
+    from compact_bench.suite import load_suite, parse_seeds, suite_path
 
     more = {"seeds": parse_seeds(seeds) if seeds else None, "limit": limit}
-    suite = load_suite(_suite_path(file), profile, overrides, more)
+    suite = load_suite(suite_path(file), profile, overrides, more)
     return suite, Options(results, mirror, plugins, only, jobs, retry)
-
-
-def _suite_path(file: Path) -> Path:
-    """``gsm8k`` stands for ``suites/gsm8k.yaml``."""
-    named = Path("suites") / f"{file}.yaml"
-    return named if not file.exists() and not file.suffix and named.exists() else file
 
 
 def _folder(file: Path, profile: str | None, results: Path) -> Path:
     """Return where the output of a suite file lies below ``results``."""
     from compact_bench.plan import suite_folder
-    from compact_bench.suite import load_suite
+    from compact_bench.suite import load_suite, suite_path
 
-    return suite_folder(load_suite(_suite_path(file), profile), results)
+    return suite_folder(load_suite(suite_path(file), profile), results)

@@ -5,7 +5,7 @@ and the weights that they come to. The formulas are pure functions in `scores` a
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -44,9 +44,10 @@ class Axes(BaseModel):
 
     scores: list[ScoreName] = ["adaptability", "consensus", "difficulty"]
     placebo: list[ScoreName] = []
-    beta_adaptability: Annotated[float, Tunable(0, 3)] = 1.0
-    beta_consensus: Annotated[float, Tunable(0, 3)] = 1.0
-    beta_difficulty: Annotated[float, Tunable(0, 3)] = 0.5
+    # Their sum and the temperature say the same; searched together neither could be read.
+    beta_adaptability: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 1.0
+    beta_consensus: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 1.0
+    beta_difficulty: Annotated[float, Tunable(0, 2.5, simplex="beta")] = 0.5
     temperature: Annotated[float, Field(gt=0), Tunable(0.1, 10, log=True)] = 1.0
     floor: Annotated[float, Field(ge=0, lt=1), Tunable(0, 0.5)] = 0.1
     normalise: Literal["running", "within_question"] = "running"
@@ -71,6 +72,15 @@ class Axes(BaseModel):
         ):
             return "adaptability: positive_gains needs training.batch_size of 2 or more"
         return None
+
+    def idle(self) -> set[str]:
+        """Names of settings that do nothing with the others as they are: no search varies them."""
+        found = {f"beta_{name}" for name in get_args(ScoreName) if name not in self.scores}
+        if not self.scores:
+            found |= {"temperature", "floor"}
+        if "consensus" not in self.scores or self.consensus == "attention":
+            found.add("mix")
+        return found
 
     @property
     def betas(self) -> dict[str, float]:

@@ -18,6 +18,10 @@ class Diverged(CellError):
     """The loss is NaN or infinite; the cell is recorded as diverged."""
 
 
+class Pruned(Exception):
+    """A search stopped the training of a trial; its cell is recorded as pruned."""
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``.
 

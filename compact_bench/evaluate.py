@@ -77,7 +77,7 @@ def evaluate(
             context = {
                 "task": task.name,
                 "role": task.role,
-                "split": "dev" if spec.select and task.name == "in_domain" else "test",
+                "split": "dev" if spec.select and task.kind != "lm_eval" else "test",
                 "chance": task.chance,
                 "stage": stage,
             }

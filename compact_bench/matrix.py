@@ -107,11 +107,12 @@ def _file_name(value: str | None) -> str | None:
 
 @dataclass(frozen=True)
 class Row:
-    """One row of the table: a method with one resolved config."""
+    """One row of the table: a method with one resolved config, and perhaps its learning rate."""
 
     label: str
     method: type[Distiller]
     config: dict[str, Any]
+    rate: float | None = None
 
 
 def rows(suite: Suite, registry: Registry, teachers: Sequence[str]) -> tuple[Row, ...]:
@@ -120,12 +121,12 @@ def rows(suite: Suite, registry: Registry, teachers: Sequence[str]) -> tuple[Row
     Raises UserError for an unknown method, a wrong setting, or the same row twice.
     """
     found: list[Row] = []
-    for name, settings, place, label in suite.rows():
+    for name, settings, place, label, rate in suite.rows():
         method = registry.get(name, where=suite.where(place))
         config = _config(method, settings, suite, place)
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
-            found.append(Row(label or method(variant).label, method, values))
+            found.append(Row(label or method(variant).label, method, values, rate))
     found = _distinct(found)
     labels = [row.label for row in found]
     if len(set(labels)) < len(labels):
@@ -226,7 +227,9 @@ def cells(
                 if number and not row.method.reads_data:
                     continue
                 condition = one.condition if row.method.reads_data else ""
-                rate = rates.get((_source(row, here), condition), training["learning_rate"])
+                source = _source(row, here)
+                own = source.rate or training["learning_rate"]
+                rate = rates.get((source.label, condition), own)
                 spec = RunSpec(
                     label=row.label,
                     method=row.method.name,
@@ -244,15 +247,15 @@ def cells(
     return tuple(_with_source(spec, ordered, suite) for spec in ordered)
 
 
-def _source(row: Row, every: Sequence[Row]) -> str:
-    """The label of the row whose recorded weights a row reads, through others; else its own."""
+def _source(row: Row, every: Sequence[Row]) -> Row:
+    """The row whose recorded weights a row reads, through others; else itself."""
     by_label = {one.label: one for one in every}
     for _ in every:  # a circle is found elsewhere
         source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))
         if source is None:
             break
         row = source
-    return row.label
+    return row
 
 
 def _with_source(

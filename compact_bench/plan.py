@@ -15,6 +15,7 @@ from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
 from compact_bench.selection import Key
 from compact_bench.suite import Suite
+from compact_bench.tune import found
 
 if TYPE_CHECKING:
     from compact_bench.data.prepare import Prepared
@@ -127,37 +128,53 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     """
     from compact_bench.student.identity import student_hash
 
+    root = suite_folder(suite, options.results)
+    suite = _with_tuned(suite, root)
     registry = registry_module.load(options.plugins)
-    for name, _, place, _ in suite.rows():
+    for name, _, place, *_ in suite.rows():
         registry.get(name, where=suite.where(place))
     try:
         identity = student_hash(suite.student)
     except UserError as error:
         raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
     jobs = options.jobs or suite.jobs or 1
-    threads = max(1, min(MOST_THREADS, available_cores() // jobs))
-    root = suite_folder(suite, options.results)
-    all_prepared, data = _read(suite, options)
+    threads = threads_of(jobs, available_cores())
+    all_prepared, data = read_data(suite, options)
 
     tries = _tries(suite, options, registry, identity, threads)
     chosen = _chosen_rates(suite, tries, root)
-    found = cells(suite, registry, data, identity, threads, chosen)
+    every = cells(suite, registry, data, identity, threads, chosen)
     undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
-    waiting = _with_dependents(found, undecided)
+    undecided |= {(s.label, s.condition) for s in every if s.label in _untuned(suite)}
+    waiting = _with_dependents(every, undecided)
     laid_out = rows(suite, registry, all_prepared[0].train.teachers)
     gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
     return Plan(
         suite=suite,
         root=root,
         all_prepared=all_prepared,
-        cells=found,
-        selected=select([*tries, *found], options.only),
+        cells=every,
+        selected=select([*tries, *every], options.only),
         jobs=jobs,
         threads=threads,
         gold=gold,
         tries=tuple(tries),
         waiting=frozenset(waiting),
     )
+
+
+def _with_tuned(suite: Suite, root: Path) -> Suite:
+    """The suite with what was searched for the rows of its ablation, as far as that is over."""
+    if suite.ablation is None or not suite.ablation.tuned:
+        return suite
+    return suite.with_tuned(found.settings_of(root, suite.training.learning_rate))
+
+
+def _untuned(suite: Suite) -> set[str]:
+    """Labels of ablation rows whose search is not over."""
+    if suite.ablation is None or not suite.ablation.tuned:
+        return set()
+    return {row.label for row in suite.rows()[len(suite.methods) :]} - set(suite._tuned)
 
 
 def _tries(
@@ -171,14 +188,14 @@ def _tries(
     if suite.selection is None:
         return []
     trials = [suite.trying(rate) for rate in suite.selection.learning_rates]
-    prepared, data = _read(trials[0], options)  # the same for every learning rate
+    prepared, data = read_data(trials[0], options)  # the same for every learning rate
     if any(one.dev.empty for one in prepared):
         raise UserError(f"{suite.where(('selection',))}: there is no dev question to choose by")
     found = [spec for one in trials for spec in cells(one, registry, data, student, threads)]
     return [spec for spec in found if spec.seed is not None and not spec.after]
 
 
-def _read(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], list[Data]]:
+def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], list[Data]]:
     """Read the data of every condition."""
     from compact_bench.data.prepare import prepare
 
@@ -221,6 +238,11 @@ def _with_dependents(found: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
     while more := {s.run_id for s in found if s.after in waiting} - waiting:
         waiting |= more
     return waiting
+
+
+def threads_of(jobs: int, cores: int) -> int:
+    """Threads of each of so many cells at the same time."""
+    return max(1, min(MOST_THREADS, cores // jobs))
 
 
 def available_cores() -> int:

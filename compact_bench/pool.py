@@ -94,6 +94,13 @@ class Worker:
                 return
         raise WorkerDied(self._death())
 
+    def answer(self, message: dict[str, Any]) -> None:
+        """Answer what a cell asked; a worker that died meanwhile is found out by who reads it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
     def _death(self) -> str:
         code = self._process.wait()
         if code >= 0:
@@ -189,16 +196,38 @@ class Pool:
             threading.Thread(target=self._serve, args=(slot, request), daemon=True).start()
         left = len(specs)
         while left:
-            try:
-                news = self._news.get(timeout=0.5)  # a timeout lets Ctrl-C in on every system
-            except queue.Empty:
+            news = self.next()
+            if news is None:
                 continue
-            if isinstance(news, BaseException):
-                raise news
             left -= news.event["event"] == "end"
             yield news  # by the time the next is asked for, the cell's status is written
             if news.event["event"] == "end":
                 self._todo.ended(news.spec)
+
+    def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
+        """Start one cell on a slot that is free; `next` tells of it."""
+
+        def serve() -> None:
+            try:
+                self._one(slot, spec, request)
+            except BaseException as error:  # a thread's own error must reach the main thread
+                self._news.put(error)
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def next(self, timeout: float = 0.5) -> News | None:
+        """The next news of any cell; None after `timeout` seconds without, which lets Ctrl-C in."""
+        try:
+            news = self._news.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(news, BaseException):
+            raise news
+        return news
+
+    def answer(self, slot: int, go: bool) -> None:
+        """Answer a report: whether the cell is to go on."""
+        self._workers[slot].answer({"go": go})
 
     def stop(self, at_once: bool = False) -> None:
         """End all workers; ``at_once`` gives up the cells that they work on."""

@@ -17,7 +17,7 @@ import pyarrow.parquet
 from compact_bench.atomic import plain, write_json, write_parquet, write_text
 from compact_bench.errors import UserError
 
-STATES = ("done", "skipped", "failed", "diverged", "missing")
+STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")
 RECORD_FILES = (
     "spec.json",
     "env.json",

@@ -31,6 +31,12 @@ def run(suite: Suite, options: Options, say: Say = print, entry: Entry | None = 
     """
     root = suite_folder(suite, options.results)
     check_writable(root)
+    if suite.ablation is not None and suite.ablation.tuned:
+        from compact_bench.tune import command
+
+        asked = command.Asked((), test=False)
+        if code := command.tune(suite, options, asked, say, entry):
+            return code
     with locked(root):
         plan = make_plan(suite, options)
         pending = plan.pending(options.retry)
@@ -86,6 +92,7 @@ def locked(root: Path) -> Iterator[None]:
 
 def write_plan(plan: Plan) -> None:
     """Write suite.json and the question and rationale tables that the report reads."""
+    own_rates = plan.tries or any(row.rate is not None for row in plan.suite.rows())
     cells = [
         {
             # A cell without its learning rate isn't known yet, and so not run.
@@ -95,7 +102,7 @@ def write_plan(plan: Plan) -> None:
             "seed": spec.seed,
             "uses_gold": plan.gold.get(spec.label, False),
             **({"condition": spec.condition} if spec.condition else {}),
-            **({"learning_rate": spec.training["learning_rate"]} if plan.tries else {}),
+            **({"learning_rate": spec.training["learning_rate"]} if own_rates else {}),
         }
         for spec in plan.cells
     ]
@@ -150,7 +157,7 @@ def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool:
             "plugins": [str(folder) for folder in options.plugins],
         }
 
-    display = _display(len(pending), plan.jobs, say)
+    display = display_for(len(pending), plan.jobs, say)
     try:
         for news in pool.run(pending, request):
             _show(news, plan, display)
@@ -158,7 +165,8 @@ def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool:
         display.close()
 
 
-def _display(total: int, jobs: int, say: Say) -> Display:
+def display_for(total: int, jobs: int, say: Say) -> Display:
+    """Bars on a terminal, lines elsewhere."""
     return Bars(total, jobs) if sys.stdout.isatty() else Lines(total, jobs, say)
 
 

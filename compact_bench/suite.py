@@ -6,6 +6,7 @@ Shared keys stand at the top; ``profiles: {mini: {...}, laptop: {...}}`` is merg
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -34,20 +35,26 @@ from compact_bench.suite_sections import (
     Strict,
     StudentSpec,
     TrainingSpec,
+    TuneSpec,
 )
 
 DEFAULT_PROFILE = "mini"
-LABEL = "label"
+LABEL, RATE = "label", "learning_rate"
+ROW_KEYS = {LABEL, RATE}  # what may stand beside a method's name and settings
 IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data's own kind
 
 
 class MethodRow(NamedTuple):
-    """One row that a suite asks for: a method, its settings, its place in the file, its label."""
+    """One row that a suite asks for: a method, its settings, its place in the file, its label.
+
+    rate: its own learning rate, or None for the one of `training`.
+    """
 
     method: str
     settings: dict[str, Any]
     place: Location
     label: str = ""  # "" = the method says
+    rate: float | None = None
 
 
 class Suite(Strict):
@@ -56,11 +63,11 @@ class Suite(Strict):
     ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
     names the row that knows the truth. ``axis`` is what the conditions' ``x`` counts.
     ``selection`` chooses each row's learning rate; without it all have the one of ``training``.
-    ``evidence`` says what is recorded beside the answers.
+    ``evidence`` says what is recorded beside the answers, ``tune`` how settings are searched.
     """
 
     _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "selection",
-              "evidence")  # fmt: skip
+              "evidence", "tune")  # fmt: skip
 
     suite: FolderName
     title: str
@@ -74,6 +81,7 @@ class Suite(Strict):
     regret_to: str = ""
     selection: SelectionSpec | None = None
     evidence: EvidenceSpec | None = None
+    tune: TuneSpec | None = None
     seeds: Annotated[list[int], Field(min_length=1)]
     student: StudentSpec = Field(default_factory=StudentSpec)
     data: DataSpec = Field(default_factory=DataSpec)
@@ -84,6 +92,7 @@ class Suite(Strict):
     notes: str = ""
 
     _source: Source = PrivateAttr(default_factory=lambda: Source("suite"))
+    _tuned: dict[str, tuple[dict[str, float], float]] = PrivateAttr(default_factory=dict)
 
     @model_validator(mode="after")
     def _complete(self) -> Suite:
@@ -94,11 +103,14 @@ class Suite(Strict):
         names = [task.task for task in self.evaluation.tasks]
         if len(set(names)) < len(names):
             raise ValueError(f"evaluation.tasks names a task twice: {', '.join(names)}")
-        if any(isinstance(row, dict) and len({*row} - {LABEL}) != 1 for row in self.methods):
+        if any(isinstance(row, dict) and len({*row} - ROW_KEYS) != 1 for row in self.methods):
             raise ValueError(
                 "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
-                "below NAME where the row is to be called something else"
+                "below NAME where the row is to be called something else, and 'learning_rate: X' "
+                "where it has its own"
             )
+        for row in self.methods:
+            _check_rate(row)
         names = [one.name for one in self.conditions]
         if len(set(names)) < len(names):
             raise ValueError(f"conditions names one twice: {', '.join(names)}")
@@ -120,6 +132,10 @@ class Suite(Strict):
             raise ValueError("selection asks the dev split of the task in_domain, which is not set")
         if self.evaluation.select:
             raise ValueError("evaluation.select reads the dev split, which selection needs itself")
+        if any(isinstance(row, dict) and RATE in row for row in self.methods):
+            raise ValueError("selection chooses every row's learning rate; a row has its own")
+        if self.ablation is not None and self.ablation.tuned:
+            raise ValueError("selection and ablation.tuned both choose learning rates; keep one")
         if spec.metric == "marginal_nll":
             if not self.evaluation.marginal_samples:
                 raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
@@ -146,7 +162,19 @@ class Suite(Strict):
             )
             for label, changes in self.ablation.changes.items()
         ]  # fmt: skip
-        return [*found, base, *changed]
+        ablated = [
+            row._replace(settings={**row.settings, **self._tuned[row.label][0]},
+                         rate=self._tuned[row.label][1]) if row.label in self._tuned else row
+            for row in (base, *changed)
+        ]  # fmt: skip
+        return [*found, *ablated]
+
+    def with_tuned(self, found: Mapping[str, tuple[dict[str, float], float]]) -> Suite:
+        """The suite with settings and learning rates that were searched for rows of its ablation,
+        by label."""
+        suite = self.model_copy()
+        suite._source, suite._tuned = self._source, dict(found)
+        return suite
 
     def trying(self, rate: float) -> Suite:
         """Return the suite that tries a learning rate: trained alike, asked the dev split."""
@@ -189,8 +217,15 @@ class Suite(Strict):
 def _row(row: str | dict[str, Any], place: Location) -> MethodRow:
     if isinstance(row, str):
         return MethodRow(row, {}, (*place, row))
-    name = next(key for key in row if key != LABEL)
-    return MethodRow(name, row[name] or {}, (*place, name), str(row.get(LABEL, "")))
+    name = next(key for key in row if key not in ROW_KEYS)
+    label, rate = str(row.get(LABEL, "")), row.get(RATE)
+    return MethodRow(name, row[name] or {}, (*place, name), label, rate)
+
+
+def _check_rate(row: str | dict[str, Any]) -> None:
+    rate = row.get(RATE) if isinstance(row, dict) else None
+    if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
+        raise ValueError(f"learning_rate of a row is a number above 0, got {rate!r}")
 
 
 def load_suite(
@@ -233,6 +268,12 @@ def parse_seeds(text: str) -> list[int]:
             raise UserError(f"--seeds {text}: write numbers and ranges, for example 0,1,2 or 0-2")
         seeds.extend(range(int(first), int(last or first) + 1))
     return seeds
+
+
+def suite_path(file: Path) -> Path:
+    """``gsm8k`` stands for ``suites/gsm8k.yaml``."""
+    named = Path("suites") / f"{file}.yaml"
+    return named if not file.exists() and not file.suffix and named.exists() else file
 
 
 def profiles(path: str | Path) -> list[str]:

@@ -106,7 +106,8 @@ def resolve(source: Source, profile: str, overrides: list[str]) -> dict[str, Any
     if not isinstance(over, dict):
         raise UserError(f"{source.where(('profiles', profile))}: a profile is a mapping of keys")
     data = merge(data, over)
-    data["profile"] = profile
+    # A file without profiles may say whose values it holds.
+    data["profile"] = profile if known else data.get("profile", profile)
     for text in overrides:
         _override(data, text, source)
     return data

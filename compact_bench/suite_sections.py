@@ -93,8 +93,14 @@ class ConditionSpec(Strict):
 
 
 class AblationSpec(Strict):
-    """A base row, and changes of its settings: a row each, compared to the base row."""
+    """A base row, and changes of its settings: a row each, compared to the base row.
 
+    ``tuned``: `tune` searches every one of these rows alike first, and `run` takes what it found.
+    """
+
+    _later = ("tuned",)
+
+    tuned: bool = False
     of: str | dict[str, Any]
     changes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
@@ -151,6 +157,8 @@ class TrainingSpec(Strict):
 
 
 Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
+DevMetric = Literal["marginal_nll", "accuracy"]
 
 
 class SelectionSpec(Strict):
@@ -161,7 +169,7 @@ class SelectionSpec(Strict):
 
     learning_rates: Annotated[list[Rate], Field(min_length=2)]
     seeds: Annotated[list[int], Field(min_length=1)] = [0]
-    metric: Literal["marginal_nll", "accuracy"] = "marginal_nll"
+    metric: DevMetric = "marginal_nll"
     items: Positive | None = None
 
 
@@ -176,13 +184,22 @@ class TaskSpec(Strict):
     chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
 
-class EvaluationSpec(Strict):
-    """The tasks, and how students are asked; ``select`` reads dev instead of test.
+class ReportsSpec(Strict):
+    """``metric`` of the dev questions, asked at these shares of the training."""
 
-    ``majority`` also takes an answer from each of the marginal NLL's samples, and their majority.
+    at: Annotated[list[Share], Field(min_length=1)]
+    metric: DevMetric = "marginal_nll"
+
+
+class EvaluationSpec(Strict):
+    """The tasks, and how students are asked.
+
+    ``select`` asks the dev split instead of test, and of other tasks questions that are not asked
+    otherwise. ``majority`` also takes an answer from each of the marginal NLL's samples, and their
+    majority. ``reports``: what a search is told while a student is trained.
     """
 
-    _later = ("majority",)
+    _later = ("majority", "reports")
 
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     batch_size: Positive = 16
@@ -191,9 +208,7 @@ class EvaluationSpec(Strict):
     marginal_items: Positive | None = None
     select: bool = False
     majority: bool = False
-
-
-Share = Annotated[float, Field(gt=0, lt=1)]
+    reports: ReportsSpec | None = None
 
 
 class EvidenceSpec(Strict):
@@ -210,3 +225,60 @@ class EvidenceSpec(Strict):
     scales: list[Share] = [0.33, 0.67]
     relearn: Annotated[int, Field(ge=0)] = 16
     probes: Annotated[int, Field(ge=0)] = 64
+
+
+Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
+
+
+class TuneSpec(Strict):
+    """How `tune` searches a row's settings, on the dev split alone.
+
+    ``objective``: one or two; old_accuracy is of the forgetting tasks' questions that no report
+    asks. ``seed``: of the sampler; ``seeds``: those that every trial trains, none of the suite's,
+    which test the winner. ``learning_rates``: the grid of every row (none: ``selection``'s, else
+    half, once and twice ``training.learning_rate``). ``items``: dev questions, and old ones of
+    each task. ``reports``: shares of the training at which a trial may be pruned.
+    ``space: {ROW: {SETTING: [LOW, HIGH]}}``: the only settings of a row or method that are
+    searched; three values or more are a choice among them. ``grid``: values of each setting with a
+    range, for the grid sampler. ``tokens``: training tokens that a row's trials may take in all.
+    """
+
+    trials: Positive = 40
+    objective: Annotated[list[Objective], Field(min_length=1, max_length=2)] = ["marginal_nll"]
+    sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
+    pruner: Literal["median", "asha", "none"] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[list[int], Field(min_length=1)] = [100]
+    learning_rates: list[Rate] = []
+    items: Positive = 100
+    split: Literal["dev"] = "dev"
+    reports: list[Share] = [0.33, 0.67]
+    space: dict[str, dict[str, Annotated[list[float], Field(min_length=2)]]] = {}
+    grid: Annotated[int, Field(ge=2)] = 3
+    tokens: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TuneSpec:
+        for name in ("objective", "seeds", "learning_rates", "reports"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} holds a value twice: {values}")
+        if self.pruner is None:
+            self.pruner = "median" if len(self.objective) == 1 and self.reports else "none"
+        if self.pruner != "none" and len(self.objective) > 1:
+            raise ValueError(f"pruner {self.pruner} needs one objective; with two it is none")
+        if self.pruner != "none" and not self.reports:
+            raise ValueError(f"pruner {self.pruner} needs reports during training")
+        if self.objective[0] == "old_accuracy":
+            raise ValueError("objective: the first is marginal_nll or accuracy")
+        if self.sampler == "nsga2" and len(self.objective) == 1:
+            raise ValueError("sampler nsga2 is for two objectives")
+        for row, ranges in self.space.items():
+            for name, values in ranges.items():
+                if len(values) == 2 and values[0] >= values[1]:
+                    raise ValueError(
+                        f"space.{row}.{name}: the range {values} is upside down or empty: "
+                        "write [LOW, HIGH]"
+                    )
+        self.reports = sorted(self.reports)
+        return self

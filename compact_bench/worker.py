@@ -4,6 +4,9 @@ It reads JSON lines on stdin and answers with JSON lines on what was its stdout:
 
     {"do": "check", "spec": {...}}                  -> {"event": "end", "error": null}
     {"do": "cell", "spec": {...}, "folder": "..."}  -> {"event": "step", ...} ... "end"
+
+A cell that a search watches also sends {"event": "report", ...} and waits for {"go": true}, or
+false where it is to stop.
 """
 
 from __future__ import annotations
@@ -25,7 +28,8 @@ from typing import Any
 CELL = "compact_bench.cell:run_cell"
 CHECK = "compact_bench.cell:preflight"
 
-Emit = Callable[[dict[str, Any]], None]
+Emit = Callable[[dict[str, Any]], Any]
+REPORT = "report"
 
 
 def main() -> None:
@@ -44,7 +48,7 @@ def main() -> None:
             if request["do"] == "check":
                 check(request, options.check)
             else:
-                run_cell(request, options.cell, emit)
+                run_cell(request, options.cell, requests.answered(emit))
         except Exception as problem:
             traceback.print_exc()
             error = one_line(problem)
@@ -96,6 +100,18 @@ class Requests:
         if self.busy:
             os._exit(1)
         self._queue.put(None)
+
+    def answered(self, emit: Emit) -> Emit:
+        """`emit` that waits for the answer to a report: whether to go on."""
+
+        def tell(event: dict[str, Any]) -> bool | None:
+            emit(event)
+            if event["event"] != REPORT:
+                return None
+            answer = self._queue.get()
+            return answer is not None and bool(answer["go"])
+
+        return tell
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (request := self._queue.get()) is not None:

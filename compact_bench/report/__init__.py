@@ -86,6 +86,23 @@ def html(
     questions: Mapping[tuple[str, str], str],
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
+    rows = [(row, row.problems()) for row in results.rows]
+    main, *others = made_tables
+    return render(
+        suite=results.suite,
+        setting=captions.setting(results),
+        main=main,
+        others=others,
+        pictures=pictures,
+        failures=[(row.label, why) for row, problems in rows for why in problems],
+        samples=sample_groups(results, questions),
+        environments=_environments(results),
+        states=sorted(collect.states(results).items()),
+    )
+
+
+def render(*, pictures: Iterable[Picture], **content: Any) -> str:
+    """The page of tables and figures; `content` is what page.html.j2 names."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -94,21 +111,11 @@ def html(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    rows = [(row, row.problems()) for row in results.rows]
-    main, *others = made_tables
     return environment.get_template("page.html.j2").render(
-        suite=results.suite,
-        setting=captions.setting(results),
-        unfinished=captions.unfinished(results),
-        main=main,
-        others=others,
         pictures=[(picture, _data_uri(picture.content["svg"])) for picture in pictures],
-        failures=[(row, why) for row, problems in rows for why in problems],
-        samples=sample_groups(results, questions),
-        environments=_environments(results),
-        states=sorted(collect.states(results).items()),
         endings=list(tables.WRITERS),
         picture_endings=list(drawing.METADATA),
+        **content,
     )
 
 

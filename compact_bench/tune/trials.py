@@ -13,7 +13,7 @@ from compact_bench.atomic import write_json
 from compact_bench.errors import UserError
 from compact_bench.measures import METRICS, Metric
 
-FILE = "trials.json"
+FILE, STORAGE = "trials.json", "studies.journal"
 LEARNING_RATE = "learning_rate"
 # What can be searched for. Old questions of the forgetting tasks, other ones than the report's.
 OLD_ACCURACY = "old_accuracy"
@@ -69,8 +69,8 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """All trials of one row, by number. label: the row's. front: numbers of the trials that no
-    other beats in every objective; of one objective the best alone."""
+    """All trials of one row, by number. label: the row's. over: whether as many are finished as
+    were asked for."""
 
     label: str
     method: str
@@ -81,6 +81,7 @@ class Study:
     seeds: tuple[int, ...]
     knobs: tuple[Knob, ...]
     trials: tuple[Trial, ...] = ()
+    over: bool = True
 
     @property
     def finished(self) -> list[Trial]:

@@ -1,0 +1,170 @@
+"""What tuning bought: tuned settings beside a row's own, on test; and how far dev promised more."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+from compact_bench import captions, claims, formats, stats
+from compact_bench.formats import Entry, Table
+from compact_bench.measures import Measure
+from compact_bench.outcomes import Results, Row, difference
+from compact_bench.printing import NONE, heading, number, with_half_width, with_sd
+from compact_bench.stats import Difference
+from compact_bench.suite import IN_DOMAIN
+from compact_bench.tune.final import winners
+from compact_bench.tune.trials import Search, Study, Trial
+
+STAR = "*"
+
+
+@dataclass(frozen=True)
+class Bought:
+    """One winner beside the method's own settings. rows: of the test, None where it isn't run."""
+
+    study: Study
+    label: str
+    trial: Trial
+    own: Row | None = None
+    tuned: Row | None = None
+
+
+def bought(search: Search, test: Results | None) -> list[Bought]:
+    """A line for each winner, in the order of the studies."""
+
+    def row(label: str) -> Row | None:
+        return next((one for one in test.rows if one.name == label), None) if test else None
+
+    return [
+        Bought(study, label, trial, row(study.label), row(label))
+        for study in search.studies
+        for label, trial in winners(study)
+    ]
+
+
+def tuned(test: Results, lines: Sequence[Bought]) -> Table:
+    """Default against tuned settings on test, paired by seed and item."""
+    measures = [*test.headlines("reasoning")[:1]]
+    measures += [m for m in test.main_measures if (m.task, m.metric) == (IN_DOMAIN, "marginal_nll")]
+    columns: dict[str, list[Entry]] = {"method": [Entry(line.label) for line in lines]}
+    numbers: list[dict[str, Any]] = [{"label": line.label} for line in lines]
+    for measure in measures:
+        found = [_difference(line, measure) for line in lines]
+        marks = _marks(found) if measure == measures[0] else [""] * len(lines)
+        title = heading(measure)
+        columns[f"{title}, own settings"] = [_value(line.own, measure) for line in lines]
+        columns[f"{title}, tuned"] = [_value(line.tuned, measure) for line in lines]
+        columns[f"Δ {title}"] = [
+            Entry(with_half_width(one, measure) + mark)
+            for one, mark in zip(found, marks, strict=True)
+        ]
+        for line, values, one in zip(lines, numbers, found, strict=True):
+            values |= _numbers(line, measure, one)
+    kept = [_kept(test, line) for line in lines]
+    if any(kept):
+        shown = Measure("old", "retention", "none", "forgetting")
+        columns["Δ old skill kept, points"] = [Entry(points(one)) for one in kept]
+        for values, one in zip(numbers, kept, strict=True):
+            values |= _difference_numbers(f"{shown.metric}", one)
+    text = captions.caption(
+        test,
+        "Test split, fresh seeds: each row's own settings with the suite's learning rate, and the "
+        "settings that the search found. Differences are tuned minus own, paired by seed and item, "
+        "± the half-width of the 95% interval by the crossed test",
+        f"{STAR} survives Holm's correction over the lines of the first difference"
+        if any(one and math.isfinite(one.p) for one in map(_first(measures), lines))
+        else "Without at least two seeds there is no interval, and no claim",
+    )
+    return formats.table("tuned", "What tuning bought", text, columns, pd.DataFrame(numbers))
+
+
+def _first(measures: Sequence[Measure]) -> Any:
+    return lambda line: _difference(line, measures[0])
+
+
+def _difference(line: Bought, measure: Measure) -> Difference | None:
+    if line.own is None or line.tuned is None:
+        return None
+    return difference(line.tuned, line.own, measure)
+
+
+def _kept(test: Results, line: Bought) -> Difference | None:
+    if line.own is None or line.tuned is None:
+        return None
+    return claims.kept_difference(test, line.tuned, line.own)
+
+
+def points(found: Difference | None) -> str:
+    """A difference in the share kept, in points."""
+    if found is None:
+        return NONE
+    half = "" if math.isnan(found.half_width) else f" ± {100 * found.half_width:.1f}"
+    return f"{100 * found.mean:+.1f}".replace("-", "−") + half
+
+
+def _marks(found: Sequence[Difference | None]) -> list[str]:
+    known = [one.p if one else math.nan for one in found]
+    adjusted = stats.holm(known)
+    return [STAR if p < claims.LEVEL else "" for p in adjusted]
+
+
+def _value(row: Row | None, measure: Measure) -> Entry:
+    return Entry(with_sd(row.summary(measure), measure) if row else NONE)
+
+
+def _numbers(line: Bought, measure: Measure, found: Difference | None) -> dict[str, Any]:
+    values = {
+        f"{measure.key}.{name}": row.summary(measure).mean if row else math.nan
+        for name, row in (("own", line.own), ("tuned", line.tuned))
+    }
+    return values | _difference_numbers(measure.key, found)
+
+
+def _difference_numbers(key: str, found: Difference | None) -> dict[str, float]:
+    names = ("mean", "half_width", "p")
+    return {f"{key}.delta.{n}": getattr(found, n) if found else math.nan for n in names}
+
+
+def optimism(search: Search, test: Results, lines: Sequence[Bought]) -> Table | None:
+    """The winner's dev score against test: what the search promised, and what came of it."""
+    name = search.studies[0].objectives[0]
+    measure = next(
+        (m for m in test.measures if (m.task, m.metric) == (IN_DOMAIN, name) and
+         m.filter in ("strict", "none")), None)  # fmt: skip
+    if measure is None:
+        return None
+    columns: dict[str, list[Entry]] = {"method": []}
+    numbers = []
+    for line in lines:
+        own = line.study.default
+        dev = [trial.values[0] if trial else math.nan for trial in (own, line.trial)]
+        asked = [row.summary(measure).mean if row else math.nan for row in (line.own, line.tuned)]
+        better = measure.shown.better
+        promised, got = (better * (pair[1] - pair[0]) for pair in (dev, asked))
+        shown = {
+            "dev, own settings": number(dev[0], measure),
+            "dev, winner": number(dev[1], measure),
+            "test, own settings": number(asked[0], measure),
+            "test, winner": number(asked[1], measure),
+            "better on dev by": number(promised, measure, signed=True),
+            "better on test by": number(got, measure, signed=True),
+            "optimism": number(promised - got, measure, signed=True),
+        }
+        columns["method"].append(Entry(line.label))
+        for title, said in shown.items():
+            columns.setdefault(title, []).append(Entry(said))
+        keys = ("dev.own", "dev.winner", "test.own", "test.winner", "promised", "got", "optimism")
+        found = (*dev, *asked, promised, got, promised - got)
+        numbers.append({"label": line.label, **dict(zip(keys, found, strict=True))})
+    text = captions.caption(
+        test,
+        f"{heading(measure)}: on dev, by the search's seeds, and on test, by fresh ones. Optimism: "
+        "what the winner gained on dev over the row's own settings, less what it gained on test. "
+        "The best of many noisy trials looks better than it is; what it is, the test says",
+    )
+    title = "The winner's dev score against test"
+    return formats.table("optimism", title, text, columns, pd.DataFrame(numbers))

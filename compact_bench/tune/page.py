@@ -1,0 +1,66 @@
+"""Tables, figures and the page of a search, from its trials and the records of its test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from compact_bench import figures as writing
+from compact_bench import report, tables
+from compact_bench.atomic import remove, write_text
+from compact_bench.report import PAGE, ReportPaths
+from compact_bench.tune import figures
+from compact_bench.tune import tables as tune_tables
+from compact_bench.tune.final import read_test, test_folder
+from compact_bench.tune.trials import FAILED, FILE, Search, read
+
+
+def build(folder: Path) -> ReportPaths:
+    """Write tables/, figures/ and report.html beside trials.json in `folder`.
+
+    Raises UserError where nothing was tuned there.
+    """
+    search = read(folder)
+    test = read_test(folder, search.suite["suite"], search.suite["profile"])
+    made, pictures = tune_tables.build(search, test), figures.build(search)
+    for part in ("tables", "figures"):
+        remove(folder / part)
+    table_paths = tables.write(made, folder / "tables")
+    figure_paths = writing.write(pictures, folder / "figures")
+    main, *others = made
+    states = Counter(trial.state for study in search.studies for trial in study.trials)
+    text = report.render(
+        suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
+        setting=["", main.caption.setting],
+        main=main,
+        others=others,
+        pictures=pictures,
+        failures=_failures(search),
+        samples=[],
+        environments=[],
+        states=sorted(states.items()),
+    )
+    page = write_text(folder / PAGE, text)
+    return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
+
+
+def rebuild(root: Path) -> list[ReportPaths]:
+    """Make the pages of every search of the results in `root` again, and of its test."""
+    made = []
+    for folder in sorted(path.parent for path in root.glob(f"tune*/{FILE}")):
+        suite = read(folder).suite
+        tested = test_folder(folder, suite["suite"], suite["profile"])
+        if (tested / "suite.json").exists():
+            made.append(report.build(tested))
+        made.append(build(folder))
+    return made
+
+
+def _failures(search: Search) -> list[tuple[str, str]]:
+    """Trials that failed, by their reasons."""
+    return [
+        (study.label, f"trial {trial.number}: {trial.reason or trial.state}")
+        for study in search.studies
+        for trial in study.trials
+        if trial.state == FAILED
+    ]
