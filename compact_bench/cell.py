@@ -106,11 +106,7 @@ def _run(
     }
     if trainer.dev_scores:
         facts["dev_scores"] = trainer.dev_scores
-    writer.steps(trainer.records)
-    if trainer.gains:
-        writer.epiphany(trainer.gains)
-    if trainer.position.run:
-        checkpoint.save_tensors(kept / "trained.safetensors", student.state_dict(), {})
+    _keep(trainer, writer, kept)
     watch.take(trainer, prepared, seed)
     progress({"event": "phase", "phase": "evaluate"})
     began = time.perf_counter()
@@ -134,6 +130,16 @@ def _run(
     writer.samples(samples)
     checkpoint.remove(kept)
     return "done", ""
+
+
+def _keep(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
+    """Writes what the training recorded, and the trained weights."""
+    writer.steps(trainer.records)
+    if trainer.gains:
+        writer.epiphany(trainer.gains)
+    if trainer.position.run:
+        tensors = trainer.student.state_dict()
+        checkpoint.save_tensors(folder / "trained.safetensors", tensors, {})
 
 
 def _reporter(

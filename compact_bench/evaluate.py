@@ -77,13 +77,18 @@ def evaluate(
             context = {
                 "task": task.name,
                 "role": task.role,
-                "split": "dev" if spec.select and task.kind != "lm_eval" else "test",
+                "split": _split(spec, task),
                 "chance": task.chance,
                 "stage": stage,
             }
             rows += [{**context, **row} for row in found[0]]
             samples += [{"task": task.name, "stage": stage, **row} for row in found[1]]
     return rows, samples
+
+
+def _split(spec: EvaluationSpec, task: TaskData) -> str:
+    """Which questions those are: what is asked to choose settings by counts as dev."""
+    return "dev" if (spec.select if task.name == "in_domain" else spec.spare) else "test"
 
 
 def _teller(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:

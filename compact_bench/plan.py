@@ -15,7 +15,6 @@ from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
 from compact_bench.selection import Key
 from compact_bench.suite import Suite
-from compact_bench.tune import found
 
 if TYPE_CHECKING:
     from compact_bench.data.prepare import Prepared
@@ -167,6 +166,8 @@ def _with_tuned(suite: Suite, root: Path) -> Suite:
     """The suite with what was searched for the rows of its ablation, as far as that is over."""
     if suite.ablation is None or not suite.ablation.tuned:
         return suite
+    from compact_bench.tune import found  # whose package imports this one
+
     return suite.with_tuned(found.settings_of(root, suite.training.learning_rate))
 
 

@@ -102,9 +102,9 @@ def publish_tuning(folder: Path, target: Path) -> None:
 
     search = trials.read(folder)
     suite, profile = search.suite["suite"], search.suite["profile"]
-    tested = final.test_folder(folder, suite, profile)
+    tested = final.tested_folder(folder, suite, profile)
     if final.read_test(folder, suite, profile) is not None:
-        publish(tested, final.test_folder(target, suite, profile))
+        publish(tested, final.tested_folder(target, suite, profile))
     trials.write(target, trials.Search(without_folders(search.suite), search.studies, search.notes))
     if (best := final.read_best(folder)) is not None:
         final.write_best(target, without_folders(best), search.studies)

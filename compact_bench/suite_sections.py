@@ -194,12 +194,12 @@ class ReportsSpec(Strict):
 class EvaluationSpec(Strict):
     """The tasks, and how students are asked.
 
-    ``select`` asks the dev split instead of test, and of other tasks questions that are not asked
-    otherwise. ``majority`` also takes an answer from each of the marginal NLL's samples, and their
-    majority. ``reports``: what a search is told while a student is trained.
+    ``select`` asks the dev split instead of test; ``spare`` asks of the other tasks the questions
+    after those that are asked otherwise. ``majority`` also takes an answer from each of the
+    marginal NLL's samples, and their majority. ``reports``: what a search is told on the way.
     """
 
-    _later = ("majority", "reports")
+    _later = ("majority", "reports", "spare")
 
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     batch_size: Positive = 16
@@ -207,6 +207,7 @@ class EvaluationSpec(Strict):
     marginal_samples: Annotated[int, Field(ge=0)] = 4
     marginal_items: Positive | None = None
     select: bool = False
+    spare: bool = False
     majority: bool = False
     reports: ReportsSpec | None = None
 

@@ -205,7 +205,7 @@ def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> T
     every = _items(lowest(table, None))
     asked = _least(size, spec.limit, suite.limit)
     items, spare = every[:asked], every[len(every[:asked]) :].head(SPARE)
-    if suite.evaluation.select and spec.task != IN_DOMAIN:
+    if suite.evaluation.spare and spec.task != IN_DOMAIN:
         # Who chooses by a task must not see what the report asks: the questions after those.
         items, spare = spare.head(asked), spare.iloc[0:0]
         if items.empty:

@@ -70,15 +70,16 @@ def tune(
     check_names(bench, targets)
     folder = tune_folder(suite_folder(suite, options.results), asked.study)
     runner.check_writable(folder)
-    presence = Presence(folder / "workers")
+    presence, ended = Presence(folder / "workers"), False
     try:
         with storage_errors(asked.storage):
             failed = _search(bench, targets, options, asked, folder, presence, say, entry)
+        ended = True
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return runner.INTERRUPTED
     finally:
-        presence.close()
+        presence.close(tidy=ended)
     for label, reason in failed.items():
         say(f"{label}: given up after {search.PATIENCE} failures in a row: {reason}")
     code = 1 if failed else 0

@@ -100,7 +100,7 @@ def read_best(folder: Path) -> dict[str, Any] | None:
     return yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
 
 
-def test_folder(folder: Path, suite_name: str, profile: str) -> Path:
+def tested_folder(folder: Path, suite_name: str, profile: str) -> Path:
     """Where the results of the test lie."""
     return folder / f"{suite_name}_{TUNED}" / profile
 
@@ -108,14 +108,14 @@ def test_folder(folder: Path, suite_name: str, profile: str) -> Path:
 def read_test(folder: Path, suite_name: str, profile: str) -> Results | None:
     """The results of the test; None where there are none yet."""
     try:
-        return report.read(test_folder(folder, suite_name, profile))
+        return report.read(tested_folder(folder, suite_name, profile))
     except UserError:
         return None
 
 
 def tested(folder: Path, suite_name: str, profile: str) -> set[str]:
     """Labels of rows that the test split was asked for already."""
-    root = test_folder(folder, suite_name, profile)
+    root = tested_folder(folder, suite_name, profile)
     try:
         plan = read_plan(root)
     except UserError:

@@ -11,7 +11,7 @@ from compact_bench.atomic import remove, write_text
 from compact_bench.report import PAGE, ReportPaths
 from compact_bench.tune import figures
 from compact_bench.tune import tables as tune_tables
-from compact_bench.tune.final import read_test, test_folder
+from compact_bench.tune.final import read_test, tested_folder
 from compact_bench.tune.trials import FAILED, FILE, Search, read
 
 
@@ -49,7 +49,7 @@ def rebuild(root: Path) -> list[ReportPaths]:
     made = []
     for folder in sorted(path.parent for path in root.glob(f"tune*/{FILE}")):
         suite = read(folder).suite
-        tested = test_folder(folder, suite["suite"], suite["profile"])
+        tested = tested_folder(folder, suite["suite"], suite["profile"])
         if (tested / "suite.json").exists():
             made.append(report.build(tested))
         made.append(build(folder))

@@ -132,6 +132,7 @@ def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
     metric: DevMetric = "marginal_nll" if spec.objective[0] == "marginal_nll" else "accuracy"
     evaluation = {
         "select": True,
+        "spare": True,
         "tasks": tasks,
         "marginal_items": spec.items,
         "marginal_samples": suite.evaluation.marginal_samples if nll else 0,

@@ -84,10 +84,15 @@ class Presence:
             return False
         return self.clock() - since > SILENCE
 
-    def close(self) -> None:
-        """End the beats and give the lock file back."""
+    def close(self, tidy: bool = True) -> None:
+        """End the beats and give the lock back.
+
+        tidy: also remove its file. It stays where trials may be left behind: whoever comes next
+        finds it free, and need not wait for the silence.
+        """
         self._stop.set()
         if self._thread.is_alive():
             self._thread.join(timeout=5)
         self._lock.release()
-        self._file(self.name).unlink(missing_ok=True)
+        if tidy:
+            self._file(self.name).unlink(missing_ok=True)

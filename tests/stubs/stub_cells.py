@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import sys
@@ -60,4 +62,47 @@ def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     value = abs(rate - 2e-3) + (spec.seed or 0)
     writer.eval([row | {"metric": "marginal_nll", "value": value}])
     writer.samples([])
+    writer.status("done", seconds=2.0, flops=100.0, tokens=10)
+
+
+def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
+    """Its dev NLL is (a - 1)^2 + (x - 0.3)^2 + |log2 (rate / 2e-3)| + (seed mod 10) / 100.
+
+    Reports three times and a half of it, then twice; on old questions x is its accuracy. The
+    setting `behave` says what else it does; a file `slow` in the plugins' folder has it wait.
+    """
+    x, a = spec.config.get("x", 0.0), spec.config.get("a", 1.0)
+    rate, behave = spec.training["learning_rate"], spec.config.get("behave", "done")
+    value = (a - 1) ** 2 + (x - 0.3) ** 2 + abs(math.log2(rate / 2e-3))
+    value += (spec.seed or 0) % 10 / 100
+    (folder / "tries").open("a").write("x")
+    writer = CellWriter(folder)
+    if behave in ("failed", "diverged", "skipped") or (behave == "x>0.5" and x > 0.5):
+        state = "diverged" if behave == "x>0.5" else behave
+        writer.status(state, f"it is {state}", tokens=10)
+        return
+    while plugins and (plugins[0] / "slow").exists():
+        time.sleep(0.05)
+    asked = spec.evaluation.get("reports") or {"at": []}
+    told = []
+    for point in range(len(asked["at"])):
+        told.append(value * (3.5 - point))
+        (folder / "reports.json").write_text(json.dumps(told))
+        if progress({"event": "report", "point": point, "value": told[-1]}) is False:
+            writer.status("pruned", "stopped", tokens=5, flops=50.0)
+            return
+    select = spec.evaluation["select"]
+    row = {"task_version": 1, "filter": "strict", "stderr": 0.1, "n": 3, "stage": "after"}
+    row |= {"split": "dev" if select else "test", "chance": 0.0}
+    rows = [
+        {"task": "in_domain", "role": "reasoning", "metric": "marginal_nll", "value": value},
+        {"task": "in_domain", "role": "reasoning", "metric": "accuracy", "value": 0.5},
+    ]
+    if len(spec.evaluation["tasks"]) > 1:
+        rows.append({"task": "old", "role": "forgetting", "metric": "accuracy", "value": x})
+    writer.eval([row | one for one in rows])
+    items = [{"task": "in_domain", "question_id": str(n), "stage": "after", "answer": "1",
+              "output": "1", "extracted": "1", "right": n % 2 == 0, "marginal_nll": value + n}
+             for n in range(4)]  # fmt: skip
+    writer.samples(items)
     writer.status("done", seconds=2.0, flops=100.0, tokens=10)

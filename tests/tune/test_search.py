@@ -1,0 +1,395 @@
+"""The search: trials that count, determinism, pruning, failures, sharing, bad input."""
+
+from __future__ import annotations
+
+import json
+import math
+
+import optuna
+import pytest
+
+from compact_bench.errors import UserError
+from compact_bench.tune import command, studies, trials, workers
+from compact_bench.tune.studies import WORKER
+from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
+from tests.tune.conftest import KEYS
+
+
+def _value(settings):
+    found = {"x": 0.9, "a": 0.5, LEARNING_RATE: 0.002} | settings
+    rate = abs(math.log2(found[LEARNING_RATE] / 2e-3))
+    return (found["a"] - 1) ** 2 + (found["x"] - 0.3) ** 2 + rate
+
+
+def _draws(search, label="knobs"):
+    study = next(one for one in search.studies if one.label == label)
+    return [(t.state, t.settings, t.values, t.reports) for t in study.finished]
+
+
+def test_as_many_trials_finish_as_were_asked_for_and_the_values_are_the_cells(suite, go, read):
+    code, lines = go(suite(pruner="none"), "knobs")
+    assert code == 0, lines
+    study = read().studies[0]
+    assert [trial.state for trial in study.trials] == [COMPLETE] * 6
+    for trial in study.trials:
+        assert trial.values == pytest.approx((_value(trial.settings),))
+        assert trial.settings["a"] + trial.settings["b"] == pytest.approx(2.0)
+        assert trial.tokens == 10
+    assert study.best == min(study.trials, key=lambda trial: trial.values)
+
+
+def test_the_first_trial_has_the_rows_own_settings(suite, go, read):
+    go(suite(), "knobs")
+    own = {"x": 0.9, "a": 0.5, "b": 1.5, "n": 2, "scale": 1.0, LEARNING_RATE: 0.002}
+    assert read().studies[0].trials[0].settings == pytest.approx(own)
+    assert read().studies[0].default == read().studies[0].trials[0]
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "random", "grid"])
+def test_the_same_seed_gives_the_same_trials_in_the_same_order(
+    suite, go, read, folder, options, sampler
+):
+    go(suite(sampler=sampler, trials=13), "knobs")
+    first = _draws(read())
+    go(suite(sampler=sampler, trials=13), "knobs", study="again")
+    second = _draws(trials.read(folder.with_name("tune-again")))
+    assert first == second
+    go(suite(sampler=sampler, trials=13, seed=1), "knobs", study="other")
+    assert _draws(trials.read(folder.with_name("tune-other"))) != first
+
+
+def test_nothing_is_repeated_and_more_trials_go_on(suite, go, read, folder):
+    go(suite(trials=4), "knobs")
+    four = _draws(read())
+    assert go(suite(trials=4), "knobs")[1][0] == "tiny mini: 0 trials to do of knobs"
+    go(suite(trials=7), "knobs")
+    assert _draws(read())[:4] == four
+    assert len(_draws(read())) == 7
+    assert {p.read_text() for p in folder.glob("runs/*/tries")} == {"x"}
+
+
+def test_a_search_that_was_cut_short_goes_on_as_if_it_had_not_been(
+    suite, go, read, folder, monkeypatch
+):
+    """As after SIGKILL: the trial under way stays running in the storage, its process is gone."""
+    go(suite(trials=8), "knobs", study="whole")
+    whole = _draws(trials.read(folder.with_name("tune-whole")))
+    for stop in (3, 6):
+        take = command.search.Searcher._take
+        taken = []
+
+        def dying(self, news, take=take, taken=taken, stop=stop):
+            taken.append(news)
+            if news.event["event"] == "report" and len(taken) > stop:
+                raise SystemExit("killed")
+            take(self, news)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(command.search.Searcher, "_take", dying)
+            patch.setattr(command.search.Searcher, "_give_back", lambda self: None)
+            with pytest.raises(SystemExit):
+                go(suite(trials=8), "knobs")
+    code, _ = go(suite(trials=8), "knobs")
+    assert code == 0
+    found = read().studies[0]
+    assert _draws(read()) == whole
+    failed = [trial for trial in found.trials if trial.state == FAILED]
+    assert len(failed) == 2
+    retried = {
+        trial.retry_of: trial.settings for trial in found.trials if trial.retry_of is not None
+    }
+    assert {trial.number: trial.settings for trial in failed} == retried
+
+
+def test_ctrl_c_gives_the_trial_back(suite, go, read, monkeypatch):
+    def interrupt(self, news):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.search.Searcher, "_take", interrupt)
+        code, lines = go(suite(trials=3), "knobs")
+    assert code == 130
+    assert lines[-1] == "stopped; the same command goes on from here"
+    assert go(suite(trials=3), "knobs")[0] == 0
+    assert [trial.reason for trial in read().studies[0].trials if trial.state == FAILED] == [
+        "interrupted"
+    ]
+    assert len(read().studies[0].finished) == 3
+
+
+@pytest.mark.parametrize("pruner", ["median", "asha"])
+def test_pruned_trials_count_and_were_stopped_where_optuna_says(suite, go, read, pruner):
+    """Told the same reports, a pruner of Optuna's in a study of its own says the same."""
+    go(suite(trials=20, pruner=pruner, sampler="random"), "knobs")
+    found = read().studies[0].trials
+    assert len(found) == 20
+    assert PRUNED in {trial.state for trial in found}
+    other = {
+        "median": optuna.pruners.MedianPruner(n_startup_trials=5, n_min_trials=5),
+        "asha": optuna.pruners.SuccessiveHalvingPruner(1, 2),
+    }[pruner]
+    study = optuna.create_study(pruner=other)
+    for trial in found:
+        same = study.ask()
+        stopped = False
+        for step, value in trial.reports:
+            same.report(value, step)
+            stopped = same.should_prune()
+        assert stopped == (trial.state == PRUNED)
+        if stopped:
+            study.tell(same, state=optuna.trial.TrialState.PRUNED)
+        else:
+            study.tell(same, trial.values[0])
+
+
+def test_a_trial_trains_all_its_seeds_and_reports_means(suite, go, read):
+    go(suite(seeds=[101, 103], pruner="median", trials=3), "knobs")
+    for trial in read().studies[0].complete:
+        value = _value(trial.settings)
+        assert trial.values == pytest.approx((value + 0.02,))  # seeds add 0.01 and 0.03
+        assert dict(trial.reports) == pytest.approx(
+            {
+                1: 3.5 * (value + 0.01),
+                2: 2.5 * (value + 0.01),
+                3: value + 0.01,  # the whole first seed
+                4: (value + 0.01 + 3.5 * (value + 0.03)) / 2,
+                5: (value + 0.01 + 2.5 * (value + 0.03)) / 2,
+            }
+        )
+
+
+def test_settings_that_diverge_count_as_bad_ones(suite, go, read):
+    rows = {"methods": ["still", {"knobs": {"behave": "x>0.5"}, "label": "mine"}],
+            "compare_to": "still"}  # fmt: skip
+    code, _ = go(suite(rows, trials=8, sampler="random"), "mine")
+    assert code == 0
+    found = read().studies[0].finished
+    assert len(found) == 8
+    for trial in found:
+        assert (trial.reason == "it is diverged") == (trial.settings["x"] > 0.5)
+    assert {trial.state for trial in found if trial.settings["x"] > 0.5} == {PRUNED}
+
+
+def test_a_row_that_fails_is_given_up_and_the_others_go_on(suite, go, read):
+    rows = {"methods": ["still", {"knobs": {"behave": "failed"}, "label": "bad"}, "knobs"]}
+    code, lines = go(suite(rows, trials=3), "bad", "knobs")
+    assert code == 1
+    assert "bad: given up after 3 failures in a row: it is failed" in lines
+    by_label = {study.label: study for study in read().studies}
+    assert [trial.state for trial in by_label["bad"].trials] == [FAILED] * 3
+    assert not by_label["bad"].over
+    assert len(by_label["knobs"].finished) == 3
+
+
+def test_equal_settings_are_trained_once_and_paid_once(suite, go, read, folder):
+    """dummy has its learning rate alone: three settings for any number of trials."""
+    go(suite(trials=9, pruner="none"), "dummy", "knobs")
+    dummy, knobs = read().studies
+    assert len(dummy.finished) == len(knobs.finished) == 9
+    distinct = {trial.settings[LEARNING_RATE] for trial in dummy.finished}
+    assert distinct <= {0.001, 0.002, 0.004}
+    assert sum(trial.tokens for trial in dummy.trials) == 10 * len(distinct)
+    assert {p.read_text() for p in folder.glob("runs/*/tries")} == {"x"}
+
+
+def test_a_budget_of_tokens_ends_the_search_of_every_row(suite, go, read):
+    go(suite(trials=50, tokens=45, pruner="none"), "knobs")
+    study = read().studies[0]
+    assert len(study.finished) == 5  # 10 tokens each
+    assert study.over
+
+
+def test_a_grid_ends_with_its_points(suite, go, read):
+    section = {"sampler": "grid", "trials": 99, "grid": 2, "space": {"knobs": {"x": [0, 1]}}}
+    go(suite(**section), "knobs")
+    found = [(t.settings["x"], t.settings[LEARNING_RATE]) for t in read().studies[0].finished]
+    assert len(found) == 6
+    assert set(found) == {(x, rate) for x in (0.0, 1.0) for rate in (0.001, 0.002, 0.004)}
+
+
+@pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
+def test_two_objectives_give_a_front(suite, go, read, sampler):
+    tasks = [{"task": "in_domain", "role": "reasoning"},
+             {"task": "mini_one_step", "role": "forgetting", "limit": 3}]  # fmt: skip
+    keys = {"evaluation": {"marginal_samples": 2, "tasks": tasks}}
+    section = {"objective": ["marginal_nll", "old_accuracy"], "sampler": sampler, "trials": 12}
+    code, lines = go(suite(keys, **section), "knobs")
+    assert code == 0, lines
+    study = read().studies[0]
+    for trial in study.complete:
+        assert trial.values == pytest.approx((_value(trial.settings), trial.settings["x"]))
+    beaten = [
+        trial
+        for trial in study.complete
+        if any(
+            o.values[0] <= trial.values[0] and o.values[1] >= trial.values[1] and o != trial
+            for o in study.complete
+        )
+    ]
+    assert {t.number for t in study.front} == {t.number for t in study.complete if t not in beaten}
+
+
+def test_old_questions_are_other_ones_than_the_reports(suite, options):
+    from compact_bench.data.prepare import prepare
+    from compact_bench.tune.targets import trial_suite
+
+    tasks = [{"task": "in_domain", "role": "reasoning"},
+             {"task": "mini_one_step", "role": "forgetting", "limit": 3}]  # fmt: skip
+    keys = {"evaluation": {"marginal_samples": 2, "tasks": tasks}}
+    whole = suite(keys, objective=["marginal_nll", "old_accuracy"])
+    report = prepare(whole)
+    tuning = prepare(trial_suite(whole, whole.tune))
+    for asked, searched in zip(report.tasks, tuning.tasks, strict=True):
+        assert len(searched.items)
+        assert not set(asked.items["question"]) & set(searched.items["question"])
+
+
+# --- several processes ---------------------------------------------------------------------------
+
+
+def test_a_dead_process_is_known_by_its_lock_or_its_silence(tmp_path):
+    study = optuna.create_study()
+    now = [0.0]
+    here = workers.Presence(tmp_path / "a", clock=lambda: now[0])
+    beside = workers.Presence(tmp_path / "a")
+    elsewhere = workers.Presence(tmp_path / "b")
+    try:
+        assert not here.gone(beside.name, study)
+        beside.close()
+        study.set_user_attr(workers.PREFIX + elsewhere.name, 1)
+        assert not here.gone(elsewhere.name, study)
+        now[0] += workers.SILENCE - 1
+        assert not here.gone(elsewhere.name, study)
+        study.set_user_attr(workers.PREFIX + elsewhere.name, 2)
+        now[0] += 2
+        assert not here.gone(elsewhere.name, study)  # it has spoken
+        now[0] += workers.SILENCE + 1
+        assert here.gone(elsewhere.name, study)
+        assert not here.gone(here.name, study)
+    finally:
+        here.close()
+        elsewhere.close()
+
+
+def test_a_trial_too_many_is_given_back(suite, go, options, folder):
+    """Another process asked at the same moment: the one of the higher number steps back."""
+    go(suite(trials=2), "knobs")
+    bench = command.make_bench(suite(trials=3), options)
+    (target,) = command.find(bench, ["knobs"])
+    storage = studies.open_storage(None, folder)
+    presence = workers.Presence(folder / "workers")
+    try:
+        meaning = command.meaning_of(bench, target)
+        shared = studies.open_study(
+            storage, "tiny/mini/knobs", target.space, bench.spec, meaning, presence
+        )
+        other = shared.study.ask()  # the third, by somebody who lives
+        other.set_user_attr(WORKER, presence.name)
+        assert shared.ask() is None
+        shared.study.tell(other, state=optuna.trial.TrialState.FAIL)
+        mine = shared.ask()
+        assert mine is not None
+        assert mine.number == other.number + 1
+    finally:
+        presence.close()
+
+
+# --- bad input -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("names", "section", "keys", "said"),
+    [
+        (["nobs"], {}, {}, r"no row or method 'nobs' to tune \(did you mean 'knobs'\?\)"),
+        (["still"], {}, {}, "still trains nothing: there is nothing to tune"),
+        (["knobs", "knobs"], {}, {}, "'knobs' is to be tuned twice"),
+        (["dummy"], {"learning_rates": [0.002]}, {}, "dummy has nothing to tune"),
+        (["knobs"], {"space": {"knobs": {"y": [0, 1]}}}, {}, "'y' can't be searched"),
+        (["knobs"], {"space": {"nobs": {"x": [0, 1]}}}, {}, "names no row or method .*'knobs'"),
+        (["knobs"], {"seeds": [0]}, {}, "seed 0 is one of the search's own"),
+        (["knobs"], {"objective": ["accuracy", "old_accuracy"]}, {}, "needs forgetting tasks"),
+        (["knobs"], {}, {"conditions": [{"name": "a", "data": {}}]}, "one condition"),
+        (["knobs"], {}, {"evaluation": KEYS["evaluation"] | {"select": True}}, "reads the dev"),
+        (["knobs"], {}, {"evaluation": {"marginal_samples": 0,
+         "tasks": [{"task": "in_domain", "role": "reasoning"}]}}, "needs evaluation.marginal_sam"),
+    ],
+)  # fmt: skip
+def test_bad_input_is_one_line_and_nothing_starts(suite, go, folder, names, section, keys, said):
+    with pytest.raises(UserError, match=said):
+        go(suite(keys, **section), *names)
+    assert not (folder / "runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("section", "said"),
+    [
+        (
+            {"space": {"knobs": {"x": [0.9, 0.1]}}},
+            r"tiny.yaml:\d+: tune: space.knobs.x: the range ",
+        ),
+        ({"trials": 0}, r"tiny.yaml:\d+: tune.trials: .*greater than or equal to 1, got 0"),
+        ({"split": "test"}, r"tiny.yaml:\d+: tune.split: .*'dev'.*got 'test'"),
+        ({"objective": ["nll"]}, "tune.objective.0: .*got 'nll'"),
+        ({"objective": ["old_accuracy"]}, "the first is marginal_nll or accuracy"),
+        ({"objective": ["accuracy", "old_accuracy"], "pruner": "median"}, "needs one objective"),
+        ({"sampler": "nsga2"}, "for two objectives"),
+        ({"seeds": [1, 1]}, "holds a value twice"),
+        ({"sampler": "cmaes"}, "tune.sampler: .*got 'cmaes'"),
+    ],
+)
+def test_a_bad_tune_section_names_its_line(suite, section, said):
+    with pytest.raises(UserError, match=said):
+        suite(**section)
+
+
+def test_an_empty_dev_split_is_said(suite, go, tmp_path):
+    from compact_bench.data.splits import is_dev
+
+    questions = [f"Ann has {n} apples and buys one more. How many?" for n in range(40)]
+    rows = [q for q in questions if not is_dev(q)][:10]
+    train, test = tmp_path / "nodev.jsonl", tmp_path / "nodev_test.jsonl"
+    row = {"answer": "1", "rationales": {"ada": "1. The answer is 1"}}
+    train.write_text("".join(json.dumps(row | {"question": q}) + "\n" for q in rows))
+    test.write_text(json.dumps({"question": "How many are 2 and 5?", "answer": "7"}) + "\n")
+    data = {"source": str(train), "test_source": str(test), "answer": "number"}
+    with pytest.raises(UserError, match="the dev split is empty"):
+        go(suite({"data": data}), "knobs")
+
+
+def test_a_search_asked_otherwise_needs_another_name(suite, go):
+    go(suite(trials=2), "knobs")
+    with pytest.raises(UserError, match=r"begun with search.seed 0, not 1; .*--study"):
+        go(suite(trials=2, seed=1), "knobs")
+    training = KEYS["training"] | {"epochs": 2}
+    with pytest.raises(UserError, match=r"begun with training\.epochs 1, not 2"):
+        go(suite({"training": training}, trials=2), "knobs")
+
+
+def test_a_storage_that_is_away_is_said_without_its_password(suite, go, folder):
+    url = "sqlite:////no/such/folder/study.db"
+    with pytest.raises(UserError, match=r"can't reach the storage sqlite:.*unable to open"):
+        go(suite(), "knobs", storage=url)
+    with pytest.raises(UserError, match="not a URL"):
+        go(suite(), "knobs", storage="nonsense")
+    assert studies.without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+
+
+def test_a_storage_that_goes_away_loses_nothing(suite, go, read, tmp_path, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    ended = command.search.Searcher._ended
+
+    def away(self, slot):
+        if len(self.attempts[slot].shared.finished()) == 2:
+            raise OperationalError("SELECT 1", {}, Exception("the server went away"))
+        ended(self, slot)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(command.search.Searcher, "_ended", away)
+        patch.setattr(command.search.Searcher, "_give_back", lambda self: None)
+        with pytest.raises(UserError, match=r"server went away.*nothing is lost"):
+            go(suite(), "knobs", storage=url)
+    code, _ = go(suite(), "knobs", storage=url)
+    assert code == 0
+    assert len(read().studies[0].finished) == 6
