@@ -142,9 +142,7 @@ class Searcher:
         self.display.started(slot, attempt.name)
         if records.status_of(folder) == "done":
             for point, value in enumerate(reports.read(folder)):
-                if not self._report(attempt, point, value):
-                    self._pruned(slot)
-                    return
+                self._report(attempt, point, value)  # its value is there: nothing to save
             self._ended(slot)
             return
         atomic.remove(folder / "status.json")
