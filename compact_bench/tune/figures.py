@@ -25,6 +25,7 @@ from compact_bench.tune.panels import (
     bounds,
     default_of,
     drawable,
+    extent,
     legend,
     limit,
     mark,
@@ -101,7 +102,7 @@ def _history(axis: Axes, study: Study) -> None:
     complete = drawable(study).trials
     numbers = np.array([trial.number for trial in complete], dtype=float)
     found, pruned = values(study, complete), _last_reports(study)
-    ends = bounds(found if found.size else pruned[:, 1])
+    ends = extent(study) if found.size else bounds(pruned[:, 1], metric(study).better)
     axis.plot(pruned[:, 0], np.clip(pruned[:, 1], *ends), **_PRUNED, zorder=2)
     inside = at_edge(axis, numbers, found, ends)
     axis.plot(numbers[inside], found[inside], **_COMPLETE, zorder=3)
@@ -130,7 +131,7 @@ def slices(search: Search) -> list[Picture]:
 def _slice(search: Search, study: Study, name: str) -> Picture:
     trials = drawable(study).trials
     numbers = np.array([trial.number for trial in trials], dtype=float)
-    ends = bounds(values(study, trials))
+    ends = extent(study)
     norm = Normalize(0, max(numbers.max(), 1))
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(len(study.knobs), (2.7, 2.5), 3, sharey=True)
@@ -160,7 +161,7 @@ def _against(axis: Axes, study: Study, knob: Knob, norm: Normalize) -> None:
     trials = drawable(study).trials
     y, x = values(study, trials), _places(axis, trials, knob, norm)
     numbers = np.array([trial.number for trial in trials], dtype=float)
-    ends = bounds(y)
+    ends = extent(study)
     known = np.isfinite(x)
     inside = at_edge(axis, np.where(known, x, np.nan), y, ends) & known
     axis.scatter(

@@ -16,9 +16,9 @@ from compact_bench.tune.panels import (
     DEFAULT,
     LINE,
     axis_title,
-    bounds,
     default_of,
     drawable,
+    extent,
     legend,
     limit,
     mark,
@@ -70,7 +70,7 @@ def front_points(study: Study) -> np.ndarray:
 def _both(axis: Axes, study: Study) -> None:
     trials = drawable(study).trials
     points = np.stack([values(study, trials, i) for i in range(2)], axis=1)  # (n,2)
-    ends = [bounds(points[:, i]) for i in range(2)]
+    ends = [extent(study, objective) for objective in range(2)]
     low, high = np.array(ends).T
     drawn = np.clip(points, low, high)
     far = (drawn != points).any(axis=1)

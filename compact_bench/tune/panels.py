@@ -20,10 +20,10 @@ from matplotlib.patheffects import Normal, withStroke
 from compact_bench.measures import Metric
 from compact_bench.tune.trials import OBJECTIVES, Knob, Study, Trial
 
-# Limits leave out what lies further from the quartiles than this many times their distance: one
-# trial that diverged would press all others into a line.
+# Limits leave out what is worse than both quartiles by more than this many times their distance:
+# one trial that diverged would press all others into a line.
 FENCE = 3.0
-BEYOND = "values further from the quartiles than three times their distance"
+BEYOND = "values worse than both quartiles by more than three times their distance"
 TITLE_WIDTH, SLUG_WIDTH = 34, 60
 DOT, LINE, EDGE = "#0072B2", "#D55E00", "#333333"
 BEST: dict[str, Any] = {
@@ -131,19 +131,29 @@ def slugs(labels: Sequence[str]) -> list[str]:
     return found
 
 
-def bounds(found: np.ndarray) -> tuple[float, float]:
-    """Lowest and highest value within FENCE quartile distances of the quartiles.
+def bounds(found: np.ndarray, better: int) -> tuple[float, float]:
+    """Lowest and highest value, without those that are worse by far.
 
-    found: (n,) finite, n > 0. Wider than 0 even where all are equal.
+    found: (n,) finite, n > 0; better: 1 where more is, else -1. Wider than 0 even where all are
+    equal, and where half of them are nothing is left out.
     """
-    first, third = np.quantile(found, [0.25, 0.75])
-    reach = FENCE * (third - first)
-    inside = found[(found >= first - reach) & (found <= third + reach)] if reach else found
+    first, third = np.quantile(better * found, [0.25, 0.75])
+    near = better * found >= first - FENCE * (third - first)
+    inside = found[near] if third > first else found
     low, high = float(inside.min()), float(inside.max())
     if high - low <= 1e-12 * max(abs(low), abs(high)):
         room = 0.05 * abs(low) or 0.5
         return low - room, high + room
     return low, high
+
+
+def extent(study: Study, objective: int = 0) -> tuple[float, float]:
+    """`bounds` of the trials' values, widened to the default settings' own."""
+    found = values(study, drawable(study).trials, objective)
+    ends = bounds(found, metric(study, objective).better)
+    default = default_of(study)
+    kept = values(study, [default] if default else [], objective).tolist()
+    return min(*ends, *kept), max(*ends, *kept)
 
 
 def limit(axis: Axes, ends: tuple[float, float], which: str = "y") -> None:
@@ -186,10 +196,10 @@ def legend(figure: Figure, marks: Iterable[tuple[dict[str, Any], str]], **place:
         figure.legend(handles=handles, **{"loc": "outside upper right", "ncols": columns, **place})
 
 
-def colours(shown: Metric, found: np.ndarray) -> tuple[Colormap, Normalize]:
-    """A scale on which darker is better, and whose ends are `bounds`."""
-    name = "viridis_r" if shown.better > 0 else "viridis"
-    return matplotlib.colormaps[name], Normalize(*bounds(found))
+def colours(study: Study) -> tuple[Colormap, Normalize]:
+    """A scale for the first objective on which darker is better; its ends are the `extent`."""
+    name = "viridis_r" if metric(study).better > 0 else "viridis"
+    return matplotlib.colormaps[name], Normalize(*extent(study))
 
 
 def panels(

@@ -19,7 +19,6 @@ from compact_bench.drawing import STYLE, Picture, render
 from compact_bench.tune.captions import caption
 from compact_bench.tune.panels import (
     axis_title,
-    bounds,
     colours,
     drawable,
     legend,
@@ -79,10 +78,11 @@ def _fill(
 ) -> None:
     """Colour between the points, where there are enough, and the points themselves."""
     cmap, norm = scale
+    low, high = norm.inverse(0.0), norm.inverse(1.0)
     # Cut: one trial that diverged would colour all up to its neighbours.
-    made = mesh(points, np.clip(found, norm.vmin, norm.vmax))
+    made = mesh(points, np.clip(found, low, high))
     if made is not None and np.ptp(found) > 0:
-        levels = np.linspace(*bounds(found), LEVELS)
+        levels = np.linspace(low, high, LEVELS)
         axis.tricontourf(*made, levels=levels, cmap=_pale(cmap), norm=norm, extend="both")
     axis.scatter(
         points[:, 0], points[:, 1], c=found, cmap=cmap, norm=norm, s=34, edgecolors="white",
@@ -122,7 +122,7 @@ def contours(search: Search) -> list[Picture]:
 
 
 def _contour(search: Search, study: Study, name: str, pairs: Sequence[tuple[Knob, ...]]) -> Picture:
-    scale = colours(metric(study), values(study, drawable(study).trials))
+    scale = colours(study)
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(len(pairs), (2.9, 2.8), 3)
         for axis, pair in zip(axes, pairs, strict=True):
@@ -176,7 +176,7 @@ def ternary(search: Search) -> Picture | None:
     with matplotlib.rc_context(STYLE):
         figure, axes = panels(len(found), (4.6, 3.4), 2)
         for axis, (study, sum_name, knobs) in zip(axes, found, strict=True):
-            scale = colours(metric(study), values(study, drawable(study).trials))
+            scale = colours(study)
             frame(axis, share_names(knobs))
             _dots(axis, study, knobs, scale)
             title(axis, f"{study.label}: shares of {sum_name}")
