@@ -54,7 +54,8 @@ def counts(studies: Sequence[Study]) -> str:
         by_state = Counter(trial.state for trial in study.trials)
         by_state.setdefault(COMPLETE, 0)
         states = ", ".join(f"{n} {state}" for state, n in sorted(by_state.items()))
-        told.append(f"{study.label} {len(study.trials)} ({states})")
+        going = "" if study.over else ", not over"
+        told.append(f"{study.label} {len(study.trials)} ({states}{going})")
     return f"Trials: {'; '.join(told)}"
 
 

@@ -41,6 +41,7 @@ from compact_bench.tune.panels import (
 )
 from compact_bench.tune.trials import PRUNED, Knob, Search, Study, Trial
 
+MOST_UPRIGHT = 5  # choices on an axis whose numbers still have room side by side
 _DASHES = (0, (5, 3))
 _COMPLETE: dict[str, Any] = {"marker": "o", "color": DOT, "markersize": 5, "linewidth": 0}
 _PRUNED: dict[str, Any] = {
@@ -180,7 +181,11 @@ def _places(axis: Axes, trials: Sequence[Trial], knob: Knob, norm: Normalize) ->
     if knob.choices:
         known = found[np.isfinite(found)]
         choices = sorted({*knob.choices, *known.tolist()})
-        axis.set_xticks(range(len(choices)), [short(one) for one in choices])
+        axis.set_xticks(
+            range(len(choices)),
+            [short(one) for one in choices],
+            rotation=45 if len(choices) > MOST_UPRIGHT else 0,
+        )
         axis.set_xlim(-0.6, len(choices) - 0.4)
         # Spread by number: trials of one choice and like values would lie on each other.
         spread = [0.5 * (float(norm(trial.number)) - 0.5) for trial in trials]

@@ -13,7 +13,17 @@ from matplotlib.axes import Axes
 
 from compact_bench.drawing import PALETTE, STYLE, Picture, render
 from compact_bench.tune.captions import caption, left_out
-from compact_bench.tune.panels import drawable, legend, panels, readable, settings, title, values
+from compact_bench.tune.panels import (
+    BEYOND,
+    bounds,
+    drawable,
+    legend,
+    panels,
+    readable,
+    settings,
+    title,
+    values,
+)
 from compact_bench.tune.trials import Knob, Search, Study
 
 if TYPE_CHECKING:
@@ -31,7 +41,8 @@ def importances(study: Study) -> dict[str, dict[str, float]]:
 
     Shares are >= 0 and sum to 1. Empty where there are fewer than FEWEST trials with a value and
     all settings, fewer different values, or a single knob. Knobs of a sum enter as their shares
-    of it, logarithmic ones as logarithms, which fANOVA wouldn't take by itself.
+    of it, logarithmic ones as logarithms, which fANOVA wouldn't take by itself. Values worse by far
+    are cut at the `bounds`.
 
     PED-ANOVA: Watanabe et al., IJCAI 2023. fANOVA: Hutter et al., ICML 2014.
     """
@@ -40,6 +51,8 @@ def importances(study: Study) -> dict[str, dict[str, float]]:
         return {}
     from optuna import importance as evaluators
 
+    # A trial that diverged would be all the variance that there is to explain.
+    found = np.clip(found, *bounds(found, study.directions[0]))
     best = min(0.5, max(_BEST_SHARE, _BEST_COUNT / len(found)))
     ped = evaluators.PedAnovaImportanceEvaluator(target_quantile=best)
     fanova = evaluators.FanovaImportanceEvaluator(seed=0)
@@ -129,7 +142,8 @@ def importance(search: Search) -> Picture | None:
         studies,
         "Importance of each knob for the first objective, as shares that sum to 1. PED-ANOVA: how "
         "far settings of the best tenth of the trials (at least five, at most half) differ from "
-        "those of all. fANOVA: variance that a random forest explains by the knob alone. From few "
+        "those of all. fANOVA: variance that a random forest explains by the knob alone. "
+        f"{BEYOND[:1].upper()}{BEYOND[1:]} are cut there. From few "
         "trials both are rough. Shares of one sum move together, so theirs aren't separate",
         left_out(search, studies, "for a single knob or too few trials or different values"),
     )

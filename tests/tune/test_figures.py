@@ -224,6 +224,17 @@ def test_a_logarithmic_knob_matters_where_only_its_low_decades_do() -> None:
         assert by_knob["temperature"] > 0.6
 
 
+def test_a_diverged_trial_is_not_all_that_matters() -> None:
+    knobs = (TEMPERATURE, FLOOR, MIX)
+    one = made(lambda chosen: math.log10(chosen["temperature"]), 40, knobs)
+    odd = max(one.trials, key=lambda trial: trial.settings["mix"]).number
+    trials = list(one.trials)
+    trials[odd] = replace(trials[odd], values=(1e4,))
+    found = importance.importances(replace(one, trials=tuple(trials)))
+    for by_knob in found.values():
+        assert by_knob["temperature"] > 0.5
+
+
 @pytest.mark.parametrize(
     "values",
     [[1.0, 2.0, 3.0], [1.0, 1.0, 2.0, 2.0, 3.0, 3.0], [1.0, NAN, NAN, 2.0, 3.0], [5.0] * 10],
@@ -484,6 +495,13 @@ def test_a_search_with_little_in_it_has_the_figures_that_it_allows(
     other = replace(study((RATE,), [(1.0,), (2.0,)]), label="other")
     both = names(one, other)
     assert {"tune_history", "tune_slice_other", *expected} == set(both)
+
+
+def test_a_search_that_isn_t_over_says_so() -> None:
+    one = study((FLOOR,), [(1.0,), (2.0,)])
+    texts = [str(figures.build(Search(SUITE, (replace(one, over=over),)))[0].caption)
+             for over in (True, False)]  # fmt: skip
+    assert ["ours 2 (2 complete, not over)" in text for text in texts] == [False, True]
 
 
 def test_no_study_has_no_figure() -> None:
