@@ -20,21 +20,27 @@ def setting(results: Results) -> list[str]:
     """Sentences that hold for every table and figure of these results."""
     suite = results.suite
     parts = [
-        f"{suite.get('title') or suite.get('suite')} (suite {suite.get('suite')}, profile "
-        f"{suite.get('profile')})".strip()
-        + ".",
-        _student(suite.get("student", {})),
-        _data(suite.get("data", {}), results.teachers),
+        *opening(suite, results.teachers),
         conditions(results),
         _tasks(results),
         seeds(results),
         at_chance(results),
         _training(suite.get("training", {}), suite.get("selection"), _own_rates(suite)),
-        *_limits(suite, results.splits),
+        *limits(suite, results.splits),
         suite.get("notes", ""),
         *results.plan.notes,
     ]
     return list(dict.fromkeys(sentence(part) for part in parts if str(part).strip()))
+
+
+def opening(suite: Mapping[str, Any], teachers: tuple[str, ...]) -> list[str]:
+    """Say which suite and profile, student and data."""
+    name, profile = suite.get("suite"), suite.get("profile")
+    return [
+        f"{suite.get('title') or name} (suite {name}, profile {profile}).",
+        _student(suite.get("student", {})),
+        _data(suite.get("data", {}), teachers),
+    ]
 
 
 def sentence(text: str) -> str:
@@ -149,7 +155,8 @@ def _own_rates(suite: Mapping[str, Any]) -> bool:
     return any(isinstance(row, dict) and RATE in row for row in suite.get("methods", []))
 
 
-def _limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
+def limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
+    """Say what keeps the numbers from being results: generated data, a cut, the dev split."""
     parts = []
     if suite.get("data", {}).get("source") == "mini" and "generated" not in suite.get("notes", ""):
         parts.append("Generated problems: not the numbers of the data set of that name.")
@@ -259,5 +266,5 @@ def caption(results: Results, *own: str) -> Caption:
         seeds(results),
         unfinished(results),
     ]
-    common = [sentence for sentence in setting(results) if sentence not in parts]
+    common = [one for one in setting(results) if one not in parts]
     return Caption(" ".join(part for part in parts if part), " ".join(common))

@@ -1,18 +1,22 @@
-"""A tiny suite whose row `knobs` a stub cell trains at once."""
+"""A tiny suite whose row `knobs` a stub cell trains at once; a search made up for figures."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from matplotlib.figure import Figure
 
 from compact_bench.plan import Options
 from compact_bench.pool import Entry
 from compact_bench.suite import load_suite
 from compact_bench.tune import trials
 from compact_bench.tune.command import Asked, tune
+from compact_bench.tune.trials import FAILED, PRUNED, Search
+from tests.synthetic_search import RATE, SUITE, bowl, keep_figures, made, study, with_state
 
 STUBS = Path(__file__).parent.parent / "stubs"
 ENTRY = Entry(threads=1, cell="stub_cells:tuned_cell", check="stub_cells:check")
@@ -73,3 +77,21 @@ def folder(options: Options) -> Path:
 def read(folder: Path) -> Callable[[], trials.Search]:
     """Read what was found."""
     return lambda: trials.read(folder)
+
+
+@pytest.fixture(scope="session")
+def search() -> Search:
+    """Two studies, one with pruned, failed and diverged trials, the other with a single knob."""
+    ours = made(bowl, 20)
+    ours = with_state(ours, 5, PRUNED, reports=((20, 2.5), (40, 2.2)))
+    ours = with_state(ours, 6, FAILED, reason="out of memory")
+    diverged = replace(ours.trials[7], values=(900.0,))
+    ours = replace(ours, trials=(*ours.trials[:7], diverged, *ours.trials[8:]))
+    plain = study((RATE,), [(1.7 - 0.01 * i,) for i in range(6)], label="plain [x=1]")
+    return Search(SUITE, (ours, plain), ("the dev split has 120 questions",))
+
+
+@pytest.fixture
+def seen(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
+    """Figures that would be written, to look into instead."""
+    return keep_figures(monkeypatch)
