@@ -8,11 +8,11 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench import captions, formats
-from compact_bench.captions import Caption
+from compact_bench import formats
 from compact_bench.formats import Entry, Table
 from compact_bench.outcomes import Results
 from compact_bench.printing import NONE, compact
+from compact_bench.tune import captions
 from compact_bench.tune.bought import Bought, bought, optimism, tuned
 from compact_bench.tune.trials import FAILED, OBJECTIVES, PRUNED, Search
 
@@ -28,24 +28,6 @@ def build(search: Search, test: Results | None) -> list[Table]:
         trials(search),
     ]
     return [table for table in found if table]
-
-
-def caption(search: Search, *own: str) -> Caption:
-    """What a table of the search itself shows, and what all of its studies have in common."""
-    suite, first = search.suite, search.studies[0]
-    objectives = " and ".join(OBJECTIVES[name].title for name in first.objectives)
-    seeds = ", ".join(map(str, first.seeds))
-    pruner = "" if first.pruner == "none" else f", {first.pruner} pruner"
-    setting = [
-        f"{suite['title']} (suite {suite['suite']}, profile {suite['profile']})",
-        f"Searched on the dev split by {objectives}: {first.sampler} sampler with seed "
-        f"{first.seed}{pruner}; every trial trains seed {seeds}",
-        suite.get("notes", ""),
-        *search.notes,
-    ]
-    return Caption(
-        *(" ".join(map(captions.sentence, filter(None, part))) for part in (own, setting))
-    )
 
 
 def chosen(search: Search, lines: Sequence[Bought]) -> Table:
@@ -66,8 +48,10 @@ def chosen(search: Search, lines: Sequence[Bought]) -> Table:
             for name in names:
                 columns[name].append(Entry(f"{values[name]:.3g}" if name in values else NONE))
             numbers.append({"label": label, "trial": trial, **values})
-    text = caption(
-        search, "The settings that were searched: the methods' own, and those of the best trials"
+    text = captions.caption(
+        search,
+        search.studies,
+        "The settings that were searched: the methods' own, and those of the best trials",
     )
     return formats.table("settings", "Settings", text, columns, pd.DataFrame(numbers))
 
@@ -100,8 +84,9 @@ def cost(search: Search, test: Results | None) -> Table:
     columns = {
         title: [Entry(_cost(key, one[key])) for one in lines] for key, title in titles.items()
     }
-    text = caption(
+    text = captions.caption(
         search,
+        search.studies,
         "What the search of each row cost. Trials are finished ones, the same number asked for of "
         "every row; a trial with settings that were trained already takes that result and costs "
         "nothing more. Failed ones were tried again. Tokens and FLOPs are of training; asking the "
@@ -141,8 +126,9 @@ def trials(search: Search) -> Table:
                  **trial.settings, "tokens": trial.tokens, "flops": trial.flops,
                  "seconds": trial.seconds, "retry_of": trial.retry_of, "reason": trial.reason}
             )  # fmt: skip
-    text = caption(
+    text = captions.caption(
         search,
+        search.studies,
         "Every trial, on the dev split. These numbers serve to choose; they are no results. A "
         "pruned trial was stopped before its end, or diverged, and has no value",
     )
