@@ -64,12 +64,12 @@ def test_another_process_makes_the_same_bytes_without_torch(
         "assert 'torch' not in sys.modules"
     )
     root = str(Path(figures.__file__).parents[2])  # conftest has the stubs there instead
-    changed = {"PYTHONPATH": root, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
+    environment = os.environ | {"PYTHONPATH": root, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
     command = [sys.executable, "-c", code, str(tmp_path)]
     done = subprocess.run(
         command,
         check=True,
-        env={**os.environ, **changed},
+        env=environment,
         timeout=120,
         capture_output=True,
         text=True,
