@@ -58,7 +58,7 @@ def study(
 ) -> Study:
     """A study whose complete trials have these values."""
     trials = [
-        Trial(number, COMPLETE, chosen, tuple(value))
+        Trial(number, COMPLETE, chosen, tuple(value), own=number == 0)
         for number, (chosen, value) in enumerate(
             zip(drawn(knobs, len(values)), values, strict=True)
         )

@@ -9,7 +9,7 @@ from compact_bench import figures as writing
 from compact_bench import report, tables
 from compact_bench.atomic import remove, write_text
 from compact_bench.report import PAGE, ReportPaths
-from compact_bench.tune import figures
+from compact_bench.tune import captions, figures
 from compact_bench.tune import tables as tune_tables
 from compact_bench.tune.final import read_test, tested_folder
 from compact_bench.tune.trials import FAILED, FILE, Search, read
@@ -31,7 +31,7 @@ def build(folder: Path) -> ReportPaths:
     states = Counter(trial.state for study in search.studies for trial in study.trials)
     text = report.render(
         suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
-        setting=["", main.caption.setting],
+        setting=captions.setting(search, search.studies),
         main=main,
         others=others,
         pictures=pictures,

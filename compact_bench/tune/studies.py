@@ -272,6 +272,7 @@ def _pruner(spec: TuneSpec) -> optuna.pruners.BasePruner:
 
 def recorded(shared: Shared) -> tuple[records.Trial, ...]:
     """The study's trials as plain values; those that run are left out."""
+    own = defaults(shared.space, shared.grid)
     found = []
     for trial in shared.all():
         if trial.state not in STATES or len(trial.params) < len(shared.space):
@@ -291,6 +292,7 @@ def recorded(shared: Shared) -> tuple[records.Trial, ...]:
                 (end - start).total_seconds() if start and end else 0.0,
                 str(trial.user_attrs.get(REASON, "")),
                 trial.user_attrs.get(RETRY),
+                trial.params == own,
             )
         )
     return tuple(found)

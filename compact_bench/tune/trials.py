@@ -52,7 +52,8 @@ class Trial:
 
     state: one of COMPLETE, PRUNED (stopped early, or diverged), FAILED. reports: (step, value) of
     the first objective during training. tokens, flops: of training. seconds: of the whole trial.
-    retry_of: the number of a trial that died with the same settings, or None.
+    retry_of: the number of a trial that died with the same settings, or None. own: whether these
+    are the row's own settings.
     """
 
     number: int
@@ -65,6 +66,7 @@ class Trial:
     seconds: float = 0.0
     reason: str = ""
     retry_of: int | None = None
+    own: bool = False
 
 
 @dataclass(frozen=True)
@@ -129,9 +131,8 @@ class Study:
 
     @property
     def default(self) -> Trial | None:
-        """The complete trial of the method's own settings, which is the first one."""
-        first = next(iter(self.finished), None)
-        return first if first is not None and first.state == COMPLETE else None
+        """The first complete trial of the row's own settings."""
+        return next((trial for trial in self.complete if trial.own), None)
 
 
 @dataclass(frozen=True)
