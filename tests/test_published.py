@@ -11,14 +11,37 @@ import pytest
 
 from compact_bench import figures, report
 from compact_bench.records import read_cells, read_plan
+from compact_bench.suite import load_suite
+from compact_bench.tune import figures as tune_figures
+from compact_bench.tune import page, trials
 
 PUBLISHED = Path(__file__).parent.parent / "results" / "published"
-FOLDERS = sorted(path.parent for path in PUBLISHED.glob("*/*/suite.json"))
+# Suites, and the tests of what was tuned.
+FOLDERS = sorted(
+    path.parent
+    for found in ("*/*/suite.json", "*/*/tune*/*/*/suite.json")
+    for path in PUBLISHED.glob(found)
+)
 IDS = ["-".join(folder.parts[-2:]) for folder in FOLDERS]
+TUNED = sorted(path.parent for path in PUBLISHED.glob("*/*/tune*/trials.json"))
 
 
 def test_something_is_published():
     assert {("gsm8k", "mini"), ("svamp", "laptop")} <= {f.parts[-2:] for f in FOLDERS}
+    assert PUBLISHED / "gsm8k" / "mini" / "tune" in TUNED
+
+
+@pytest.mark.parametrize("folder", TUNED, ids=["-".join(f.parts[-3:]) for f in TUNED])
+def test_tables_of_a_search_are_made_of_its_trials(folder, tmp_path, monkeypatch):
+    copy = tmp_path / "copy"
+    shutil.copytree(folder, copy, ignore=shutil.ignore_patterns("figures", "tables"))
+    monkeypatch.setattr(tune_figures, "build", lambda search: [])  # pixels are another test's
+    page.build(copy)
+    made = {p.name: p.read_bytes() for p in (copy / "tables").iterdir()}
+    assert made == {p.name: p.read_bytes() for p in (folder / "tables").iterdir()}
+    assert load_suite(folder / "best.yaml").methods
+    for study in trials.read(folder).studies:
+        assert study.over and study.default and study.best
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=IDS)
@@ -45,7 +68,7 @@ def test_records_are_whole_and_hold_no_weights(folder):
         assert cell.env["versions"]["torch"]
     suffixes = {path.suffix for path in folder.rglob("*") if path.is_file()}
     assert suffixes <= {".json", ".jsonl", ".parquet", ".md", ".csv", ".tex", ".html"} | {
-        *(".svg", ".pdf", ".png")
+        *(".svg", ".pdf", ".png", ".yaml", ".journal")
     }
 
 
