@@ -10,9 +10,15 @@ import torch
 
 from compact_bench import fusion
 from compact_bench.api import Axes, Compatibility
+from compact_bench.correctness import FOLDS, STRENGTH
+from compact_bench.evidence.recorder import NEAR, TRIES
+from compact_bench.evidence.weights import SKETCH
+from compact_bench.latent_readings import NUMBERS, SUBSPACE
 from compact_bench.scores import adaptability, consensus
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
 NAN = float("nan")
 
 
@@ -105,3 +111,22 @@ def test_the_page_s_code_prints_the_largest_epiphanies(monkeypatch, capsys):
     assert len(largest) == 10 and largest["epiphany"].all()
     assert largest["gain"].iloc[0] == steps["gain"].max()
     assert largest["text"].iloc[0] in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_what_a_page_links_to_exists(page):
+    text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    files = {target.split("#")[0] for target in targets if not re.match(r"\w+:", target)}
+    assert [name for name in sorted(files - {""}) if not (page.parent / name).exists()] == []
+    # Pages are named from the root of the repository where they are not linked.
+    named = set(re.findall(r"`(docs/[\w/]+\.\w+)`", text))
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
+def test_the_page_of_hidden_states_has_every_number():
+    page = (DOCS / "latent_space.md").read_text("utf-8")
+    assert [name for name in NUMBERS if f"`{name}`" not in page] == []
+    assert f"first {SUBSPACE} components" in page and f"m = {SKETCH:,}" in page
+    assert f"C = {STRENGTH}" in page and f"{FOLDS}-fold" in page
+    assert f"within {NEAR:.0%}, in at most {TRIES} tries" in page
