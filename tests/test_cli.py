@@ -54,6 +54,7 @@ def test_help_names_every_command(call):
         "list",
         "validate",
         "report",
+        "tune",
         "publish",
         "reproduce",
         "test",
