@@ -154,7 +154,8 @@ def table(results: Results) -> Table | None:
 
 def _rows(results: Results) -> Iterator[tuple[str, Counted]]:
     """Trained rows by label; of a single-teacher row the count is 0 by construction."""
-    singles = {row.condition: singles_of(results, row.condition) for row in results.rows}
+    conditions = dict.fromkeys(row.condition for row in results.rows)
+    singles = {condition: singles_of(results, condition) for condition in conditions}
     for row in results.rows:
         reference = results.reference_of(row)
         if not row.trained or is_single(row) or reference is None:

@@ -261,11 +261,12 @@ def covariates(results: Results) -> dict[str, tuple[float, int, float, int]]:
         "in-domain accuracy": lambda row: row.values.get(gain, {}) if gain else {},
     }
     rows = [row for row in results.rows if row.trained]
+    retained = [results.kept_mean(row) for row in rows]
     found = {}
     for name, source in sources.items():
         pairs = [
-            [(value, results.kept_mean(row).get(s, math.nan)) for s, value in source(row).items()]
-            for row in rows
+            [(value, kept.get(s, math.nan)) for s, value in source(row).items()]
+            for row, kept in zip(rows, retained, strict=True)
         ]
         known = [[p for p in by_row if np.isfinite(p).all()] for by_row in pairs]
         cells = [pair for by_row in known for pair in by_row]

@@ -45,7 +45,7 @@ class Row:
     def __post_init__(self) -> None:
         object.__setattr__(self, "name", self.name or self.label)
 
-    @property
+    @cached_property
     def done(self) -> dict[Seed, Cell]:
         """The cells that finished, by seed."""
         return {seed: cell for seed, cell in self.cells.items() if cell.state == "done"}
@@ -55,7 +55,7 @@ class Row:
         """Whether every planned cell finished."""
         return len(self.done) == len(self.cells)
 
-    @property
+    @cached_property
     def trained(self) -> bool:
         """Whether any of its cells was trained; a pass that only scores reads tokens, too."""
         return any(cell.status.get("supervised_tokens") for cell in self.done.values())

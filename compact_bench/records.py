@@ -143,6 +143,11 @@ class Cell:
         """curve.parquet, or an empty table with its columns."""
         return self._table("curve.parquet", CURVE_COLUMNS)
 
+    def curve_table(self) -> pa.Table | None:
+        """curve.parquet as a table of Arrow; None where there is none."""
+        path = self.folder / "curve.parquet"
+        return read_arrow(path) if path.exists() else None
+
     def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
         path = self.folder / name
         return read_table(path) if path.exists() else pd.DataFrame(columns=list(columns))

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
-import pandas as pd
 
 from compact_bench import stats
+from compact_bench.joining import NO_SEED, joined
 from compact_bench.measures import KL_FROM_BASE
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.suite import IN_DOMAIN
@@ -51,27 +51,24 @@ def evidence_recorded(results: Results) -> bool:
 def curves_of(results: Results) -> dict[str, dict[Seed, Curve]]:
     """Every row's curve by label and seed; cells without one are left out."""
     if "retention curves" not in results.computed:
-        found = {
-            row.label: {seed: _curve(cell.curve()) for seed, cell in row.done.items()}
-            for row in results.rows
-        }
-        results.computed["retention curves"] = {
-            label: {seed: one for seed, one in by_seed.items() if one}
-            for label, by_seed in found.items()
-        }
+        results.computed["retention curves"] = {row.label: _curves(row) for row in results.rows}
     known: dict[str, dict[Seed, Curve]] = results.computed["retention curves"]
     return known
 
 
-def _curve(frame: pd.DataFrame) -> Curve:
+def _curves(row: Row) -> dict[Seed, Curve]:
     """The accuracies of curve.parquet; other metrics and filters of a task are not compared."""
+    frame = joined((seed, cell.curve_table()) for seed, cell in row.done.items())
+    if frame.empty:
+        return {}
     kept = frame[frame["metric"].eq("accuracy") & frame["filter"].isin(["strict", "none"])]
-    curve: dict[tuple[str, float], dict[str, Asked]] = {}
-    columns = ["kind", "at", "task", "role", "value", "n", "chance"]
-    for kind, at, task, role, value, n, chance in kept[columns].itertuples(index=False):
+    curves: dict[Seed, dict[tuple[str, float], dict[str, Asked]]] = {}
+    columns = ["seed", "kind", "at", "task", "role", "value", "n", "chance"]
+    for seed, kind, at, task, role, value, n, chance in kept[columns].itertuples(index=False):
+        curve = curves.setdefault(None if seed == NO_SEED else int(seed), {})
         reading = curve.setdefault((str(kind), round(float(at), 6)), {})
         reading[str(task)] = Asked(str(role), float(value), int(n), float(chance))
-    return curve
+    return dict(curves)
 
 
 def start(results: Results) -> Reading | None:

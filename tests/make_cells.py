@@ -64,7 +64,7 @@ def make(root: Path, count: int, latent: bool = True) -> Path:
     """Write records of `count` trained cells and an untrained one under `root`."""
     seeds = tuple(range(min(SEEDS, count)))
     names = ("base", *labels(-(-count // len(seeds))))
-    made = Made(seeds=seeds, items=ITEMS, steps=1, labels=names, latent=latent)
+    made = Made(seeds=seeds, items=ITEMS, steps=1, labels=names, latent=latent, evidence=True)
     keys = [(label, seed) for label in names[1:] for seed in seeds][:count]
     cells = [
         {
