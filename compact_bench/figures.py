@@ -23,6 +23,7 @@ from compact_bench import (
 )
 from compact_bench.atomic import write_bytes, write_text
 from compact_bench.drawing import PALETTE, STYLE, Picture, grid, legend_columns, looks, render
+from compact_bench.forked import mapped
 from compact_bench.formats import escape_markdown
 from compact_bench.measures import Measure
 from compact_bench.outcomes import Results, Row, Seed
@@ -234,7 +235,7 @@ def build(results: Results) -> list[Picture]:
         latent_figures.latent,
         latent_figures.latent_map,
     )
-    return [picture for make in makers if (picture := make(results))]
+    return [picture for picture in mapped(lambda make: make(results), makers) if picture]
 
 
 def write(pictures: Iterable[Picture], folder: Path) -> list[Path]:

@@ -15,6 +15,7 @@ from scipy import stats as distributions
 
 from compact_bench import stats
 from compact_bench.flips import forgotten, learned
+from compact_bench.forked import mapped
 from compact_bench.measures import KL_FROM_BASE, Measure
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.retention_paths import CHECKPOINT, RELEARNED, curves_of, kept, start
@@ -63,14 +64,18 @@ class Forgetting:
 def forgetting(results: Results) -> dict[str, Forgetting]:
     """Every row's numbers by label, of rows that are done."""
     if "forgetting" not in results.computed:
+        curves_of(results)  # read once for all rows
+        rows = [row for row in results.rows if row.done]
+        every = mapped(lambda row: _of(results, row), rows)
         results.computed["forgetting"] = {
-            row.label: _of(results, row) for row in results.rows if row.done
+            row.label: Forgetting(row, *found) for row, found in zip(rows, every, strict=True)
         }
     found: dict[str, Forgetting] = results.computed["forgetting"]
     return found
 
 
-def _of(results: Results, row: Row) -> Forgetting:
+def _of(results: Results, row: Row) -> tuple[dict[str, dict[str, dict[Seed, float]]], float]:
+    """A row's values, and the old-task examples of its second reading."""
     values: dict[str, dict[str, dict[Seed, float]]] = {name: {} for name in QUANTITIES}
     for measure in results.headlines("forgetting"):
         task, after = measure.task, row.values.get(measure, {})
@@ -87,8 +92,7 @@ def _of(results: Results, row: Row) -> Forgetting:
     values[KL][ALL] = next(
         (dict(v) for m, v in row.values.items() if (m.task, m.metric) == (IN_DOMAIN, KL)), {}
     )
-    examples = _relearned(results, row, values)
-    return Forgetting(row, values, examples)
+    return values, _relearned(results, row, values)
 
 
 def _over_tasks(by_task: Values, geometric: bool = False) -> dict[Seed, float]:

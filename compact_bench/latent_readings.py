@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from compact_bench import correctness, latent
 from compact_bench.correctness import Probes
+from compact_bench.forked import mapped
 from compact_bench.latent_records import LatentRecord, read_record
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.records import Cell
@@ -22,7 +22,6 @@ NUMBERS = (
     *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
     *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
 )
-THREADS = 2
 Key = tuple[str, Seed, int]  # a number's name, seed and layer
 
 
@@ -111,21 +110,31 @@ def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
 
 
 def _read(results: Results, base: Base) -> Latent:
-    found = Latent(base)
+    _ = base.similarities, base.axes, base.probes  # once for all rows
     references: dict[str, dict[Seed, np.ndarray]] = {}
-    # A reference row comes before those that are compared to it.
-    ordered = sorted(results.rows, key=lambda row: results.reference_of(row) is not row)
-    for row in ordered:
-        if not row.trained:
-            continue
-        mine = _read_row(row, found)
+
+    def read(row: Row) -> Latent:
+        own = Latent(base)
+        mine = _read_row(row, own)
         other = results.reference_of(row)
-        _compare(found, row.label, mine, mine, {False: "cka_seeds"})
+        _compare(own, row.label, mine, mine, {False: "cka_seeds"})
         if other is row:
             references[row.label] = mine
         elif other is not None:
             names = {True: "cka_reference", False: "cka_reference_other_seeds"}
-            _compare(found, row.label, mine, references.get(other.label, {}), names)
+            _compare(own, row.label, mine, references.get(other.label, {}), names)
+        return own
+
+    trained = [row for row in results.rows if row.trained]
+    known = [row for row in trained if results.reference_of(row) is row]
+    rest = [row for row in trained if row not in known]
+    # A reference row is read in this process, for those that are compared to it.
+    parts = [*map(read, known), *mapped(read, rest)]
+    found = Latent(base)
+    for part in parts:
+        found.values |= part.values
+        found.changes |= part.changes
+        found.other_probes += part.other_probes
     return found
 
 
@@ -142,7 +151,6 @@ class _Read:
 def _read_row(row: Row, found: Latent) -> dict[Seed, np.ndarray]:
     """Put the row's numbers into `found`; its similarities by seed, (L,n(n-1)/2) float32."""
     base = found.base
-    _ = row.items, base.similarities, base.axes, base.probes  # before threads ask for them
 
     def one(pair: tuple[Seed, Cell]) -> _Read:
         record = _record(row, *pair)
@@ -154,17 +162,16 @@ def _read_row(row: Row, found: Latent) -> dict[Seed, np.ndarray]:
 
     mine: dict[Seed, np.ndarray] = {}
     values = found.values.setdefault(row.label, {})
-    with ThreadPoolExecutor(THREADS) as pool:
-        for done in pool.map(one, row.done.items()):
-            if done.record is not None and done.record.change is not None:
-                found.changes.setdefault(row.label, {})[done.seed] = latent.unit(done.record.change)
-            if done.similarities is not None:
-                mine[done.seed] = done.similarities.astype(np.float32)  # half the memory
-                for name, by_layer in done.numbers.items():
-                    for layer, value in zip(base.layers, by_layer, strict=True):
-                        values[name, done.seed, layer] = float(value)
-            elif done.record is not None:
-                found.other_probes += 1
+    for done in map(one, row.done.items()):
+        if done.record is not None and done.record.change is not None:
+            found.changes.setdefault(row.label, {})[done.seed] = latent.unit(done.record.change)
+        if done.similarities is not None:
+            mine[done.seed] = done.similarities.astype(np.float32)  # half the memory
+            for name, by_layer in done.numbers.items():
+                for layer, value in zip(base.layers, by_layer, strict=True):
+                    values[name, done.seed, layer] = float(value)
+        elif done.record is not None:
+            found.other_probes += 1
     return mine
 
 

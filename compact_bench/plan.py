@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from compact_bench import registry as registry_module
 from compact_bench import selection
 from compact_bench.errors import UserError, nearest
+from compact_bench.forked import available_cores
 from compact_bench.matrix import Data, RunSpec, cells, rows
 from compact_bench.records import read_cell, status_of
 from compact_bench.selection import Key
@@ -244,13 +244,6 @@ def _with_dependents(found: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
 def threads_of(jobs: int, cores: int) -> int:
     """Threads of each of so many cells at the same time."""
     return max(1, min(MOST_THREADS, cores // jobs))
-
-
-def available_cores() -> int:
-    """Return the cores that this process may use, which may be fewer than the machine has."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def select(found: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:

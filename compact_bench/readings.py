@@ -12,6 +12,7 @@ import pandas as pd
 
 from compact_bench import detection, joining
 from compact_bench.detection import Auroc, Tally
+from compact_bench.forked import mapped
 from compact_bench.joining import NO_SEED
 from compact_bench.outcomes import Results, Row, Seed
 from compact_bench.records import read_table
@@ -81,10 +82,13 @@ def readings(results: Results) -> dict[str, Reading]:
     """The reading of every row by its label; computed once, cell by cell, for all who ask."""
     if "readings" not in results.computed:
         banks = dict(iter(results.bank.groupby("condition"))) if len(results.bank) else {}
-        results.computed["readings"] = {
-            row.label: _reading(row, banks.get(row.condition, pd.DataFrame()), spoilt(results, row))
-            for row in results.rows
-        }
+
+        def read(row: Row) -> Reading:
+            return _reading(row, banks.get(row.condition, pd.DataFrame()), spoilt(results, row))
+
+        found = mapped(read, results.rows)
+        labels = [row.label for row in results.rows]
+        results.computed["readings"] = dict(zip(labels, found, strict=True))
     return results.computed["readings"]
 
 

@@ -10,6 +10,7 @@ from itertools import pairwise
 import numpy as np
 
 from compact_bench import stats
+from compact_bench.forked import mapped
 from compact_bench.joining import NO_SEED, joined
 from compact_bench.measures import KL_FROM_BASE
 from compact_bench.outcomes import Results, Row, Seed
@@ -51,7 +52,9 @@ def evidence_recorded(results: Results) -> bool:
 def curves_of(results: Results) -> dict[str, dict[Seed, Curve]]:
     """Every row's curve by label and seed; cells without one are left out."""
     if "retention curves" not in results.computed:
-        results.computed["retention curves"] = {row.label: _curves(row) for row in results.rows}
+        labels = [row.label for row in results.rows]
+        every = mapped(_curves, results.rows)
+        results.computed["retention curves"] = dict(zip(labels, every, strict=True))
     known: dict[str, dict[Seed, Curve]] = results.computed["retention curves"]
     return known
 

@@ -26,6 +26,7 @@ from compact_bench import (
 )
 from compact_bench.atomic import write_text
 from compact_bench.collect import collect
+from compact_bench.forked import mapped
 from compact_bench.formats import Entry, Table
 from compact_bench.measures import METRICS, Measure
 from compact_bench.outcomes import Results
@@ -247,25 +248,25 @@ def cost(results: Results) -> Table:
 
 def build(results: Results) -> list[Table]:
     """All tables that these results allow, the main one first."""
-    found = [
-        main(results),
-        differences(results),
-        selection_table.table(results),
-        ladder.table(results),
-        ablation.table(results),
-        descriptive_table.table(results),
-        score_tables.detection(results),
-        score_tables.coverage(results),
-        subsets.table(results),
-        forgetting_table.table(results),
-        matched_gain.table(results),
-        beyond.table(results),
-        latent_tables.latent(results),
-        latent_tables.integration(results),
-        metrics(results),
-        cost(results),
-    ]
-    return [table for table in found if table]
+    makers = (
+        main,
+        differences,
+        selection_table.table,
+        ladder.table,
+        ablation.table,
+        descriptive_table.table,
+        score_tables.detection,
+        score_tables.coverage,
+        subsets.table,
+        forgetting_table.table,
+        matched_gain.table,
+        beyond.table,
+        latent_tables.latent,
+        latent_tables.integration,
+        metrics,
+        cost,
+    )
+    return [table for table in mapped(lambda make: make(results), makers) if table]
 
 
 def write(tables: Iterable[Table], folder: Path) -> list[Path]:

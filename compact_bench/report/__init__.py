@@ -10,15 +10,19 @@ from typing import Any
 
 import jinja2
 
-from compact_bench import captions, collect, drawing, figures, tables
+from compact_bench import captions, claims, collect, drawing, figures, forked, tables
 from compact_bench.atomic import remove, write_text
 from compact_bench.bank_records import read_bank_teachers, read_clean, read_items
 from compact_bench.figures import Picture
+from compact_bench.forgetting import forgetting
+from compact_bench.forked import mapped
 from compact_bench.formats import Table
+from compact_bench.latent_readings import latents
 from compact_bench.outcomes import Results
-from compact_bench.readings import read_bank
+from compact_bench.readings import read_bank, readings
 from compact_bench.records import read_cells, read_plan
 from compact_bench.report.samples import sample_groups
+from compact_bench.retention_paths import evidence_recorded
 
 PAGE = "report.html"
 
@@ -61,13 +65,28 @@ def build(folder: Path) -> ReportPaths:
     """
     folder = Path(folder)
     results = read(folder)
-    made_tables, pictures = tables.build(results), figures.build(results)
+    with forked.one_thread():
+        _compute_ahead(results)
+        made_tables, pictures = tables.build(results), figures.build(results)
     table_paths = tables.write(made_tables, folder / "tables")
     figure_paths = figures.write(pictures, folder / "figures")
     for path in _stale(folder, [*table_paths, *figure_paths]):
         remove(path)
     page = write_text(folder / PAGE, html(results, made_tables, pictures, read_items(folder)))
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
+
+
+def _compute_ahead(results: Results) -> None:
+    """What several tables and figures read, the rows shared out: tables and figures are made in
+    processes of their own, and what one of them computes the others don't see."""
+    many = [row for row in results.rows if len(row.cells) > 1]
+    for row, items in zip(many, mapped(lambda row: row.items, many), strict=True):
+        vars(row)["items"] = items  # where cached_property keeps it
+    claims.family(results)
+    readings(results)
+    if evidence_recorded(results):
+        forgetting(results)
+    latents(results)
 
 
 def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:

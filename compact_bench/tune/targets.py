@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 from compact_bench import matrix
 from compact_bench import registry as registry_module
 from compact_bench.errors import UserError, nearest
+from compact_bench.forked import available_cores
 from compact_bench.matrix import Data, Row, RunSpec
-from compact_bench.plan import Options, available_cores, read_data, threads_of
+from compact_bench.plan import Options, read_data, threads_of
 from compact_bench.suite import IN_DOMAIN, LABEL, RATE, MethodRow, Suite
 from compact_bench.suite_sections import DevMetric, ReportsSpec, TuneSpec
 from compact_bench.tune.space import Space, make_space

@@ -1,0 +1,59 @@
+"""Work that is shared out to forks: the same as in one process, errors and order included."""
+
+from __future__ import annotations
+
+import os
+import threading
+
+import pytest
+
+from compact_bench import forked
+from compact_bench.errors import UserError
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(forked, "available_cores", lambda: 2)
+    # pytest's plugins may have threads of their own, which would keep the work in this process.
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+
+
+def test_found_in_order_in_other_processes(two_cores):
+    seen = forked.mapped(lambda number: (number**2, os.getpid()), range(40))
+    assert [square for square, _ in seen] == [number**2 for number in range(40)]
+    assert os.getpid() not in {pid for _, pid in seen}
+
+
+def test_what_is_read_need_not_be_copied(two_cores):
+    """A lock can't be pickled; forks see it all the same."""
+    lock = threading.Lock()
+    assert forked.mapped(lambda number: lock.locked() or number, range(9)) == list(range(9))
+
+
+def test_an_error_comes_out_as_it_is(two_cores):
+    def refuse(number):
+        if number == 5:
+            raise UserError("row 5 can't be read")
+        return number
+
+    with pytest.raises(UserError, match="row 5 can't be read"):
+        forked.mapped(refuse, range(20))
+    assert forked.mapped(str, range(9)) == [str(number) for number in range(9)]  # goes on after it
+
+
+@pytest.mark.parametrize("why", ["one core", "few items", "threads"])
+def test_in_this_process_where_forks_would_not_do(two_cores, monkeypatch, why):
+    if why == "one core":
+        monkeypatch.setattr(forked, "available_cores", lambda: 1)
+    if why == "threads":
+        monkeypatch.setattr(threading, "active_count", lambda: 2)
+    items = range(2 if why == "few items" else 20)
+    assert set(forked.mapped(lambda number: os.getpid(), items)) == {os.getpid()}
+
+
+def test_a_fork_does_not_fork_again(two_cores):
+    pids = forked.mapped(lambda n: {os.getpid(), *forked.mapped(lambda m: os.getpid(), range(9))},
+                         range(9))  # fmt: skip
+    assert all(len(one) == 1 for one in pids)
