@@ -99,7 +99,8 @@ def _joined(found: Sequence[tuple[Mapping[str, Any], pa.Table]]) -> pd.DataFrame
             table.select([name for name in table.column_names if name in columns])
             for _, table in found
         ]
-        frame = pa.concat_tables(tables, promote_options="permissive").to_pandas()
+        frame = pa.concat_tables(tables, promote_options="permissive")
+        frame = frame.to_pandas(use_threads=False)
     else:
         frame = pd.DataFrame(columns=columns)
     for column, default in _DEFAULTS.items():

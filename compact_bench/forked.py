@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from typing import Any, TypeVar
 
 import threadpoolctl
+
+from compact_bench.errors import UserError
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
@@ -26,21 +31,34 @@ def mapped(
     The processes are forks: function and items are not copied, only what is found is. What a
     function keeps in an item or elsewhere stays in its process. In this process itself where there
     is one core, few items, no fork, other threads (a lock that one holds stays held in a fork for
-    ever), or where this is such a process. The first exception is raised.
+    ever), torch (it has threads that aren't counted), or where this is such a process. The first
+    exception is raised; UserError where a process was killed.
     """
     global _job
     cores = available_cores()
-    possible = "fork" in multiprocessing.get_all_start_methods() and threading.active_count() == 1
-    if _job is not None or not possible or cores < 2 or len(items) < fewest:
+    if _job is not None or not _possible() or cores < 2 or len(items) < fewest:
         return [function(item) for item in items]
     _job = function, items
     try:
         context = multiprocessing.get_context("fork")
         workers = min(cores, len(items))
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=one_thread) as pool:
+        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
             return list(pool.map(_one, range(len(items))))
+    except BrokenProcessPool as error:
+        raise UserError("a process of the report was killed: is there enough memory?") from error
     finally:
         _job = None
+
+
+def _possible() -> bool:
+    forks = "fork" in multiprocessing.get_all_start_methods()
+    return forks and threading.active_count() == 1 and "torch" not in sys.modules
+
+
+def _begin() -> None:
+    one_thread()
+    # Ctrl-C is said once, by the process that was asked; the others end with what they are at.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def available_cores() -> int:

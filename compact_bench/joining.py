@@ -21,7 +21,7 @@ def joined(tables: Iterable[tuple[Seed, pa.Table | None]]) -> pd.DataFrame:
         return pd.DataFrame()
     whole = pa.concat_tables([table for _, table in found], promote_options="permissive")
     seeds = np.array([NO_SEED if seed is None else seed for seed, _ in found], dtype=np.int64)
-    frame = whole.to_pandas()
+    frame = whole.to_pandas(use_threads=False)  # a fork would lose them
     frame["seed"] = np.repeat(seeds, [len(table) for _, table in found])
     return frame
 

@@ -181,7 +181,8 @@ class Cell:
         options = pyarrow.json.ParseOptions(
             explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
         )
-        block = pyarrow.json.ReadOptions(block_size=max(1 << 20, path.stat().st_size + 1))
+        size = max(1 << 20, path.stat().st_size + 1)
+        block = pyarrow.json.ReadOptions(use_threads=False, block_size=size)
         try:
             return pyarrow.json.read_json(path, block, options)
         except pa.ArrowInvalid as error:
@@ -197,7 +198,8 @@ class Cell:
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table, of the named columns those that it has."""
-    return read_arrow(path, None if columns is None else columns.__contains__).to_pandas()
+    table = read_arrow(path, None if columns is None else columns.__contains__)
+    return table.to_pandas(use_threads=False)
 
 
 def read_arrow(path: Path, wanted: Callable[[str], bool] | None = None) -> pa.Table:

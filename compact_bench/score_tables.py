@@ -184,7 +184,7 @@ def coverage(results: Results) -> Table | None:
             results.key(row) | {"teacher": teacher} | {name: values.get(name) for name in fields}
             for row, teacher, values in lines
         ]
-    )
+    ).round(12)  # the last digits of a mean are the processor's
     text = captions.caption(
         results,
         "How far weights and scores reach. Right and scored: shares of the teacher's rationales "

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import signal
+import sys
 import threading
+from types import ModuleType
 
 import pytest
 
@@ -18,6 +21,7 @@ def two_cores(monkeypatch):
     monkeypatch.setattr(forked, "available_cores", lambda: 2)
     # pytest's plugins may have threads of their own, which would keep the work in this process.
     monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
 
 
 def test_found_in_order_in_other_processes(two_cores):
@@ -43,14 +47,29 @@ def test_an_error_comes_out_as_it_is(two_cores):
     assert forked.mapped(str, range(9)) == [str(number) for number in range(9)]  # goes on after it
 
 
-@pytest.mark.parametrize("why", ["one core", "few items", "threads"])
+@pytest.mark.parametrize("why", ["one core", "few items", "threads", "torch"])
 def test_in_this_process_where_forks_would_not_do(two_cores, monkeypatch, why):
     if why == "one core":
         monkeypatch.setattr(forked, "available_cores", lambda: 1)
     if why == "threads":
         monkeypatch.setattr(threading, "active_count", lambda: 2)
+    if why == "torch":
+        monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
     items = range(2 if why == "few items" else 20)
     assert set(forked.mapped(lambda number: os.getpid(), items)) == {os.getpid()}
+
+
+def test_a_killed_process_is_one_line(two_cores):
+    with pytest.raises(UserError, match="was killed"):
+        forked.mapped(lambda number: os.kill(os.getpid(), signal.SIGKILL), range(9))
+
+
+def test_ctrl_c_is_said_by_one_process(two_cores):
+    def interrupted(number):
+        os.kill(os.getpid(), signal.SIGINT)
+        return number
+
+    assert forked.mapped(interrupted, range(9)) == list(range(9))
 
 
 def test_a_fork_does_not_fork_again(two_cores):
