@@ -40,6 +40,16 @@ class Options:
     jobs: int | None = None
     retry: bool = False
 
+    def request(self, spec: RunSpec, folder: Path) -> dict[str, Any]:
+        """What a worker is told to train a cell whose records go to `folder`, see worker.py."""
+        return {
+            "do": "cell",
+            "spec": spec.to_json(),
+            "folder": str(folder),
+            "mirror": str(self.mirror) if self.mirror else None,
+            "plugins": [str(one) for one in self.plugins],
+        }
+
 
 @dataclass(frozen=True)
 class Plan:

@@ -149,13 +149,7 @@ def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool:
     def request(spec: RunSpec) -> dict[str, Any]:
         # What is left of an earlier try must not pass for this one's result.
         atomic.remove(plan.folder(spec) / "status.json")
-        return {
-            "do": "cell",
-            "spec": spec.to_json(),
-            "folder": str(plan.folder(spec)),
-            "mirror": str(options.mirror) if options.mirror else None,
-            "plugins": [str(folder) for folder in options.plugins],
-        }
+        return options.request(spec, plan.folder(spec))
 
     display = display_for(len(pending), plan.jobs, say)
     try:

@@ -146,18 +146,7 @@ class Searcher:
             self._ended(slot)
             return
         atomic.remove(folder / "status.json")
-        options = self.options
-        self.pool.begin(
-            slot,
-            attempt.spec,
-            {
-                "do": "cell",
-                "spec": attempt.spec.to_json(),
-                "folder": str(folder),
-                "mirror": str(options.mirror) if options.mirror else None,
-                "plugins": [str(one) for one in options.plugins],
-            },
-        )
+        self.pool.begin(slot, attempt.spec, self.options.request(attempt.spec, folder))
 
     def _take(self, news: News) -> None:
         event, attempt = news.event, self.attempts[news.slot]
