@@ -24,9 +24,8 @@ from compact_bench.forgetting import (
 )
 from compact_bench.formats import Entry, Table
 from compact_bench.outcomes import Results
-from compact_bench.printing import NONE, share
+from compact_bench.printing import NONE, points, share
 from compact_bench.retention_paths import evidence_recorded
-from compact_bench.stats import Difference
 
 
 def table(results: Results) -> Table | None:
@@ -50,14 +49,14 @@ def _columns(results: Results, ones: list[Forgetting]) -> Iterator[tuple[str, li
     yield "kept, % ↑", [_share(one, RETENTION) for one in ones]
     yield (
         f"Δ kept to {name}",
-        [_points(numbers_of.difference(results, one.row, RETENTION)) for one in ones],
+        [points(numbers_of.difference(results, one.row, RETENTION)) for one in ones],
     )
     yield "right → wrong, % ↓", [_share(one, LOST) for one in ones]
     if _guessed(results):
         yield "forgotten, % ↓", [_share(one, FORGOTTEN) for one in ones]
     yield (
         f"Δ forgotten to {name}",
-        [_points(numbers_of.difference(results, one.row, FORGOTTEN)) for one in ones],
+        [points(numbers_of.difference(results, one.row, FORGOTTEN)) for one in ones],
     )
     yield "wrong → right, %", [_share(one, GAINED) for one in ones]
     if _guessed(results):
@@ -85,13 +84,6 @@ def _plain(one: Forgetting, quantity: str, digits: int) -> str:
         return NONE
     spread = f" ± {found.sd:.{digits}f}" if found.n > 1 else ""
     return f"{found.mean:.{digits}f}{spread}".replace("-", "−")
-
-
-def _points(found: Difference | None) -> str:
-    if found is None or not math.isfinite(found.mean):
-        return NONE
-    spread = f" ± {share(found.half_width)}" if math.isfinite(found.half_width) else ""
-    return f"{100 * found.mean:+.1f}{spread}".replace("-", "−")
 
 
 def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:

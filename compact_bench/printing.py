@@ -61,6 +61,14 @@ def share_with_half_width(found: Difference | None) -> str:
     return f"{share(found.mean)} ± {share(found.half_width)}".replace("-", "−")
 
 
+def points(found: Difference | None) -> str:
+    """Print a difference of shares ± half-width of its 95% interval, both in points."""
+    if found is None or not math.isfinite(found.mean):
+        return NONE
+    spread = f" ± {share(found.half_width)}" if math.isfinite(found.half_width) else ""
+    return f"{100 * found.mean:+.1f}{spread}".replace("-", "−")
+
+
 def auroc_text(found: Auroc | None) -> str:
     """Print an AUROC ± half-width of its 95% interval."""
     if found is None or not math.isfinite(found.value):

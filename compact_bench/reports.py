@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compact_bench.train import Trainer
 
 FILE = "reports.json"
-REPORT = "report"  # the event that is answered, see worker.py
+REPORT = "report"  # the event that a worker waits for an answer to
 Progress = Callable[[dict[str, Any]], Any]
 
 

@@ -25,11 +25,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from compact_bench import reports
+
 CELL = "compact_bench.cell:run_cell"
 CHECK = "compact_bench.cell:preflight"
 
 Emit = Callable[[dict[str, Any]], Any]
-REPORT = "report"
 
 
 def main() -> None:
@@ -106,7 +107,7 @@ class Requests:
 
         def tell(event: dict[str, Any]) -> bool | None:
             emit(event)
-            if event["event"] != REPORT:
+            if event["event"] != reports.REPORT:
                 return None
             answer = self._queue.get()
             return answer is not None and bool(answer["go"])

@@ -13,7 +13,7 @@ from compact_bench import captions, claims, formats, stats
 from compact_bench.formats import Entry, Table
 from compact_bench.measures import Measure
 from compact_bench.outcomes import Results, Row, difference
-from compact_bench.printing import NONE, heading, number, with_half_width, with_sd
+from compact_bench.printing import NONE, heading, number, points, with_half_width, with_sd
 from compact_bench.stats import Difference
 from compact_bench.suite import IN_DOMAIN
 from compact_bench.tune.final import winners
@@ -66,24 +66,19 @@ def tuned(test: Results, lines: Sequence[Bought]) -> Table:
             values |= _numbers(line, measure, one)
     kept = [_kept(test, line) for line in lines]
     if any(kept):
-        shown = Measure("old", "retention", "none", "forgetting")
         columns["Δ old skill kept, points"] = [Entry(points(one)) for one in kept]
         for values, one in zip(numbers, kept, strict=True):
-            values |= _difference_numbers(f"{shown.metric}", one)
+            values |= _difference_numbers("retention", one)
     text = captions.caption(
         test,
         "Test split, fresh seeds: each row's own settings with the suite's learning rate, and the "
         "settings that the search found. Differences are tuned minus own, paired by seed and item, "
         "± the half-width of the 95% interval by the crossed test",
         f"{STAR} survives Holm's correction over the lines of the first difference"
-        if any(one and math.isfinite(one.p) for one in map(_first(measures), lines))
+        if any(math.isfinite(values[f"{measures[0].key}.delta.p"]) for values in numbers)
         else "Without at least two seeds there is no interval, and no claim",
     )
     return formats.table("tuned", "What tuning bought", text, columns, pd.DataFrame(numbers))
-
-
-def _first(measures: Sequence[Measure]) -> Any:
-    return lambda line: _difference(line, measures[0])
 
 
 def _difference(line: Bought, measure: Measure) -> Difference | None:
@@ -96,14 +91,6 @@ def _kept(test: Results, line: Bought) -> Difference | None:
     if line.own is None or line.tuned is None:
         return None
     return claims.kept_difference(test, line.tuned, line.own)
-
-
-def points(found: Difference | None) -> str:
-    """A difference in the share kept, in points."""
-    if found is None:
-        return NONE
-    half = "" if math.isnan(found.half_width) else f" ± {100 * found.half_width:.1f}"
-    return f"{100 * found.mean:+.1f}".replace("-", "−") + half
 
 
 def _marks(found: Sequence[Difference | None]) -> list[str]:

@@ -44,7 +44,6 @@ def test_a_real_student_is_tuned_tested_and_reported(tmp_path):
            for label in cells if label != "base"}  # fmt: skip
     gained = nll["compact, tuned"] - nll["compact"]
     assert frame.loc["compact, tuned", "in_domain.marginal_nll.delta.mean"] == pytest.approx(gained)
-    assert "torch" not in done.stderr
 
 
 @pytest.mark.parametrize(
