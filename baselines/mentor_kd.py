@@ -59,7 +59,7 @@ class MentorKD(Distiller):
 
     def fit(self, trainer) -> None:
         """Loads the mentor, then trains."""
-        trainer.student.load_teacher(self.config.mentor)
+        trainer.load_teacher(self.config.mentor)
         trainer.run(self)
 
     def loss(self, student, batch: Batch) -> Step:

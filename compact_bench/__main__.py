@@ -1,6 +1,73 @@
-"""``python -m compact_bench``."""
+"""The command line, ``python -m compact_bench``; a command is imported when it is asked for."""
 
-from compact_bench.cli import main
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any, NoReturn
+
+import click
+
+INTERRUPTED = 130
+# In the order of the help. Each is FILE:FUNCTION below commands/.
+COMMANDS = {
+    "run": "run:run",
+    "plan": "plan:plan",
+    "tune": "tune:tune",
+    "list": "list:list_",
+    "validate": "validate:validate",
+    "test": "test:test",
+    "new": "new:new",
+    "report": "report:report",
+    "publish": "publish:publish",
+    "reproduce": "publish:reproduce",
+    "compare": "compare:compare",
+    "agree": "compare:agree",
+}
+
+
+class Commands(click.Group):
+    """Imports a command when it is asked for, and turns our UserError into click's."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of all commands."""
+        return [*COMMANDS]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import one command; None where there is none of that name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, _, function = COMMANDS[cmd_name].partition(":")
+        return getattr(importlib.import_module(f"compact_bench.commands.{module}"), function)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Call the command; bad input has exit code 2 and no traceback."""
+        from compact_bench.errors import UserError
+
+        try:
+            return super().invoke(ctx)
+        except UserError as error:
+            raise click.UsageError(str(error)) from None
+
+
+@click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="compact-bench", prog_name="compact_bench")
+def commands() -> None:
+    """Distil the chain-of-thought rationales of several teachers into one small student,
+    by many methods, and compare them."""
+
+
+def main(arguments: list[str] | None = None) -> NoReturn:
+    """Run a command and exit with its code; every error of the user's is one line on stderr."""
+    try:
+        code = commands.main(arguments, prog_name="compact_bench", standalone_mode=False)
+    except click.ClickException as error:
+        click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+        code = error.exit_code
+    except (click.Abort, KeyboardInterrupt):
+        code = INTERRUPTED
+    sys.exit(code if isinstance(code, int) else 0)
+
 
 if __name__ == "__main__":
     main()

@@ -14,14 +14,15 @@ from pathlib import Path
 import pandas as pd
 import torch
 
-from compact_bench import pictures
 from compact_bench.api import Axes, Compatibility, consensus
-from compact_bench.atomic import write_bytes
-from compact_bench.data.prepare import prepare
-from compact_bench.records import read_cells, read_plan
+from compact_bench.execution.prepare import prepare
+from compact_bench.records.cells import read_cells
+from compact_bench.records.suite_record import read_suite_record
+from compact_bench.report.figures.question import consensus_graph, epiphany_curve
 from compact_bench.student.encode import collate, encode_bank
 from compact_bench.student.load import load_student
-from compact_bench.suite import load_suite
+from compact_bench.suite.schema import load_suite
+from compact_bench.utils.files import write_bytes
 
 ROOT = Path(__file__).parent.parent
 FIGURES = ROOT / "docs" / "figures"
@@ -49,7 +50,7 @@ def graph() -> None:
     )
     shown = teachers.rationales[teachers.rationales["question_id"] == question]
     shown = shown.set_index("teacher").loc[list(teachers.teachers)]
-    made = pictures.consensus_graph(
+    made = consensus_graph(
         edges[0].numpy(),
         list(teachers.teachers),
         shown["right"].tolist(),
@@ -64,7 +65,7 @@ def curve() -> None:
     """Draws how one question's answer becomes likely, step by step."""
     folder = ROOT / "results" / "published" / "ladder" / "mini"
     cells = {cell.run_id: cell for cell in read_cells(folder)}
-    run_id = next(c["run_id"] for c in read_plan(folder).cells if c["label"] == METHOD)
+    run_id = next(c["run_id"] for c in read_suite_record(folder).cells if c["label"] == METHOD)
     steps = pd.read_parquet(cells[run_id].folder / "epiphany.parquet")
     steps = steps[steps["epoch"] == steps["epoch"].max()]
     everyone = steps.groupby("question_id")["teacher"].nunique().eq(4)
@@ -75,7 +76,7 @@ def curve() -> None:
     shown = bank.set_index("teacher")
     by_teacher = steps[steps["question_id"] == question].sort_values("rationale_step")
     parts = dict(iter(by_teacher.groupby("teacher", sort=False)))
-    made = pictures.epiphany_curve(
+    made = epiphany_curve(
         {name: part["gain"].to_numpy() for name, part in parts.items()},
         {name: bool(shown.loc[name, "right"]) for name in parts},
         {name: part["epiphany"].to_numpy() for name, part in parts.items()},

@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.bank_records import write_bank, write_items
-from compact_bench.records import CellWriter, write_plan
+from compact_bench.records.cells import CellWriter
+from compact_bench.records.suite_record import write_suite_record
+from compact_bench.records.texts import write_bank, write_items
 from tests import synthetic, synthetic_scores
 from tests.synthetic import Made, question_id
 
@@ -76,7 +77,7 @@ def make(root: Path, count: int, latent: bool = True) -> Path:
     bank = synthetic_scores.bank(synthetic.TEACHERS, questions=QUESTIONS)
     for cell in cells:
         write_cell(root / "runs" / cell["run_id"], cell, made, bank.rationales)
-    write_plan(root, synthetic.suite(made), cells)
+    write_suite_record(root, synthetic.suite(made), cells)
     write_bank(root, {"": bank})
     items = pd.DataFrame({"question": [f"Question {i}?" for i in range(ITEMS)], "answer": "7"})
     items["question_id"] = [question_id(f"in_domain/{i}") for i in range(ITEMS)]

@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.bank_records import write_bank, write_items
-from compact_bench.records import CellWriter, write_plan
+from compact_bench.records.cells import CellWriter
+from compact_bench.records.suite_record import write_suite_record
+from compact_bench.records.texts import write_bank, write_items
 from tests import synthetic_evidence, synthetic_latent, synthetic_scores
 from tests.synthetic_scores import RUNGS, question_id
 
@@ -98,7 +99,7 @@ def make(root: Path, made: Made | None = None) -> Path:
                     made.bank(condition).rationales, after(label)[4], seed or 0, made.random
                 )
                 CellWriter(root / "runs" / run_id).steps(told)
-    write_plan(root, suite(made), cells, ["400 questions that all 4 teachers have"])
+    write_suite_record(root, suite(made), cells, ["400 questions that all 4 teachers have"])
     write_bank(root, {c.get("name", ""): made.bank(c) for c in made.conditions or [{}]})
     items = pd.DataFrame(
         {"question": [f"Test question {i}, 3 + {i}?" for i in range(made.items)], "answer": "7"}

@@ -10,17 +10,17 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from compact_bench.tune import figures, fronts, importance, shares
-from compact_bench.tune.trials import COMPLETE, Knob, Search, Study, Trial
+from compact_bench.tune.report import figures, fronts, importance, shares
+from compact_bench.tune.trials import COMPLETE, Hyperparameter, Search, Study, Trial
 
 NAN = float("nan")
-RATE = Knob("learning_rate", 5e-4, choices=(2.5e-4, 5e-4, 1e-3))
+RATE = Hyperparameter("learning_rate", 5e-4, choices=(2.5e-4, 5e-4, 1e-3))
 SHARES = tuple(
-    Knob(f"beta_{name}", default, simplex="beta", total=2.5)
+    Hyperparameter(f"beta_{name}", default, simplex="beta", total=2.5)
     for name, default in (("adaptability", 1.0), ("consensus", 1.0), ("difficulty", 0.5))
 )
-TEMPERATURE = Knob("temperature", 1.0, 0.1, 10.0, log=True)
-FLOOR, MIX = Knob("floor", 0.0, 0.0, 0.5), Knob("mix", 1.0, 0.0, 1.0)
+TEMPERATURE = Hyperparameter("temperature", 1.0, 0.1, 10.0, log=True)
+FLOOR, MIX = Hyperparameter("floor", 0.0, 0.0, 0.5), Hyperparameter("mix", 1.0, 0.0, 1.0)
 KNOBS = (RATE, *SHARES, TEMPERATURE, FLOOR, MIX)
 SUITE = {
     "suite": "gsm8k", "profile": "mini", "title": "Which teacher?", "limit": None,
@@ -30,7 +30,7 @@ SUITE = {
 }  # fmt: skip
 
 
-def drawn(knobs: Sequence[Knob], count: int, seed: int = 0) -> list[dict[str, float]]:
+def drawn(knobs: Sequence[Hyperparameter], count: int, seed: int = 0) -> list[dict[str, float]]:
     """Settings as a random search would try them, the defaults first."""
     draw = np.random.default_rng(seed)
     found = [{knob.name: knob.default for knob in knobs}]
@@ -51,7 +51,7 @@ def drawn(knobs: Sequence[Knob], count: int, seed: int = 0) -> list[dict[str, fl
 
 
 def study(
-    knobs: Sequence[Knob] = KNOBS,
+    knobs: Sequence[Hyperparameter] = KNOBS,
     values: Sequence[tuple[float, ...]] = (),
     label: str = "ours",
     objectives: tuple[str, ...] = ("marginal_nll",),
@@ -69,7 +69,9 @@ def study(
 
 
 def made(
-    of: Callable[[dict[str, float]], float], count: int = 60, knobs: Sequence[Knob] = KNOBS
+    of: Callable[[dict[str, float]], float],
+    count: int = 60,
+    knobs: Sequence[Hyperparameter] = KNOBS,
 ) -> Study:
     """A study whose first objective is a function of the settings."""
     return study(knobs, [(of(chosen),) for chosen in drawn(knobs, count)])

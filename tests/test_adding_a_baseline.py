@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from compact_bench import registry
+from compact_bench.methods import registry
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "adding_a_baseline.md").read_text("utf-8")

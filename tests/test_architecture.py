@@ -1,4 +1,4 @@
-"""The arrows of import, what may be heavy, and that the core knows no baseline."""
+"""The house: rooms and arrows of import, what may be heavy, and that the core knows no baseline."""
 
 from __future__ import annotations
 
@@ -6,131 +6,98 @@ import ast
 import subprocess
 import sys
 import tomllib
+from collections import defaultdict
 from collections.abc import Iterator
 from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
 
-from compact_bench import registry
+from compact_bench.methods import registry
 
 ROOT = Path(__file__).parent.parent
 CORE = sorted((ROOT / "compact_bench").rglob("*.py"))
 BASELINES = sorted((ROOT / "baselines").glob("*.py"))
 
-# What a part may import of the package, itself included. A part that isn't here may import
-# anything that makes no cycle.
-MAY_IMPORT = {
-    "errors": set(),
-    "lazy": set(),
-    "atomic": {"errors"},
-    "suite_file": {"errors"},
-    "suite_sections": set(),
-    "suite": {"errors", "suite_file", "suite_sections"},
-    "scores": {"errors", "lazy", "scores"},
-    "fusion": {"errors", "lazy"},
-    "batch": {"lazy"},
-    "min_norm": {"lazy"},
-    "tunable": set(),
-    "compatibility": {"batch", "fusion", "lazy", "scores", "tunable"},
-    "api": {
-        *("errors", "lazy", "scores", "fusion", "batch", "compatibility", "tunable"),
-        "min_norm",
-    },
-    "registry": {"errors", "api"},
-    "matrix": {"errors", "suite", "suite_file", "suite_sections"},
-    "records": {"errors", "atomic"},
-    "data": {"errors", "lazy", "atomic", "suite", "suite_sections", "data"},
-    "student": {
-        "errors",
-        "lazy",
-        "api",
-        "batch",
-        "data",
-        "student",
-        "suite_sections",
-        "atomic",
-        "scores",
-        "fusion",
-    },
-}
-# Nothing below may import these: they stand at the top.
-TOP = {
-    **{"cli": {"__main__"}, "runner": {"cli", "tune"}, "worker": {"pool"}, "cell": set()},
-    "tune": {"cli", "runner", "plan", "publish"},
-    **{"testing": {"conformance"}, "conformance": {"cli"}, "scaffold": {"cli"}},
-}
-# Imported before a command is chosen, or by commands that need no student.
+# From the ground up: a room imports itself and rooms before it. docs/design.md draws it.
+ROOMS = (
+    *("errors", "utils", "suite", "records", "data", "mini", "student", "methods"),
+    *("evaluation", "training", "diagnostics", "execution", "analysis", "report", "tune"),
+    *("testing", "commands", "__main__"),
+)
+# What a user of Python or the author of a method imports; the core imports neither.
+DOORS = ("__init__", "api")
+LARGEST_FOLDER = 11
+LONGEST_FILE = 500  # one role, whatever its length up to this
+# Rooms that a command without a student may load whole; of others, the named modules.
 LIGHT = (
-    *("errors", "lazy", "atomic", "api", "fusion", "min_norm", "scores", "matrix"),
-    *("suite", "suite_file", "suite_sections"),
-    *("registry", "plan", "runner", "pool", "progress", "worker", "listing", "validation", "cli"),
-    *("records", "stats", "tables", "figures", "report", "publish", "data.prepare"),
-    *("conformance", "scaffold", "student.identity"),
-    *("comparison", "agreement", "simulation", "options"),
-    *("tune.arguments", "tune.command", "tune.page", "tune.figures"),
+    *("errors", "utils", "suite", "records", "methods", "analysis", "report", "tune", "commands"),
+    *("api", "__main__", "student.identity", "student.batch", "data.tasks"),
+    *("execution.plan", "execution.prepare", "execution.run", "execution.pool"),
+    *("execution.worker", "execution.progress", "execution.estimate"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
+USES_TORCH = ("methods.recorded", "utils.machine")  # of light rooms: imported by a cell alone
 
 
-def _part(path: Path) -> str:
-    """The module of the package, or its first folder: ``compact_bench/data/x.py`` -> ``data``."""
-    return path.relative_to(ROOT / "compact_bench").parts[0].removesuffix(".py")
+def module_of(path: Path) -> str:
+    """``compact_bench/data/x.py`` -> ``compact_bench.data.x``; a package's file is the package."""
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
-def _imports(path: Path, inside_functions: bool = True) -> Iterator[str]:
-    """Yield the modules that a file imports; what only a type checker reads is left out."""
+MODULES = {module_of(path): path for path in CORE}
 
-    def walk(node: ast.AST) -> Iterator[ast.AST]:
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.dump(child.test):
-                continue
-            if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)) and not inside_functions:
-                continue
-            yield child
-            yield from walk(child)
 
-    for node in walk(ast.parse(path.read_text("utf-8"))):
+def room_of(module: str) -> str:
+    """The first name below the package: ``compact_bench.data.x`` -> ``data``."""
+    parts = module.split(".")
+    return parts[1] if len(parts) > 1 else "__init__"
+
+
+def imports(path: Path) -> Iterator[tuple[int, str]]:
+    """Every import of a file as (line, module or module.name): in functions and for types, too."""
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from ((node.lineno, alias.name) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            yield node.module or ""
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            assert node.level == 0, f"{path}:{node.lineno}: relative import"
+            yield from ((node.lineno, f"{node.module}.{alias.name}") for alias in node.names)
 
 
-def _parts_imported(path: Path, inside_functions: bool = True) -> set[str]:
-    parts = {_part(file) for file in CORE}
-    names = (name.split(".") for name in _imports(path, inside_functions))
-    return {name[1] for name in names if name[0] == "compact_bench" and len(name) > 1} & parts
+def own_imports(path: Path) -> Iterator[tuple[int, str]]:
+    """The modules of the package that a file imports, with the line."""
+    for line, name in imports(path):
+        found = name if name in MODULES else name.rpartition(".")[0]
+        if found in MODULES and found != module_of(path):
+            yield line, found
 
 
-@pytest.mark.parametrize("part", MAY_IMPORT)
-def test_arrows_point_one_way(part):
-    files = [path for path in CORE if _part(path) == part]
-    assert files
-    for path in files:
-        assert _parts_imported(path) <= MAY_IMPORT[part] | {"__init__"}, path
+def test_every_file_is_in_a_room():
+    assert {room_of(module) for module in MODULES} == {*ROOMS, *DOORS}
 
 
-@pytest.mark.parametrize("part", TOP)
-def test_the_top_is_imported_by_nothing_below(part):
-    found = {_part(path) for path in CORE if part in _parts_imported(path)}
-    assert found - {part} <= TOP[part]
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_above_it(room):
+    allowed = ROOMS[: ROOMS.index(room) + 1]
+    wrong = [
+        f"{path.relative_to(ROOT)}:{line} imports {imported}"
+        for module, path in MODULES.items()
+        if room_of(module) == room
+        for line, imported in own_imports(path)
+        if room_of(imported) not in allowed
+    ]
+    assert wrong == []
 
 
-def test_imports_make_no_cycle():
-    graph: dict[str, set[str]] = {}
-    for path in CORE:
-        part = _part(path)
-        graph.setdefault(part, set()).update(_parts_imported(path, False) - {part, "__init__"})
-    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the cycle
+def test_imports_make_no_circle():
+    graph = {module: {name for _, name in own_imports(path)} for module, path in MODULES.items()}
+    list(TopologicalSorter(graph).static_order())  # raises CycleError, which names the circle
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
 def test_baselines_import_only_the_api(path):
-    own = {name for name in _imports(path) if name.split(".")[0].startswith("compact_bench")}
-    assert all(name == "compact_bench.api" or name.startswith("compact_bench.api.") for name in own)
-    assert not {name for name in _imports(path) if name.split(".")[0] == "baselines"}
+    own = [name for _, name in imports(path) if name.startswith(("compact_bench", "baselines"))]
+    assert all(name.startswith("compact_bench.api.") for name in own), own
 
 
 def test_the_core_never_names_a_baseline():
@@ -145,41 +112,78 @@ def test_the_core_never_names_a_baseline():
     assert found == []
 
 
-def test_the_command_line_imports_only_click():
-    for part, more in (("cli", {"compact_bench.options"}), ("options", set())):
-        path = ROOT / "compact_bench" / f"{part}.py"
-        found = set(_imports(path, inside_functions=False))
-        found = {name for name in found if name.split(".")[0] not in sys.stdlib_module_names}
-        assert {name for name in found if not name.startswith("compact_bench.options.")} == {
-            "click", *more,
-        }  # fmt: skip
+def test_a_class_name_has_one_meaning():
+    places: dict[str, list[str]] = defaultdict(list)
+    for path in CORE:
+        for node in ast.parse(path.read_text("utf-8")).body:
+            if isinstance(node, ast.ClassDef):
+                places[node.name].append(f"{path.relative_to(ROOT)}:{node.lineno}")
+    assert {name: found for name, found in places.items() if len(found) > 1} == {}
+
+
+def test_folders_hold_few_files():
+    counts: dict[Path, int] = defaultdict(int)
+    for path in CORE:
+        counts[path.parent] += path.name != "__init__.py"
+    full = {str(f.relative_to(ROOT)): n for f, n in counts.items() if n > LARGEST_FOLDER}
+    assert full == {}
+
+
+@pytest.mark.parametrize("path", [*CORE, *BASELINES], ids=lambda path: path.name)
+def test_a_file_has_one_role_and_short_functions(path):
+    text = path.read_text("utf-8")
+    assert len(text.splitlines()) <= LONGEST_FILE
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
+            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+
+
+def loaded_by(modules: list[str]) -> set[str]:
+    """The heavy libraries that a new process has loaded after importing these modules."""
+    code = f"import {', '.join(modules)}, sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    return set(done.stdout.split())
 
 
 def test_light_modules_load_nothing_heavy():
-    modules = [f"compact_bench.{name}" for name in LIGHT]
+    modules = [
+        module
+        for module in MODULES
+        if any(f"{module}.".startswith(f"compact_bench.{name}.") for name in LIGHT)
+        and module.removeprefix("compact_bench.") not in USES_TORCH
+    ]
+    modules = [name for name in modules if name != "compact_bench.__main__"]
     modules += [f"{registry.BASELINES}.{path.stem}" for path in BASELINES]
-    code = f"import {', '.join(modules)}, sys; print(*sorted({HEAVY!r} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == []
+    assert loaded_by(modules) == set()
+
+
+def test_analysis_and_report_never_import_torch():
+    found = {
+        str(path.relative_to(ROOT))
+        for module, path in MODULES.items()
+        if room_of(module) in ("analysis", "report")
+        for _, name in imports(path)
+        if name.split(".")[0] in HEAVY
+    }
+    assert found == set()
+
+
+def test_the_command_line_imports_only_click():
+    found = {name.split(".")[0] for _, name in imports(ROOT / "compact_bench" / "__main__.py")}
+    assert found - sys.stdlib_module_names == {"click", "compact_bench"}  # errors, in a function
 
 
 def test_every_package_and_data_file_is_in_the_wheel():
     settings = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
     folders = {path.parent for path in CORE if path.name == "__init__.py"}
+    assert folders == {path.parent for path in CORE}
     packages = {".".join(folder.relative_to(ROOT).parts) for folder in folders}
     assert set(settings["packages"]) == packages | {registry.BASELINES}
-    for package in packages:
-        folder = ROOT / Path(*package.split("."))
-        patterns = settings["package-data"].get(package, [])
-        shipped = {file for pattern in patterns for file in folder.glob(pattern)}
-        inside = [f for f in folder.iterdir() if f.is_file() and f.suffix not in {".py", ".pyc"}]
-        assert set(inside) <= shipped, package
-
-
-@pytest.mark.parametrize("path", [*CORE, *BASELINES], ids=lambda path: path.name)
-def test_files_and_functions_stay_short(path):
-    text = path.read_text("utf-8")
-    assert len(text.splitlines()) <= 300
-    for node in ast.walk(ast.parse(text)):
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
-            assert (node.end_lineno or 0) - node.lineno < 60, node.name
+    data = [file for file in (ROOT / "compact_bench").rglob("*") if file.is_file()]
+    shipped = {
+        file
+        for package, patterns in settings["package-data"].items()
+        for pattern in patterns
+        for file in (ROOT / Path(*package.split("."))).glob(pattern)
+    }
+    assert {file for file in data if file.suffix not in (".py", ".pyc")} == shipped

@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from compact_bench import fusion
+from compact_bench.analysis.answer_probe import FOLDS, STRENGTH
+from compact_bench.analysis.hidden_states import NUMBERS, SUBSPACE
 from compact_bench.api import Axes, Compatibility
-from compact_bench.correctness import FOLDS, STRENGTH
-from compact_bench.evidence.recorder import NEAR, TRIES
-from compact_bench.evidence.weights import SKETCH
-from compact_bench.latent_readings import NUMBERS, SUBSPACE
-from compact_bench.scores import adaptability, consensus
+from compact_bench.diagnostics.recorder import NEAR, TRIES
+from compact_bench.diagnostics.weights import SKETCH
+from compact_bench.methods import fusion
+from compact_bench.methods.scores import adaptability, consensus
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"

@@ -1,1 +1,0 @@
-"""Questions, rationales of several teachers, and the splits that keep test questions out."""

@@ -20,43 +20,56 @@ _NUMBER = re.compile(
     r"(?P<part>(?<=[0-9])\.[0-9]+|(?<![0-9.])\.[0-9]+)?"
     r"(?:\s?/\s?(?P<under>[0-9]+)(?![0-9.,]*[0-9]))?"
 )
+
 # A gold answer, whole: at most a currency sign before it and a unit without digits after it.
 _SCIENTIFIC = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]{1,3}")
+
 _UNIT = re.compile(r"\s*(?:%|[a-zA-Z°][^0-9=+*/<>]*)?\.?\s*")
+
 _BOOLEAN = re.compile(r"\b(yes|true|no|false)\b", re.IGNORECASE)
+
 _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
+
 _LETTER = re.compile(r"(?<![\w'])\(?([A-E])\)?(?![\w'])")
+
 _LONE_LETTER = re.compile(r"\W*([A-Ea-e])\W*")
 
 # "The answer is", "Hence, the correct answer is", "the answer that best fits this context is",
 # in three parts around the word itself: one pattern for all of it is ten times slower.
 _ANSWER = re.compile(r"\banswer\b", re.IGNORECASE)
+
 _LEAD = re.compile(
     r"(?:[,;]?\s*\b(?:so|therefore|thus|hence|and|then)\b\s*,?\s*)?"
     r"(?:\b(?:the|our|my|its)\s+)?(?:\b(?:final|correct|right|best)\s+)*\Z",
     re.IGNORECASE,
 )
+
 _COPULA = re.compile(
     r"(?:\s+(?:choice|option)\b)?(?:\s+(?:that|which|to|for|from)\b[^.!?\n]{0,80}?)?"
     r"\s*(?:\bis\b|\bare\b|\b(?:would|should|must|could|will)\s+be\b|:|=)(?:\s*:)?",
     re.IGNORECASE,
 )
+
 # After the cue, but no value: "not 22", "likely incorrect", "that Ann had 10 and Bob 6".
 _NO_VALUE = re.compile(
     r"\W*(?:likely\s+|probably\s+)?(?:not|incorrect|wrong|inconsistent|that)\b", re.IGNORECASE
 )
+
 _BARE = re.compile(
     r"[\s:$(]*(?:[-0-9.,]+[^-0-9=+*/]{0,20}|\(?[A-E]\)?\b.{0,3}|(?:true|false|yes|no)\b.{0,3})\s*",
     re.IGNORECASE,
 )
+
 _ABBREVIATION = re.compile(
     r"(?:\b(?:mr|mrs|ms|dr|st|vs|jr|sr|prof|approx|etc|e\.g|i\.e|a\.m|p\.m|u\.s)"
     r"|(?<!is )(?<!option )\b[A-Z])$",
     re.IGNORECASE,
 )
+
 # Lines; a full stop, question or exclamation mark before a space or, where a teacher forgot the
 # space ("= 145.The answer"), before a capital letter. "3.5" and "1,450" hold neither.
 _BREAK = re.compile(r"\s*\n\s*|(?<=[.!?])[\"')\]]*\s+|(?<=[a-z0-9)]\.)(?=[A-Z][a-z ])")
+
 _ENUMERATOR = re.compile(r"\(?(?:[0-9]{1,2}|[a-zA-Z])[.)]")
 
 

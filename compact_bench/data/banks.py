@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.data.answers import canonical, rationale_answer, same_answer
-from compact_bench.data.importers import IMPORTERS, Row, user_jsonl
+from compact_bench.data.importers import IMPORTERS, FileRow, user_jsonl
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.sources import Dataset, Part, fetch, teacher_part
 from compact_bench.data.splits import question_id
@@ -19,7 +19,7 @@ from compact_bench.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
-class Source:
+class SourceData:
     """All of one data source before it is split.
 
     bank: every training question with the chosen teachers and human rationales. test: question
@@ -31,13 +31,13 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
-def read(part: Part, mirror: Path | None) -> list[Row]:
+def read(part: Part, mirror: Path | None) -> list[FileRow]:
     """The rows of one catalog file, verified and imported."""
     rows = IMPORTERS[part.importer](fetch(part.file, mirror))
     return [row for row in rows if part.sample is None or row.sample == part.sample]
 
 
-def questions_of(rows: Iterable[Row], kind: str) -> pd.DataFrame:
+def questions_of(rows: Iterable[FileRow], kind: str) -> pd.DataFrame:
     """Question table of rows with a gold answer; of equal questions the first stays.
 
     Raises: UserError with file and line where an answer is not of the kind.
@@ -53,7 +53,7 @@ def questions_of(rows: Iterable[Row], kind: str) -> pd.DataFrame:
 
 
 def rationales_of(
-    rows: Iterable[Row], teacher: str, questions: pd.DataFrame, left_out: Counter[str]
+    rows: Iterable[FileRow], teacher: str, questions: pd.DataFrame, left_out: Counter[str]
 ) -> list[dict[str, Any]]:
     """Rationale rows of one teacher for the given questions.
 
@@ -86,7 +86,7 @@ def rationales_of(
     return list(found.values())
 
 
-def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) -> Source:
+def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) -> SourceData:
     """A data set of the catalog with the named teachers ([] = its default ones).
 
     Raises: UserError for an unknown teacher, one that is named twice, or a bad file.
@@ -103,7 +103,7 @@ def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) 
         rows += rationales_of(read(part, mirror), name, questions, left_out)
     bank = RationaleBank(questions, rationale_table(rows), names)
     test = held_out(data, mirror) if data.test else None
-    return Source(bank, test, _notes(left_out))
+    return SourceData(bank, test, _notes(left_out))
 
 
 def held_out(data: Dataset, mirror: Path | None) -> pd.DataFrame:
@@ -122,7 +122,7 @@ def held_out(data: Dataset, mirror: Path | None) -> pd.DataFrame:
 
 def jsonl_source(
     path: Path, teachers: Sequence[str], kind: str | None, test: Path | None
-) -> Source:
+) -> SourceData:
     """A user's own JSONL file; all its teachers, in order of appearance, if none is named.
 
     Raises: UserError with file and line for a malformed row; for a teacher that no row has.
@@ -150,10 +150,10 @@ def jsonl_source(
         left_out["questions: repeated"] += repeated
     bank = RationaleBank(questions, rationale_table(found), names)
     table = questions_of(user_jsonl(test, rationales=False), kind) if test else None
-    return Source(bank, table, _notes(left_out))
+    return SourceData(bank, table, _notes(left_out))
 
 
-def infer_kind(rows: Sequence[Row]) -> str:
+def infer_kind(rows: Sequence[FileRow]) -> str:
     """The kind that all gold answers of a user's file are of.
 
     Raises: UserError with file and line of the first answer that fits none.

@@ -14,11 +14,12 @@ from math import floor
 import pandas as pd
 
 from compact_bench.data.answers import pieces, same_answer
+from compact_bench.data.faults import FAULTS, Case, Spoilt, wrong_value
 from compact_bench.data.rationales import RationaleBank
-from compact_bench.data.spoil import FAULTS, Case, Spoilt, wrong_value
 from compact_bench.errors import UserError, nearest
 
 MAJORITY = "wrong_majority"  # the one fault whose share is of questions
+
 HALF = Fraction(1, 2)
 
 

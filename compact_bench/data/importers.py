@@ -18,7 +18,7 @@ _MARKUP = re.compile(r"</?\s*(?:solution path|answer|solution)\s*>", re.IGNORECA
 
 
 @dataclass(frozen=True)
-class Row:
+class FileRow:
     """One row of a file.
 
     question: bare stem, choices in the one form. text: rationale with its answer sentence, ""
@@ -96,33 +96,33 @@ def _clean(text: str) -> str:
     return _MARKUP.sub(" ", text).strip()
 
 
-def instruction_output(path: Path) -> Iterator[Row]:
+def instruction_output(path: Path) -> Iterator[FileRow]:
     """Distilling-CoT-Reasoning: a rationale ending in "The answer is X"."""
     for where, row in _numbered(path):
         text = _clean(_text(where, row, "output", empty=True))
-        yield Row(where, _question(where, row, "instruction"), text)
+        yield FileRow(where, _question(where, row, "instruction"), text)
 
 
-def instruction_answer(path: Path) -> Iterator[Row]:
+def instruction_answer(path: Path) -> Iterator[FileRow]:
     """Distilling-CoT-Reasoning: answers alone."""
     for where, row in _numbered(path):
-        yield Row(where, _question(where, row, "instruction"), gold=_text(where, row, "output"))
+        yield FileRow(where, _question(where, row, "instruction"), gold=_text(where, row, "output"))
 
 
-def instruction_label(path: Path) -> Iterator[Row]:
+def instruction_label(path: Path) -> Iterator[FileRow]:
     """Distilling-CoT-Reasoning: test questions."""
     for where, row in _numbered(path):
-        yield Row(where, _question(where, row, "instruction"), gold=_text(where, row, "label"))
+        yield FileRow(where, _question(where, row, "instruction"), gold=_text(where, row, "label"))
 
 
-def svamp(path: Path) -> Iterator[Row]:
+def svamp(path: Path) -> Iterator[FileRow]:
     """SVAMP as released; body and question joined by a space, as the rationale files do."""
     for where, row in _numbered(path):
         question = f"{_text(where, row, 'Body').strip()} {_text(where, row, 'Question').strip()}"
-        yield Row(where, question, gold=_text(where, row, "Answer"))
+        yield FileRow(where, question, gold=_text(where, row, "Answer"))
 
 
-def grade_school_math(path: Path) -> Iterator[Row]:
+def grade_school_math(path: Path) -> Iterator[FileRow]:
     """GSM8K as released: `<<48/2=24>>` removed, "#### 18" written as an answer sentence."""
     for where, row in _numbered(path):
         body, mark, gold = _text(where, row, "answer").rpartition("####")
@@ -130,7 +130,7 @@ def grade_school_math(path: Path) -> Iterator[Row]:
             raise UserError(f"{where}: 'answer' has no '####' before the final answer")
         body = re.sub(r"<<[^<>]*>>", "", body).strip()
         text = f"{body}\nThe answer is {gold.strip()}"
-        yield Row(where, _question(where, row, "question"), text, gold=gold.strip())
+        yield FileRow(where, _question(where, row, "question"), text, gold=gold.strip())
 
 
 def _boxed(solution: str) -> str:
@@ -144,7 +144,7 @@ def _boxed(solution: str) -> str:
     return ""
 
 
-def _math(path: Path, key: str) -> Iterator[Row]:
+def _math(path: Path, key: str) -> Iterator[FileRow]:
     r"""MATH: the file's answers were cut at their first "}", so the solution's \boxed{} is read."""
     for where, row in _numbered(path):
         solution = _text(where, row, "solution")
@@ -156,25 +156,25 @@ def _math(path: Path, key: str) -> Iterator[Row]:
             text = _text(where, row, key, empty=True)
             text = text.replace("\f", r"\f").replace("\tex", r"\tex")
             text = re.sub(r"\\n(?=[A-Z0-9\s]|$)", "\n", text)
-        yield Row(where, _question(where, row, "problem"), _clean(text), gold=gold)
+        yield FileRow(where, _question(where, row, "problem"), _clean(text), gold=gold)
 
 
-def math_human(path: Path) -> Iterator[Row]:
+def math_human(path: Path) -> Iterator[FileRow]:
     """MATH: the data set's own solutions."""
     return _math(path, "solution")
 
 
-def math_gemini(path: Path) -> Iterator[Row]:
+def math_gemini(path: Path) -> Iterator[FileRow]:
     """MATH: Gemini's rationales."""
     return _math(path, "gemini_output")
 
 
-def math_llama(path: Path) -> Iterator[Row]:
+def math_llama(path: Path) -> Iterator[FileRow]:
     """MATH: LLaMA's rationales."""
     return _math(path, "llama_output")
 
 
-def mentor_kd(path: Path) -> Iterator[Row]:
+def mentor_kd(path: Path) -> Iterator[FileRow]:
     """Mentor-KD: several chains a question, without an answer sentence; `sample` counts them.
 
     The T5 files give the teacher's answer as `completion`; the GPT-3.5 file keeps right chains
@@ -186,7 +186,7 @@ def mentor_kd(path: Path) -> Iterator[Row]:
         answer = _text(where, row, "answer")
         completion = _text(where, row, "completion", empty=True) if "completion" in row else ""
         right = row.get("initial_correct") is True
-        yield Row(
+        yield FileRow(
             where,
             question,
             _clean(_text(where, row, "chain", empty=True)),
@@ -198,13 +198,13 @@ def mentor_kd(path: Path) -> Iterator[Row]:
         seen[question] += 1
 
 
-def questions_only(path: Path) -> Iterator[Row]:
+def questions_only(path: Path) -> Iterator[FileRow]:
     """Mentor-KD: test questions with `input` and `answer`."""
     for where, row in _numbered(path):
-        yield Row(where, _question(where, row, "input"), gold=_text(where, row, "answer"))
+        yield FileRow(where, _question(where, row, "input"), gold=_text(where, row, "answer"))
 
 
-def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[Row]:
+def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
     """A user's own file: {"question", "rationales": {teacher: text or list of texts}, "answer"}.
 
     The key "human" of `rationales` is a human rationale. One row comes first for the question
@@ -214,7 +214,7 @@ def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[Row]:
     """
     for where, row in _numbered(path, lines=True):
         question = _question(where, row, "question")
-        yield Row(where, question, gold=_text(where, row, "answer"))
+        yield FileRow(where, question, gold=_text(where, row, "answer"))
         if not rationales:
             continue
         given = row.get("rationales")
@@ -226,10 +226,10 @@ def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[Row]:
                     raise UserError(
                         f"{where}: the rationale of {teacher!r} is not a text: {text!r}"
                     )
-                yield Row(where, question, text.strip(), teacher=teacher, sample=sample)
+                yield FileRow(where, question, text.strip(), teacher=teacher, sample=sample)
 
 
-IMPORTERS: Mapping[str, Callable[[Path], Iterator[Row]]] = {
+IMPORTERS: Mapping[str, Callable[[Path], Iterator[FileRow]]] = {
     function.__name__: function
     for function in (
         instruction_output,

@@ -14,19 +14,28 @@ _NUMERAL = re.compile(
     r"(?<![\w.])(?<![0-9][,:])(?<![Ss]tep )(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
     r"(?![0-9]|[.,:][0-9]|(?:st|nd|rd|th)\b)"
 )
+
 _SIGNS = {"×": "*", "÷": "/", "−": "-", "plus": "+", "minus": "-", "times": "*", "divided by": "/"}
+
 _SIGN_WORD = re.compile(r"×|÷|−|\b(?:plus|minus|times|divided by)\b|(?<=[0-9)] )x(?= [0-9($])")
+
 _OPERAND_AFTER = re.compile(r"(?:[-+*/×÷−^]|\bx|\b(?:plus|minus|times|by))\s*[$€£]?\s*\(?\s*\Z")
+
 _OPERAND_BEFORE = re.compile(
     r"(?:\s+[a-z]+){0,2}?\s*%?\s*\)?\s*(?:[-+*/×÷−^=]|x\s|\b(?:plus|minus|times|divided)\b)"
 )
+
 _RESULT_AFTER = re.compile(
     r"(?:=|≈|\b(?:makes?|equals?|gets?|gives?|leaves?|totals?))\s*(?:about\s+)?[$€£]?\s*\Z"
 )
+
 _SAID_AFTER = re.compile(r"\b(?:is|are|was|were|be):?\s*(?:about\s+)?[$€£]?\s*\Z")
+
 # "60 chairs - 11 chairs": what is counted, before a sign.
 _UNIT = re.compile(r"(?<=[0-9)])(?:\s+[a-z]+(?:/[a-z]+)?){1,3}(?=\s*[-+*/)=])")
+
 _SUM = re.compile(r"[-+*/().0-9\s]+\Z")
+
 _OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,

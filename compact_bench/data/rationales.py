@@ -15,7 +15,9 @@ from compact_bench.data.splits import parse_choices
 from compact_bench.errors import UserError, nearest
 
 HUMAN = "human"
+
 QUESTION_COLUMNS = ("question_id", "question", "answer", "kind")
+
 RATIONALE_COLUMNS = (
     "question_id",
     "teacher",
@@ -53,7 +55,7 @@ def table_rows(table: pd.DataFrame) -> list[list[Any]]:
     return [list(table.columns), *body]
 
 
-class Asked(NamedTuple):
+class Question(NamedTuple):
     """A question without its choices, their texts, and the gold answer (a letter for choices)."""
 
     question_id: str
@@ -148,11 +150,11 @@ class RationaleBank:
         best = found.groupby(rationales.loc[found.index, "question_id"]).idxmin()
         return self.keep(rationales.index.isin(best))
 
-    def asked(self) -> Iterator[Asked]:
+    def asked(self) -> Iterator[Question]:
         """The questions with their choices taken apart, in order."""
         for row in self.questions.itertuples():
             stem, choices = parse_choices(row.question)
-            yield Asked(row.question_id, stem, row.kind, tuple(choices), row.answer)
+            yield Question(row.question_id, stem, row.kind, tuple(choices), row.answer)
 
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hex."""

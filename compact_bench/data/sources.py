@@ -17,7 +17,9 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from compact_bench.errors import UserError, nearest
 
 MIRROR_VARIABLE = "COMPACT_BENCH_MIRROR"
+
 CACHE_VARIABLE = "COMPACT_BENCH_CACHE"
+
 RAW = "https://raw.githubusercontent.com/"
 
 
@@ -41,7 +43,7 @@ class Part(_Strict):
     sample: int | None = None
 
 
-class Teacher(_Strict):
+class CatalogTeacher(_Strict):
     """One teacher's files by variant (granularity level, format, sample)."""
 
     importer: str
@@ -75,7 +77,7 @@ class Dataset(_Strict):
     split: Literal["file", "rest"] = "file"
     human: Part | None = None
     default_teachers: tuple[str, ...]
-    teachers: dict[str, Teacher]
+    teachers: dict[str, CatalogTeacher]
 
 
 class Catalog(_Strict):

@@ -17,9 +17,13 @@ if TYPE_CHECKING:
 # "Answer choices: A: bank, B: library" (training files) and "Answer Choices:\nA. bank\nB. library"
 # (test files) of the same data set.
 _CHOICES = re.compile(r"\s*Answer choices:\s*", re.IGNORECASE)
+
 _OPTION = r"(?:^|[,\s])\s*\(?{letter}[:.)]\s*"
+
 LETTERS = "ABCDE"
+
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
+
 _DIGITS = re.compile(r"[0-9]+(?:[.,/][0-9]+)*")
 
 

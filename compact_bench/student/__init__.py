@@ -1,1 +1,0 @@
-"""The student model: loading it, asking it, and what asking costs."""

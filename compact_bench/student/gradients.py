@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Output, TeacherGradients, uniform
+from compact_bench.student.batch import Batch, Output, TeacherGradients, uniform
 
-if TYPE_CHECKING:
-    from compact_bench.student.student import Student
+Forward = Callable[[Batch], Output]
 
 
-def by_slot(student: Student, batch: Batch) -> tuple[Tensor, Output]:
+def by_slot(forward: Forward, parameters: Sequence[Tensor], batch: Batch) -> tuple[Tensor, Output]:
     """See `Student.gradients`."""
-    out = student.forward(batch)
-    parameters = list(student.trainable().values())
+    out = forward(batch)
     counts = batch.present.sum(0).clamp_min(1)  # (R,)
     rows = []
     for r in range(out.nll.shape[1]):
@@ -26,9 +23,8 @@ def by_slot(student: Student, batch: Batch) -> tuple[Tensor, Output]:
     return torch.stack(rows), out
 
 
-def by_teacher(student: Student, batch: Batch) -> TeacherGradients:
+def by_teacher(forward: Forward, parameters: Sequence[Tensor], batch: Batch) -> TeacherGradients:
     """See `Student.teacher_gradients`."""
-    parameters = list(student.trainable().values())
     teachers = batch.teacher[batch.present].unique()
     if not len(teachers):
         raise ValueError("no rationale is present in this batch")
@@ -39,7 +35,7 @@ def by_teacher(student: Student, batch: Batch) -> TeacherGradients:
     nll = torch.zeros_like(average)
     for k, teacher in enumerate(teachers):
         rows = batch.teacher == teacher
-        out = student.forward(batch.restrict(rows))
+        out = forward(batch.restrict(rows))
         part = average * rows
         own = (part * out.nll).sum() / part.sum()
         gradient[k] = _flat(own, parameters)

@@ -28,7 +28,7 @@ def student_path(student_id: str) -> Path | None:
     Raises UserError where a path does not exist.
     """
     if student_id == "nano":
-        from compact_bench.student.nano import nano_path
+        from compact_bench.mini.nano import nano_path
 
         return nano_path()
     if not is_local(student_id):

@@ -16,12 +16,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from compact_bench.student.batch import Batch, Context, PromptKind, Target
+from compact_bench.student.encode import Encoder
+
 TRUNK = -1
+
 PAD = -2
 
 
 @dataclass(frozen=True)
-class Row:
+class TokenRow:
     """One (question, slot) with its tokens."""
 
     question: int
@@ -96,7 +100,7 @@ def pack(lengths: Sequence[int], scale: float) -> list[list[int]]:
 
 
 @dataclass
-class _Line:
+class OpenSequence:
     """One sequence while it is filled."""
 
     ids: list[int] = field(default_factory=list)
@@ -115,7 +119,7 @@ class _Line:
 
 
 def place(
-    rows: Sequence[Row], shared: bool, pad_id: int, device: torch.device, scale: float = 1024.0
+    rows: Sequence[TokenRow], shared: bool, pad_id: int, device: torch.device, scale: float = 1024.0
 ) -> Placement:
     """Lays the rows out, right-padded to the longest sequence; for `scale` see `pack`."""
     groups: list[list[int]] = [[number] for number in range(len(rows))]
@@ -133,7 +137,7 @@ def place(
             for group, trunk in zip(groups, trunks, strict=True)
         ]
         members = pack(lengths, scale)
-    lines = [_Line() for _ in members]
+    lines = [OpenSequence() for _ in members]
     sequence = [0] * len(rows)
     places: list[list[int]] = [[] for _ in rows]
     for q, line in enumerate(lines):
@@ -148,8 +152,8 @@ def place(
 
 
 def _as_tensors(
-    rows: Sequence[Row],
-    lines: list[_Line],
+    rows: Sequence[TokenRow],
+    lines: list[OpenSequence],
     sequence: list[int],
     places: list[list[int]],
     pad_id: int,
@@ -212,3 +216,46 @@ def windowed(visible: Tensor, distance: Tensor, config: Any) -> Tensor | dict[st
     if window and "sliding_attention" in layer_types:
         return {"full_attention": visible[:, None], "sliding_attention": near[:, None]}
     return visible[:, None] if layer_types else near[:, None]
+
+
+def make_rows(
+    batch: Batch, encoder: Encoder, target: Target, prompt: PromptKind, context: Context
+) -> list[TokenRow]:
+    """The rows of a forward, absent rationales left out.
+
+    A target "answer" asked from the question alone does not depend on the rationale: one row a
+    question, in slot 0.
+    """
+    present = batch.present.tolist()
+    rows = []
+    for b, question in enumerate(batch.questions):
+        gold = batch.answer_ids[b] + encoder.eos
+        if target == "answer" and context == "question" and prompt != "teacher":
+            prefix = _prompt(batch, encoder, b, 0, prompt)
+            rows.append(TokenRow(b, 0, prefix, encoder.cue + gold))
+            continue
+        for r, here in enumerate(present[b]):
+            if not here:
+                continue
+            prefix = _prompt(batch, encoder, b, r, prompt)
+            ids, body_end = batch.rationale_ids[b][r], batch.body_end[b][r]
+            if target == "rationale+answer":
+                rows.append(TokenRow(b, r, prefix, ids))
+            elif target == "rationale":
+                rows.append(TokenRow(b, r, prefix, ids[:body_end] + encoder.eos))
+            elif context == "question+rationale":
+                rows.append(TokenRow(b, r, prefix + ids[:body_end] + encoder.cue, gold))
+            else:
+                rows.append(TokenRow(b, r, prefix, encoder.cue + gold))
+        if not question:
+            raise ValueError(f"question {batch.question_id[b]} has no text")
+    return rows
+
+
+def _prompt(batch: Batch, encoder: Encoder, b: int, r: int, kind: PromptKind) -> list[int]:
+    if kind == "plain":
+        return batch.prompt_ids[b]
+    mark = ""
+    if kind == "teacher":
+        mark = f"[{batch.teachers[int(batch.teacher[b, r])]}] "
+    return encoder.prompt(batch.questions[b], kind, mark)

@@ -8,7 +8,7 @@ import torch
 
 from compact_bench.errors import UserError
 from compact_bench.student.identity import is_gguf, student_path
-from compact_bench.student.layouts import Row
+from compact_bench.student.layouts import TokenRow
 from compact_bench.student.student import Student
 
 LAYOUT_TOLERANCE = 1e-3  # of a mean NLL of some nats; wrong masks are off by 1e-2 and more
@@ -137,7 +137,7 @@ def choose_layout(
         return torch.randint(0, vocabulary, (count,), generator=draw).tolist()
 
     prefix = tokens(min(window, 24) + 3)
-    rows = [Row(0, 0, prefix, tokens(5)), Row(0, 1, prefix, tokens(9))]
+    rows = [TokenRow(0, 0, prefix, tokens(5)), TokenRow(0, 1, prefix, tokens(9))]
     training = model.training
     model.eval()
     try:

@@ -11,15 +11,13 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Context, Output, PromptKind, Target, TeacherGradients
 from compact_bench.student import gradients
+from compact_bench.student.answer_gain import answer_gain, new_cache
+from compact_bench.student.batch import Batch, Context, Output, PromptKind, Target, TeacherGradients
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder, collate, encode_bank
-from compact_bench.student.heads import Head
-from compact_bench.student.layouts import Placement, Row, attention_masks, place
-from compact_bench.student.outputs import Passed
-from compact_bench.student.probes import answer_gain
-from compact_bench.student.rows import make_rows
+from compact_bench.student.layouts import Placement, TokenRow, attention_masks, make_rows, place
+from compact_bench.student.outputs import Head, Passed
 
 if TYPE_CHECKING:
     from compact_bench.data.rationales import RationaleBank
@@ -89,16 +87,6 @@ class Student:
         if self.model is not self.causal:
             self.model = self.causal = self.model.merge_and_unload()
         return self.model.eval()
-
-    def load_teacher(self, student_id: str) -> None:
-        """Loads another model (hub id, folder, GGUF file) and attaches it.
-
-        Raises UserError where it can't be loaded, ValueError for another tokenizer.
-        """
-        from compact_bench.student.load import load_student
-        from compact_bench.suite_sections import StudentSpec
-
-        self.attach_teacher(load_student(StudentSpec(id=student_id, device=str(self.device))))
 
     def attach_start(self) -> None:
         """Lets `teacher_logits` be asked of this student as it is now, before it is trained.
@@ -198,7 +186,7 @@ class Student:
 
         One forward, R backward passes; P trainable parameters in `trainable()`'s order.
         """
-        return gradients.by_slot(self, batch)
+        return gradients.by_slot(self.forward, list(self.trainable().values()), batch)
 
     def teacher_gradients(self, batch: Batch) -> TeacherGradients:
         """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
@@ -207,7 +195,7 @@ class Student:
         one pass over all rows reads, and only one teacher's activations are held at a time.
         Raises ValueError for an empty batch.
         """
-        return gradients.by_teacher(self, batch)
+        return gradients.by_teacher(self.forward, list(self.trainable().values()), batch)
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
@@ -238,7 +226,7 @@ class Student:
 
     def pass_rows(
         self,
-        rows: list[Row],
+        rows: list[TokenRow],
         shape: tuple[int, int],
         layout: str,
         all_layers: bool = False,
@@ -256,8 +244,6 @@ class Student:
         else:
             arguments["attention_mask"] = placement.real.long()
         if use_cache:
-            from compact_bench.student.cache import new_cache  # imports transformers
-
             arguments["past_key_values"] = new_cache()
         result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
         layers = result.hidden_states if all_layers else None
@@ -265,7 +251,7 @@ class Student:
         return Passed(rows, shape, placement, result.last_hidden_state, layers, cache)
 
     @torch.no_grad()
-    def _teacher_logits(self, rows: list[Row], shape: tuple[int, int], batch: Batch) -> Tensor:
+    def _teacher_logits(self, rows: list[TokenRow], shape: tuple[int, int], batch: Batch) -> Tensor:
         if self.teacher is None:
             raise ValueError("teacher_logits: no teacher model is attached")
         own = self.teacher is self
@@ -281,7 +267,7 @@ class Student:
         backward = (4 if self.full_training else 2) if trained else 0
         return (2.0 + backward) * self.parameters_passed * tokens
 
-    def _count(self, rows: list[Row], placement: Placement, teacher_written: bool) -> None:
+    def _count(self, rows: list[TokenRow], placement: Placement, teacher_written: bool) -> None:
         tokens = sum(len(row.prefix) + len(row.target) for row in rows)
         targets = sum(len(row.target) for row in rows)
         trained = torch.is_grad_enabled()

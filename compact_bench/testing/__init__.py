@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from compact_bench.api import Distiller
+from compact_bench.methods.base import Distiller
 from compact_bench.testing import declared, steps, training
 from compact_bench.testing.workbench import Skipped, Workbench
 
@@ -27,6 +27,7 @@ FUNCTIONS: tuple[Callable[[Workbench], str], ...] = (
     *(steps.permutation, steps.layouts, steps.random_state),
     *(training.repetition, training.resume),
 )
+
 NAMES = tuple(function.__name__ for function in FUNCTIONS)
 
 

@@ -7,10 +7,11 @@ from typing import get_args
 
 from pydantic import ValidationError
 
-from compact_bench.api import Decoding, PromptKind
+from compact_bench.student.batch import Decoding, PromptKind
 from compact_bench.testing.workbench import Workbench
 
 LAYOUTS = ("any", "padded")
+
 UNKNOWN = "no_method_has_a_setting_of_this_name"
 
 

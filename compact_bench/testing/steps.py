@@ -8,15 +8,18 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch
+from compact_bench.student.batch import Batch
 from compact_bench.testing.training import NOTHING
 from compact_bench.testing.workbench import Seen, Workbench, reference_run
 
 LOSS_TOLERANCE = 1e-4  # of a loss of some nats in float32; sums run in another order
+
 WEIGHT_TOLERANCE = 1e-3
+
 GRADIENT_TOLERANCE = 1e-3  # of its length
 
 NO_WEIGHTS = "its steps have no weights (Step.weights is None)"
+
 DRAWS = "it draws from the batch's generator, so that another shape or order changes what is drawn"
 
 

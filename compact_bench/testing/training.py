@@ -8,8 +8,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from compact_bench.testing.workbench import Interrupted, Workbench
-from compact_bench.testing.world import SEED
+from compact_bench.testing.workbench import SEED, Interrupted, Workbench
 
 NOTHING = "it trains nothing (seeded = False)"
 

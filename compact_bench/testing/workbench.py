@@ -1,38 +1,141 @@
-"""A method that is run on the small world of the checks, in the ways that they ask for."""
+"""What methods are checked on: the nano student, three questions, and guarded random states."""
 
 from __future__ import annotations
 
+import copy
+import random
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
 
-from compact_bench.api import Batch, Distiller, FromRecorded, Run, Step
 from compact_bench.data.rationales import RationaleBank
+from compact_bench.data.tasks import TaskData
+from compact_bench.methods.base import Distiller, FromRecorded, Run
+from compact_bench.mini.old_skills import old_bank
+from compact_bench.mini.world import Teaching, generate
+from compact_bench.student.batch import Batch, Step
 from compact_bench.student.encode import encode_bank
-from compact_bench.student.load import same_tokenizer
+from compact_bench.student.load import load_student, same_tokenizer
 from compact_bench.student.student import Student
-from compact_bench.suite_sections import TrainingSpec
-from compact_bench.testing.world import (
-    SEED,
-    STUDENT,
-    apart,
-    bank,
-    dev,
-    fresh_student,
-    old,
-    random_states,
-)
-from compact_bench.train import Trainer
+from compact_bench.suite.schema import IN_DOMAIN
+from compact_bench.suite.sections import EvaluationSpec, StudentSpec, TaskSpec, TrainingSpec
+from compact_bench.training.dev_score import DevScore
+from compact_bench.training.trainer import Trainer
+
+SEED = 0
+
+QUESTIONS = 3
+
+LAYERS = 2
+
+STUDENT = StudentSpec(id="nano", dtype="float32", device="cpu")
+
+
+@lru_cache(maxsize=1)
+def nano() -> Student:
+    """The student, loaded once; `fresh_student` copies it.
+
+    Its first layers alone: what is checked holds for any student, and half of it takes half the
+    time.
+    """
+    student = load_student(STUDENT)
+    student.decoder.layers = student.decoder.layers[:LAYERS]
+    student.causal.config.num_hidden_layers = LAYERS
+    return student
+
+
+def fresh_student(layout: str) -> Student:
+    """A student as it was before any training."""
+    causal = copy.deepcopy(nano().causal)
+    return Student(causal, causal, nano().tokenizer, layout=layout, layout_reason="conformance")
+
+
+@lru_cache(maxsize=1)
+def bank() -> RationaleBank:
+    """Three questions, each with some of four teachers, and a human rationale each.
+
+    Question i lacks teacher i; the last teacher wrote two samples of the last question. Every
+    question has a sound rationale and a faulty one, so that a filter leaves and removes some.
+    """
+    world = generate("gsm8k", seed=SEED, dev=1, test=1, teaching=Teaching(samples=2))
+    names = world.bank.teachers
+    chosen: list[str] = []
+    kept = []
+    rows = world.bank.rationales
+    for question, group in rows.groupby("question_id", sort=False):
+        place = len(chosen)
+        last = (place == QUESTIONS - 1) & (group["teacher"] == names[-1])
+        own = group[(group["teacher"] != names[place]) & ((group["sample"] == 0) | last)]
+        sound = (own["right"] & (own["corruption"] == ""))[own["role"] == "teacher"]
+        if sound.any() and not sound.all():
+            chosen.append(str(question))
+            kept += own.index.tolist()
+        if len(chosen) == QUESTIONS:
+            break
+    return world.bank.keep(rows.index.isin(kept)).keep(chosen)
+
+
+@lru_cache(maxsize=1)
+def dev() -> DevScore:
+    """Two dev questions, for methods that choose by the dev score; short answers will do."""
+    items = generate("gsm8k", seed=SEED, train=1, dev=2, test=1).dev
+    task = TaskData(
+        IN_DOMAIN, "generate", "reasoning", items.rename(columns={"kind": "answer_kind"}), 0.0
+    )
+    asked = [TaskSpec(task=IN_DOMAIN, role="reasoning")]
+    spec = EvaluationSpec(tasks=asked, max_new_tokens=8, marginal_samples=1, select=True)
+    return DevScore(task, spec, SEED)
+
+
+@lru_cache(maxsize=1)
+def old() -> RationaleBank:
+    """Examples of what the student knew, for methods that rehearse them."""
+    return old_bank({})
+
+
+def random_states() -> dict[str, bytes]:
+    """The global random states by library."""
+    _, keys, *rest = np.random.get_state(legacy=True)
+    return {
+        "torch": torch.get_rng_state().numpy().tobytes(),
+        "numpy": np.asarray(keys).tobytes() + repr(rest).encode(),
+        "python": repr(random.getstate()).encode(),
+    }
+
+
+@contextmanager
+def apart() -> Iterator[None]:
+    """What happens inside draws as a cell does, and nothing outside changes what it draws.
+
+    On one thread: how a sum is split among several is not the same each time, which would be
+    taken for a method that doesn't repeat itself.
+    """
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    torch.manual_seed(SEED)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
 
 RECORDED = "recorded"  # the run id of the weights that a FromRecorded method reads
+
 TRAINING = TrainingSpec(learning_rate=1e-3, epochs=2, batch_size=2)
+
 # Steps of this length leave the student as it is, so that two runs can be compared step by step.
 STANDING = TRAINING.model_copy(update={"learning_rate": 1e-30})
 

@@ -13,20 +13,22 @@ import filelock
 import optuna
 from optuna.trial import TrialState
 
-from compact_bench import atomic, records, reports
 from compact_bench.errors import UserError
-from compact_bench.matrix import RunSpec
-from compact_bench.plan import Options
-from compact_bench.pool import Entry, News, Pool
-from compact_bench.progress import Display
-from compact_bench.records import CellWriter, read_cell
-from compact_bench.selection import dev_value
-from compact_bench.suite_sections import TuneSpec
-from compact_bench.tune.studies import FACTS, REASON, Shared
+from compact_bench.execution.plan import Options
+from compact_bench.execution.pool import News, Pool, WorkerEntry
+from compact_bench.execution.progress import Display
+from compact_bench.records.cells import Cell, CellWriter, read_cell, status_of
+from compact_bench.records.learning_rates import dev_value
+from compact_bench.suite.matrix import RunSpec
+from compact_bench.suite.sections import TuneSpec
+from compact_bench.training import pruning
+from compact_bench.tune.study import FACTS, REASON, Shared
 from compact_bench.tune.targets import Bench, Target
 from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY
+from compact_bench.utils import files
 
 PATIENCE = 3  # failures of a row in a row, before its search ends
+
 WAIT = 0.5  # seconds between looks at what other processes do
 
 
@@ -72,11 +74,11 @@ class Searcher:
         root: Path,
         options: Options,
         display: Display,
-        entry: Entry | None = None,
+        entry: WorkerEntry | None = None,
     ) -> None:
         self.bench, self.studies, self.root, self.options = bench, studies, root, options
         self.display = display
-        self.pool = Pool(entry or Entry(bench.threads), root / "logs", bench.jobs)
+        self.pool = Pool(entry or WorkerEntry(bench.threads), root / "logs", bench.jobs)
         self.attempts: dict[int, Attempt] = {}
         self.failures: dict[str, int] = {}
         self.failed: dict[str, str] = {}
@@ -140,17 +142,17 @@ class Searcher:
             return
         attempt.lock = lock
         self.display.started(slot, attempt.name)
-        if records.status_of(folder) == "done":
-            for point, value in enumerate(reports.read(folder)):
+        if status_of(folder) == "done":
+            for point, value in enumerate(pruning.read(folder)):
                 self._report(attempt, point, value)  # its value is there: nothing to save
             self._ended(slot)
             return
-        atomic.remove(folder / "status.json")
+        files.remove(folder / "status.json")
         self.pool.begin(slot, attempt.spec, self.options.request(attempt.spec, folder))
 
     def _take(self, news: News) -> None:
         event, attempt = news.event, self.attempts[news.slot]
-        if event["event"] == reports.REPORT:
+        if event["event"] == pruning.REPORT:
             go = self._report(attempt, event["point"], event["value"])
             self.pool.answer(news.slot, go)
         elif event["event"] == "end":
@@ -162,7 +164,7 @@ class Searcher:
     def _record_silence(self, attempt: Attempt, error: str | None) -> None:
         """A cell whose worker died, or that ended without a word, failed."""
         folder = self.folder(attempt.spec)
-        if error is None and records.status_of(folder) != "missing":
+        if error is None and status_of(folder) != "missing":
             return
         CellWriter(folder).status("failed", error or "the cell ended without writing its status")
 
@@ -198,7 +200,7 @@ class Searcher:
             else:
                 self._seed_done(slot, found)
 
-    def _count(self, attempt: Attempt, cell: records.Cell) -> None:
+    def _count(self, attempt: Attempt, cell: Cell) -> None:
         """Add up what a cell cost, unless a trial with the same settings has paid for it."""
         paid = (t.user_attrs.get(FACTS, {}).get("cells", ()) for t in attempt.shared.finished())
         if cell.run_id not in {run_id for ids in paid for run_id in ids}:
@@ -269,7 +271,7 @@ class Searcher:
                 self._release(attempt)
 
 
-def values(cell: records.Cell, spec: TuneSpec) -> tuple[float, ...]:
+def values(cell: Cell, spec: TuneSpec) -> tuple[float, ...]:
     """A trial cell's value of each objective; NaN where the records have none."""
     return tuple(
         old_accuracy(cell) if name == OLD_ACCURACY else dev_value(cell, name)[0]
@@ -277,7 +279,7 @@ def values(cell: records.Cell, spec: TuneSpec) -> tuple[float, ...]:
     )
 
 
-def old_accuracy(cell: records.Cell) -> float:
+def old_accuracy(cell: Cell) -> float:
     """Accuracy, answers taken strictly, on old questions: mean over the forgetting tasks."""
     frame = cell.eval()
     asked = frame[(frame["role"] == "forgetting") & (frame["split"] == "dev")]

@@ -13,14 +13,15 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from compact_bench.errors import UserError, nearest
-from compact_bench.tunable import Tunable
-from compact_bench.tune.trials import LEARNING_RATE, Knob
+from compact_bench.suite.tunable import Tunable
+from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 SMALLEST = 1e-6  # of a draw u: its logarithm must be finite
-Space = tuple[Knob, ...]
+
+Space = tuple[Hyperparameter, ...]
 
 
 class Field(NamedTuple):
@@ -69,13 +70,15 @@ def make_space(
             knobs.append(_knob(name, field, (ranges or {}).get(name)))
     # One rate is none to choose.
     grid = tuple(sorted({*rates, rate})) if len({*rates, rate}) > 1 else ()
-    knobs += [Knob(LEARNING_RATE, rate, choices=grid)] if grid else []
+    knobs += [Hyperparameter(LEARNING_RATE, rate, choices=grid)] if grid else []
     for knob in knobs:
         _check(config, knob)
     return tuple(knobs)
 
 
-def _simplexes(chosen: Mapping[str, Field], ranges: Mapping[str, Sequence[float]]) -> list[Knob]:
+def _simplexes(
+    chosen: Mapping[str, Field], ranges: Mapping[str, Sequence[float]]
+) -> list[Hyperparameter]:
     """The knobs that are shares of a sum; a single one left of a simplex has nothing to share."""
     groups: dict[str, dict[str, Field]] = {}
     for name, field in chosen.items():
@@ -87,25 +90,25 @@ def _simplexes(chosen: Mapping[str, Field], ranges: Mapping[str, Sequence[float]
                 )
             groups.setdefault(field.mark.simplex, {})[name] = field
     return [
-        Knob(name, field.default, 0.0, total, simplex=simplex, total=total)
+        Hyperparameter(name, field.default, 0.0, total, simplex=simplex, total=total)
         for simplex, fields in groups.items()
         if len(fields) > 1 and (total := math.fsum(one.default for one in fields.values())) > 0
         for name, field in fields.items()
     ]
 
 
-def _knob(name: str, field: Field, given: Sequence[float] | None) -> Knob:
+def _knob(name: str, field: Field, given: Sequence[float] | None) -> Hyperparameter:
     mark = field.mark
     if given is not None and len(given) > 2:
         choices = tuple(sorted({int(v) if field.integer else float(v) for v in given}))
-        return Knob(name, field.default, choices=choices, integer=field.integer)
+        return Hyperparameter(name, field.default, choices=choices, integer=field.integer)
     low, high = (mark.low, mark.high) if given is None else given
     if mark.log and low <= 0:
         raise UserError(f"{name} is searched on a logarithmic scale: {low:g} is not above 0")
-    return Knob(name, field.default, float(low), float(high), mark.log, field.integer)
+    return Hyperparameter(name, field.default, float(low), float(high), mark.log, field.integer)
 
 
-def _check(config: BaseModel, knob: Knob) -> None:
+def _check(config: BaseModel, knob: Hyperparameter) -> None:
     """The ends of a range must be settings that the method takes."""
     if knob.name == LEARNING_RATE or knob.simplex:
         return
@@ -145,7 +148,7 @@ def distributions(space: Space, grid: int = 0) -> dict[str, BaseDistribution]:
     return found
 
 
-def grid_values(knob: Knob, count: int) -> tuple[float, ...]:
+def grid_values(knob: Hyperparameter, count: int) -> tuple[float, ...]:
     """The values of one knob in a grid, as they are drawn."""
     if knob.choices:
         return knob.choices

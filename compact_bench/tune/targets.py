@@ -7,19 +7,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from compact_bench import matrix
-from compact_bench import registry as registry_module
 from compact_bench.errors import UserError, nearest
-from compact_bench.forked import available_cores
-from compact_bench.matrix import Data, Row, RunSpec
-from compact_bench.plan import Options, read_data, threads_of
-from compact_bench.suite import IN_DOMAIN, LABEL, RATE, MethodRow, Suite
-from compact_bench.suite_sections import DevMetric, ReportsSpec, TuneSpec
+from compact_bench.execution.plan import Options, read_data, threads_of
+from compact_bench.methods import registry as registry_module
+from compact_bench.suite import matrix
+from compact_bench.suite.matrix import Data, ResolvedRow, RunSpec
+from compact_bench.suite.schema import IN_DOMAIN, LABEL, RATE, MethodRow, Suite
+from compact_bench.suite.sections import DevMetric, ReportsSpec, TuneSpec
 from compact_bench.tune.space import Space, make_space
 from compact_bench.tune.trials import LEARNING_RATE, OLD_ACCURACY
+from compact_bench.utils.processes import available_cores
 
 if TYPE_CHECKING:
-    from compact_bench.data.prepare import Prepared
+    from compact_bench.data.tasks import Prepared
 
 TIMES = (0.5, 1.0, 2.0)  # the suite's learning rate, where no grid is given
 
@@ -208,13 +208,13 @@ def _target(bench: Bench, name: str) -> Target:
     return _target_of(bench, row, _only(bench, row, name))
 
 
-def _rows(bench: Bench, row: MethodRow) -> Sequence[Row]:
+def _rows(bench: Bench, row: MethodRow) -> Sequence[ResolvedRow]:
     entry = {row.method: row.settings} | ({LABEL: row.label} if row.label else {})
     suite = bench.trial.model_copy(update={"methods": [entry]})
     return matrix.rows(suite, bench.registry, bench.data.teachers)
 
 
-def _only(bench: Bench, row: MethodRow, name: str) -> Row:
+def _only(bench: Bench, row: MethodRow, name: str) -> ResolvedRow:
     found = _rows(bench, row)
     if len(found) != 1:
         labels = ", ".join(repr(one.label) for one in found)
@@ -222,7 +222,7 @@ def _only(bench: Bench, row: MethodRow, name: str) -> Row:
     return found[0]
 
 
-def _target_of(bench: Bench, asked: MethodRow, row: Row) -> Target:
+def _target_of(bench: Bench, asked: MethodRow, row: ResolvedRow) -> Target:
     """Raises UserError where nothing is trained, or nothing is to be chosen."""
     method = row.method
     if not method.seeded:

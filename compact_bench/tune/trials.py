@@ -9,25 +9,30 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from compact_bench.atomic import write_json
 from compact_bench.errors import UserError
-from compact_bench.measures import METRICS, Metric
+from compact_bench.suite.metrics import METRICS, Metric
+from compact_bench.utils.files import write_json
 
 FILE, STORAGE = "trials.json", "studies.journal"
+
 LEARNING_RATE = "learning_rate"
+
 # What can be searched for. Old questions of the forgetting tasks, other ones than the report's.
 OLD_ACCURACY = "old_accuracy"
+
 OBJECTIVES: dict[str, Metric] = {
     "marginal_nll": METRICS["marginal_nll"],
     "accuracy": METRICS["accuracy"],
     OLD_ACCURACY: Metric("accuracy on old tasks", 1, True),
 }
+
 COMPLETE, PRUNED, FAILED, RUNNING = "complete", "pruned", "failed", "running"
+
 FINISHED = (COMPLETE, PRUNED)
 
 
 @dataclass(frozen=True)
-class Knob:
+class Hyperparameter:
     """One setting that is searched.
 
     low, high: its range; log: searched on a logarithmic scale; integer: whole numbers only.
@@ -81,7 +86,7 @@ class Study:
     pruner: str
     seed: int
     seeds: tuple[int, ...]
-    knobs: tuple[Knob, ...]
+    knobs: tuple[Hyperparameter, ...]
     trials: tuple[Trial, ...] = ()
     over: bool = True
 
@@ -163,7 +168,7 @@ def read(folder: Path) -> Search:
 
 
 def _study(values: dict[str, Any]) -> Study:
-    knobs = tuple(Knob(**_numbers(one) | {"choices": tuple(one["choices"])})
+    knobs = tuple(Hyperparameter(**_numbers(one) | {"choices": tuple(one["choices"])})
                   for one in values["knobs"])  # fmt: skip
     trials = tuple(
         Trial(**one | {"values": tuple(one["values"]), "reports": _pairs(one["reports"])})

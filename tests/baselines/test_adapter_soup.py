@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from compact_bench.api import Run
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench.student.encode import of_teacher
-from tests.test_train import Average, run, same, spec, trainer
+from tests.training.test_trainer import Average, run, same, spec, trainer
 
 SOUP = load().methods["adapter_soup"]
 

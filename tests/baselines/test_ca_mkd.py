@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.special import softmax
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.ca_mkd import confidence_weights
 from tests.student.test_layouts import make_batch, make_student, row_alone
 

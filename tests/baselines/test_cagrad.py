@@ -7,7 +7,7 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.hand_made import random_gradients, step_along
 
 CAGRAD = load().methods["cagrad"]

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from compact_bench.api import Decoding
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.student.test_layouts import make_batch, make_student, row_alone
 
 METHOD = load().methods["cascod"]

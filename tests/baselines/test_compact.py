@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compact_bench.api import Axes, Compatibility, fusion
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.student.test_layouts import make_batch, make_student
 
 METHODS = load().methods
@@ -202,8 +202,8 @@ def test_ties_are_equal_weights(size, value):
 @given(st.integers(0, 1000))
 @settings(max_examples=20)
 def test_two_rationales_make_consensus_uninformative(seed):
-    from compact_bench.scores import consensus
-    from tests.scores.graphs import random_states
+    from compact_bench.methods.scores import consensus
+    from tests.methods.scores.graphs import random_states
 
     states, present = random_states(2, seed), torch.ones(1, 2, dtype=torch.bool)
     answers = torch.tensor([[0, seed % 2]])

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from compact_bench.api import uniform
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench.testing import Check, checks
 
 METHODS = load().methods

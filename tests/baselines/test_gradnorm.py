@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.hand_made import HandMade, one_question, random_gradients
 
 GRADNORM = load().methods["gradnorm"]

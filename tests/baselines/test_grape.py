@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.banks import chosen, layout_bank
 from tests.student.test_layouts import make_batch, make_student, row_alone
 

@@ -9,13 +9,13 @@ import pandas as pd
 import pytest
 
 from compact_bench.api import Decoding, Distiller
-from compact_bench.data.prepare import TaskData
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import write_choices
-from compact_bench.evaluate import evaluate
-from compact_bench.registry import load
+from compact_bench.data.tasks import TaskData
+from compact_bench.evaluation.evaluate import evaluate
+from compact_bench.methods.registry import load
 from tests.baselines.banks import run_of
-from tests.test_evaluate import items, spec, written
+from tests.evaluation.test_evaluate import items, spec, written
 from tests.tiny_student import GOLD, byte_tokenizer, taught_student
 
 METHOD = load().methods["heuristic"]

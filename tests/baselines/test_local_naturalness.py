@@ -7,7 +7,7 @@ from itertools import pairwise
 import pytest
 import torch
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.local_naturalness import local_steps
 from tests.baselines.banks import chosen, layout_bank
 from tests.student.test_layouts import make_batch, make_student, row_alone

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compact_bench.registry import load
-from tests.test_train import Average, run, same, trainer
+from compact_bench.methods.registry import load
+from tests.training.test_trainer import Average, run, same, trainer
 
 SCALE = load().methods["lora_scale"]
 

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.banks import bank_of, chosen
 
 METHOD = load().methods["majority_filter"]

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import entropy
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.mcc_kd import jaccard, most_diverse
 from tests.baselines.banks import bank_of, chosen
 from tests.student.test_layouts import make_batch, make_student

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 from compact_bench.api import Run
-from compact_bench.registry import load
-from tests.test_train import Average, run, same, spec, trainer
+from compact_bench.methods.registry import load
+from tests.training.test_trainer import Average, run, same, spec, trainer
 
 MOT = load().methods["merge_of_thought"]
 

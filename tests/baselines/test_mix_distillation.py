@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.mix_distillation import strong_questions
 from tests.baselines.banks import bank_of, chosen, run_of
 

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torchjd.aggregation import PCGrad as Reference
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.hand_made import HandMade, one_question, random_gradients, step_along
 
 PCGRAD = load().methods["pcgrad"]

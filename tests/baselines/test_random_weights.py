@@ -6,8 +6,8 @@ import pytest
 import torch
 from scipy import stats
 
-from compact_bench.batch import Batch
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
+from compact_bench.student.batch import Batch
 
 METHOD = load().methods["random_weights"]
 TEACHERS = ("a", "b", "c")

@@ -6,7 +6,7 @@ import pytest
 import torch
 from scipy.special import softmax
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.rank_surprisal import rank_surprisal
 from tests.baselines.banks import chosen, layout_bank
 from tests.student.test_layouts import make_batch, make_student

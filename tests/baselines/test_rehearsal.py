@@ -12,9 +12,9 @@ import torch
 from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.errors import CellError
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.student.test_layouts import make_batch, make_student, row_alone
-from tests.test_train import Average, run, same, trainer
+from tests.training.test_trainer import Average, run, same, trainer
 
 METHOD = load().methods["rehearsal"]
 COUNT = 6

@@ -8,10 +8,10 @@ import pandas as pd
 import pytest
 import torch
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.banks import layout_bank, run_of
 from tests.baselines.test_random_weights import batch_of
-from tests.test_train import trainer
+from tests.training.test_trainer import trainer
 
 METHOD = load().methods["sequential"]
 

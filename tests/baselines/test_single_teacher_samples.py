@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from tests.baselines.banks import bank_of, chosen, run_of
 
 METHOD = load().methods["single_teacher_samples"]

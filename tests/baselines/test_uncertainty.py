@@ -8,10 +8,10 @@ import pytest
 import torch
 from scipy.optimize import minimize
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 from compact_bench_baselines.uncertainty import uncertainty_loss
 from tests.student.test_layouts import make_batch, make_student
-from tests.test_train import trainer
+from tests.training.test_trainer import trainer
 
 METHOD = load().methods["uncertainty"]
 

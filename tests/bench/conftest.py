@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compact_bench.data.prepare import prepare
+from compact_bench.execution.prepare import prepare
 from compact_bench.student.encode import collate, encode_bank
 from compact_bench.student.load import load_student
-from compact_bench.suite import load_suite
+from compact_bench.suite.schema import load_suite
 
 SUITES = Path(__file__).parent.parent.parent / "suites"
 BATCHES = 3

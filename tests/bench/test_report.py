@@ -10,7 +10,7 @@ import time
 
 import pytest
 
-from compact_bench import comparison, report
+from compact_bench.report import comparison, page
 from tests import make_cells
 
 CELLS = int(os.environ.get("COMPACT_BENCH_CELLS", "200"))
@@ -22,14 +22,14 @@ def folder(tmp_path_factory):
 
 
 def _read_everything(folder) -> None:
-    for cell in report.read_cells(folder):
+    for cell in page.read_cells(folder):
         cell.item_table(), cell.eval(), cell.curve(), cell.steps(), cell.latent()
 
 
 @pytest.mark.parametrize("name", ["report", "compare"])
 def test_against_reading_the_records(folder, benchmark, name):
     calls = {
-        "report": lambda: report.build(folder),
+        "report": lambda: page.build(folder),
         "compare": lambda: comparison.compare(folder, "compact", "average"),
     }
     began = time.perf_counter()

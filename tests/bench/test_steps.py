@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from compact_bench.registry import load
+from compact_bench.methods.registry import load
 
 METHODS = load().methods
 # What overrides `fit` prepares there what its steps need.

@@ -13,17 +13,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compact_bench.data import mini
 from compact_bench.data.answers import rationale_answer
 from compact_bench.data.corrupt import corrupt, corruption_notes
+from compact_bench.data.faults import FAULTS
 from compact_bench.data.rationales import (
     RATIONALE_COLUMNS,
     RationaleBank,
     question_table,
     rationale_table,
 )
-from compact_bench.data.spoil import FAULTS
 from compact_bench.errors import UserError
+from compact_bench.mini import world
 
 CHANGED = ["text", "answer", "right", "corruption"]
 TEACHERS = ("ada", "bob", "cy", "dee", "eve")
@@ -238,9 +238,9 @@ def test_other_questions_are_nearest_in_length() -> None:
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_lengths_do_not_give_it_away(fault: str) -> None:
-    names = mini.all_teacher_names()
-    teaching = mini.Teaching(names, faults=0.0)
-    before = mini.generate("gsm8k", train=80, dev=1, test=1, teaching=teaching).bank
+    names = world.all_teacher_names()
+    teaching = world.Teaching(names, faults=0.0)
+    before = world.generate("gsm8k", train=80, dev=1, test=1, teaching=teaching).bank
     hit = spoilt(before, corrupt(before, {fault: 0.25}, 0))
     assert set(hit["teacher"]) == set(names)
     for place, row in hit.iterrows():
@@ -313,8 +313,8 @@ def test_shares_of_one_in_tenths_are_not_more_than_one() -> None:
 
 def test_one_of_four_is_wrong_on_every_question() -> None:
     """Where teachers are clean, the share alone says how many are wrong, and each as often."""
-    teaching = mini.Teaching(faults=0.0)
-    before = mini.generate("gsm8k", train=100, dev=1, test=1, teaching=teaching).bank
+    teaching = world.Teaching(faults=0.0)
+    before = world.generate("gsm8k", train=100, dev=1, test=1, teaching=teaching).bank
     after = corrupt(before, {"wrong_answer": 0.25}, 0).rationales
     teachers = after[after["role"] == "teacher"]
     assert (teachers.groupby("question_id")["right"].sum() == 3).all()

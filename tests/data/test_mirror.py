@@ -16,13 +16,13 @@ import pytest
 from compact_bench.data.answers import pieces, rationale_answer
 from compact_bench.data.banks import catalog_source, held_out, read
 from compact_bench.data.corrupt import corrupt, corruption_notes
-from compact_bench.data.prepare import prepare
+from compact_bench.data.faults import FAULTS
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.sources import Part, catalog, dataset, fetch
 from compact_bench.data.splits import check_leaks, normalise, overlap, template_clean
-from compact_bench.data.spoil import FAULTS
 from compact_bench.errors import UserError
-from compact_bench.suite import Suite
+from compact_bench.execution.prepare import prepare
+from compact_bench.suite.schema import Suite
 
 BESIDE = Path(__file__).parents[3] / "shared" / "mirror"
 MIRROR = Path(os.environ.get("COMPACT_BENCH_MIRROR") or BESIDE)

@@ -11,8 +11,8 @@ import time
 from pathlib import Path
 
 from compact_bench.errors import UserError
-from compact_bench.matrix import RunSpec
-from compact_bench.records import CellWriter
+from compact_bench.records.cells import CellWriter
+from compact_bench.suite.matrix import RunSpec
 
 
 def check(spec: RunSpec) -> None:

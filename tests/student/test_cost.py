@@ -8,12 +8,12 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from compact_bench.cell import train
-from compact_bench.registry import load
+from compact_bench.execution.cell import train
+from compact_bench.methods.registry import load
 from compact_bench.student.cost import Cost
 from tests.baselines.banks import layout_bank
 from tests.student.test_layouts import make_batch, make_student
-from tests.test_train import run, spec, trainer
+from tests.training.test_trainer import run, spec, trainer
 
 
 @pytest.mark.parametrize("need", [(), ("answer_gain",), ("teacher_logits",)], ids=str)

@@ -7,8 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compact_bench.data.rationales import RationaleBank
-from compact_bench.student.encode import Encoder, collate, encode_bank
-from compact_bench.student.template import CUE, prompt_text, target_text
+from compact_bench.student.encode import (
+    CUE,
+    Encoder,
+    collate,
+    encode_bank,
+    prompt_text,
+    target_text,
+)
 from tests.models import tiny_tokenizer
 
 ENCODER = Encoder(tiny_tokenizer())

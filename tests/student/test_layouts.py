@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compact_bench.api import Batch
 from compact_bench.student.encode import Encoder, Example, collate
-from compact_bench.student.layouts import Row, common_prefix, place
+from compact_bench.student.layouts import TokenRow, common_prefix, place
 from compact_bench.student.load import choose_layout
 from compact_bench.student.student import Student
 from tests.models import KINDS, tiny_model, tiny_tokenizer
@@ -166,7 +166,7 @@ def test_token_values_and_ranks():
 def test_chunked_head_gives_the_same_gradient(monkeypatch):
     gradients = []
     for size in (2**24, 2048):
-        monkeypatch.setattr("compact_bench.student.heads.CHUNK_LOGITS", size)
+        monkeypatch.setattr("compact_bench.student.outputs.CHUNK_LOGITS", size)
         student = make_student("llama", "shared")
         student.forward(make_batch(student.tokenizer)).nll.sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in student.trainable().values()]))
@@ -236,7 +236,7 @@ TOKENS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.tuples(TOKENS, TOKENS), min_size=1, max_size=4))
 def test_every_row_lies_whole_in_its_sequence(rows):
-    rows = [Row(0, i, prefix, target) for i, (prefix, target) in enumerate(rows)]
+    rows = [TokenRow(0, i, prefix, target) for i, (prefix, target) in enumerate(rows)]
     for shared in (True, False):
         placement = place(rows, shared, 9, torch.device("cpu"))
         assert placement.target.tolist() == [t for row in rows for t in row.target]

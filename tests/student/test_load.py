@@ -12,7 +12,7 @@ import torch
 from compact_bench.errors import UserError
 from compact_bench.student.identity import student_hash
 from compact_bench.student.load import load_student, same_tokenizer
-from compact_bench.suite_sections import LoraSpec, StudentSpec
+from compact_bench.suite.sections import LoraSpec, StudentSpec
 from tests.models import save_tiny
 
 

@@ -10,16 +10,16 @@ from typing import Any
 import pytest
 from matplotlib.figure import Figure
 
-from compact_bench.plan import Options
-from compact_bench.pool import Entry
-from compact_bench.suite import load_suite
+from compact_bench.execution.plan import Options
+from compact_bench.execution.pool import WorkerEntry
+from compact_bench.suite.schema import load_suite
 from compact_bench.tune import trials
-from compact_bench.tune.command import Asked, tune
 from compact_bench.tune.trials import FAILED, PRUNED, Search
+from compact_bench.tune.tuning import TuneOptions, tune
 from tests.synthetic_search import RATE, SUITE, bowl, keep_figures, made, study, with_state
 
 STUBS = Path(__file__).parent.parent / "stubs"
-ENTRY = Entry(threads=1, cell="stub_cells:tuned_cell", check="stub_cells:check")
+ENTRY = WorkerEntry(threads=1, cell="stub_cells:tuned_cell", check="stub_cells:check")
 KEYS: dict[str, Any] = {
     "methods": ["still", "knobs", "dummy"],
     "compare_to": "knobs",
@@ -61,7 +61,7 @@ def go(options: Options) -> Callable[..., tuple[int, list[str]]]:
     def run(suite: Any, *names: str, options: Options = options, **asked: Any):
         lines: list[str] = []
         asked = {"test": False} | asked
-        code = tune(suite, options, Asked(names, **asked), lines.append, ENTRY)
+        code = tune(suite, options, TuneOptions(names, **asked), lines.append, ENTRY)
         return code, lines
 
     return run

@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from compact_bench.tune import studies
+from compact_bench.tune.study import RETRY, WORKER, open_storage
 from tests.tune.conftest import KEYS, STUBS
 
 TRIALS = 12
@@ -85,7 +85,7 @@ def test_two_processes_share_a_study_and_one_is_killed(server, write_suite, opti
         for log in logs:
             with log.open("w") as file:
                 processes.append(subprocess.Popen(command, stdout=file, stderr=file))
-        storage = studies.open_storage(server, folder)
+        storage = open_storage(server, folder)
 
         def running() -> list[optuna.trial.FrozenTrial]:
             names = optuna.get_all_study_names(storage)
@@ -96,7 +96,7 @@ def test_two_processes_share_a_study_and_one_is_killed(server, write_suite, opti
             return [one for one in trials if (folder / "runs").exists() and one.params]
 
         def asked() -> set[str]:
-            return {str(one.user_attrs.get(studies.WORKER)) for one in running()}
+            return {str(one.user_attrs.get(WORKER)) for one in running()}
 
         _until(lambda: len(asked()) == 2, "both processes are in a trial")
         processes[0].kill()
@@ -115,8 +115,8 @@ def test_two_processes_share_a_study_and_one_is_killed(server, write_suite, opti
     drawn = [tuple(sorted(trial.params.items())) for trial in complete]
     assert len(set(drawn)) == TRIALS  # none twice
     (failed,) = study.get_trials(states=[TrialState.FAIL])
-    (retried,) = [t for t in complete if t.user_attrs.get(studies.RETRY) == failed.number]
+    (retried,) = [t for t in complete if t.user_attrs.get(RETRY) == failed.number]
     assert retried.params == failed.params
-    workers = {trial.user_attrs[studies.WORKER] for trial in study.trials}
+    workers = {trial.user_attrs[WORKER] for trial in study.trials}
     assert len(workers) == 2
     assert "a secret" not in "".join(log.read_text() for log in logs)

@@ -9,8 +9,10 @@ import optuna
 import pytest
 
 from compact_bench.errors import UserError
-from compact_bench.tune import command, studies, trials, workers
-from compact_bench.tune.studies import WORKER
+from compact_bench.tune import trials
+from compact_bench.tune import tuning as command
+from compact_bench.tune.presence import PREFIX, SILENCE, Presence
+from compact_bench.tune.study import WORKER, open_storage, open_study, without_password
 from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
 from tests.tune.conftest import KEYS
 
@@ -230,7 +232,7 @@ def test_two_objectives_give_a_front(suite, go, read, sampler):
 
 
 def test_old_questions_are_other_ones_than_the_reports(suite, options):
-    from compact_bench.data.prepare import prepare
+    from compact_bench.execution.prepare import prepare
     from compact_bench.tune.targets import trial_suite
 
     tasks = [{"task": "in_domain", "role": "reasoning"},
@@ -250,20 +252,20 @@ def test_old_questions_are_other_ones_than_the_reports(suite, options):
 def test_a_dead_process_is_known_by_its_lock_or_its_silence(tmp_path):
     study = optuna.create_study()
     now = [0.0]
-    here = workers.Presence(tmp_path / "a", clock=lambda: now[0])
-    beside = workers.Presence(tmp_path / "a")
-    elsewhere = workers.Presence(tmp_path / "b")
+    here = Presence(tmp_path / "a", clock=lambda: now[0])
+    beside = Presence(tmp_path / "a")
+    elsewhere = Presence(tmp_path / "b")
     try:
         assert not here.gone(beside.name, study)
         beside.close()
-        study.set_user_attr(workers.PREFIX + elsewhere.name, 1)
+        study.set_user_attr(PREFIX + elsewhere.name, 1)
         assert not here.gone(elsewhere.name, study)
-        now[0] += workers.SILENCE - 1
+        now[0] += SILENCE - 1
         assert not here.gone(elsewhere.name, study)
-        study.set_user_attr(workers.PREFIX + elsewhere.name, 2)
+        study.set_user_attr(PREFIX + elsewhere.name, 2)
         now[0] += 2
         assert not here.gone(elsewhere.name, study)  # it has spoken
-        now[0] += workers.SILENCE + 1
+        now[0] += SILENCE + 1
         assert here.gone(elsewhere.name, study)
         assert not here.gone(here.name, study)
     finally:
@@ -276,13 +278,11 @@ def test_a_trial_too_many_is_given_back(suite, go, options, folder):
     go(suite(trials=2), "knobs")
     bench = command.make_bench(suite(trials=3), options)
     (target,) = command.find(bench, ["knobs"])
-    storage = studies.open_storage(None, folder)
-    presence = workers.Presence(folder / "workers")
+    storage = open_storage(None, folder)
+    presence = Presence(folder / "workers")
     try:
         meaning = command.meaning_of(bench, target)
-        shared = studies.open_study(
-            storage, "tiny/mini/knobs", target.space, bench.spec, meaning, presence
-        )
+        shared = open_study(storage, "tiny/mini/knobs", target.space, bench.spec, meaning, presence)
         other = shared.study.ask()  # the third, by somebody who lives
         other.set_user_attr(WORKER, presence.name)
         assert shared.ask() is None
@@ -371,7 +371,7 @@ def test_a_storage_that_is_away_is_said_without_its_password(suite, go, folder):
         go(suite(), "knobs", storage=url)
     with pytest.raises(UserError, match="not a URL"):
         go(suite(), "knobs", storage="nonsense")
-    assert studies.without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+    assert without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
 
 
 def test_a_storage_that_goes_away_loses_nothing(suite, go, read, tmp_path, monkeypatch):

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from pydantic import BaseModel, ConfigDict, Field
 
-from compact_bench import registry
 from compact_bench.api import Tunable
 from compact_bench.errors import UserError
+from compact_bench.methods import registry
 from compact_bench.tune.space import (
     SMALLEST,
     defaults,
@@ -23,7 +23,7 @@ from compact_bench.tune.space import (
     make_space,
     settings,
 )
-from compact_bench.tune.trials import LEARNING_RATE, Knob
+from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter
 
 RATES = (0.001, 0.002, 0.004)
 
@@ -95,7 +95,9 @@ def test_bad_ranges_are_said_in_one_line(ranges, said):
 
 @given(st.lists(st.floats(SMALLEST, 1), min_size=2, max_size=4))
 def test_shares_of_a_simplex_keep_its_sum(draws):
-    knobs = tuple(Knob(str(i), 1.0, 0, 6, simplex="s", total=6.0) for i in range(len(draws)))
+    knobs = tuple(
+        Hyperparameter(str(i), 1.0, 0, 6, simplex="s", total=6.0) for i in range(len(draws))
+    )
     found = settings(knobs, {str(i): u for i, u in enumerate(draws)})
     assert math.fsum(found.values()) == pytest.approx(6.0)
     assert all(value >= 0 for value in found.values())
@@ -104,7 +106,7 @@ def test_shares_of_a_simplex_keep_its_sum(draws):
 def test_shares_are_uniform_on_the_simplex():
     """A share of a uniform draw from the 2-simplex is Beta(1, 2): mean 1/3, variance 1/18."""
     draw = np.random.default_rng(0)
-    knobs = tuple(Knob(name, 1.0, 0, 1, simplex="s", total=1.0) for name in "abc")
+    knobs = tuple(Hyperparameter(name, 1.0, 0, 1, simplex="s", total=1.0) for name in "abc")
     shares = np.array(
         [
             [settings(knobs, dict(zip("abc", u, strict=True)))[name] for name in "abc"]
@@ -128,10 +130,14 @@ def test_the_draw_of_the_own_settings_gives_them(x, log, n, a, b):
 
 
 def test_grid_values_are_even_on_their_scale():
-    assert grid_values(Knob("x", 0, 0, 1), 3) == (0.0, 0.5, 1.0)
-    assert grid_values(Knob("x", 1, 0.01, 100, log=True), 3) == pytest.approx((0.01, 1.0, 100.0))
-    assert grid_values(Knob("n", 1, 1, 2, integer=True), 3) == (1, 2)
-    shares = [-math.log(u) for u in grid_values(Knob("a", 1, 0, 1, simplex="s", total=1), 3)]
+    assert grid_values(Hyperparameter("x", 0, 0, 1), 3) == (0.0, 0.5, 1.0)
+    assert grid_values(Hyperparameter("x", 1, 0.01, 100, log=True), 3) == pytest.approx(
+        (0.01, 1.0, 100.0)
+    )
+    assert grid_values(Hyperparameter("n", 1, 1, 2, integer=True), 3) == (1, 2)
+    shares = [
+        -math.log(u) for u in grid_values(Hyperparameter("a", 1, 0, 1, simplex="s", total=1), 3)
+    ]
     assert shares == pytest.approx([0, 1, 2])
 
 

@@ -1,0 +1,121 @@
+"""Statistics that describe and prove nothing: each takes seeds, items or tasks for fixed.
+
+By simulation (`simulation`, docs/statistics.md) they call far more than 5% of null differences
+significant as soon as seeds vary; the test is `stats.crossed`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy import special
+
+from compact_bench.analysis.statistics import NAN
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Interval:
+    """Two ends; NaN where there is nothing to resample."""
+
+    low: float = NAN
+    high: float = NAN
+
+
+@lru_cache(maxsize=16)
+def _counts(size: int, stream: int) -> np.ndarray:
+    """How often each of `size` things is drawn in each resample; (RESAMPLES,size) float64."""
+    draw = np.random.default_rng([stream, size])
+    return draw.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(np.float64)
+
+
+def resampled_items(values: np.ndarray) -> np.ndarray:
+    """Every seed's mean over items drawn with replacement; (...,S,n) -> (...,S,RESAMPLES).
+
+    Sums of right (1) minus wrong (0) answers are whole numbers, and so the same on every machine.
+    """
+    items = values.shape[-1]
+    return np.asarray(values @ _counts(items, 0).T) / items
+
+
+def resampled_seeds(by_item: np.ndarray) -> np.ndarray:
+    """Means over seeds drawn with replacement, of `resampled_items`; (...,S,B) -> (...,B)."""
+    seeds = by_item.shape[-2]
+    return np.asarray((by_item * _counts(seeds, 1).T).sum(axis=-2)) / seeds
+
+
+def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[Interval, Interval]:
+    """Percentile intervals of the mean paired difference: over items, and over seeds and items.
+
+    Items and seeds are drawn apart, as Owen 2007 does for crossed factors; always the same draws.
+
+    values: (S,n) float, one row a seed.  n below 2: no interval; S below 2: none over seeds.
+    Source: Efron 1979.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    if values.shape[1] < 2 or not len(values):
+        return Interval(), Interval()
+    by_item = resampled_items(values)
+    over_items = _percentiles(by_item.mean(axis=-2), level)
+    return over_items, (
+        _percentiles(resampled_seeds(by_item), level) if len(values) > 1 else Interval()
+    )
+
+
+def _percentiles(drawn: np.ndarray, level: float) -> Interval:
+    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
+    return Interval(float(low), float(high))
+
+
+def mcnemar(values: np.ndarray) -> float:
+    """Exact p of McNemar's test: of the pairs with one right answer, are both sides alike?
+
+    The larger of the two counts is binomial(b + c, 1/2); two-sided.  Pairs of all seeds are
+    pooled as if they were different items, which they are not.  1.0 without such a pair.
+
+    values: (...,S,n) paired differences of right (1) and wrong (0).  Source: McNemar 1947.
+    """
+    values = np.asarray(values)
+    return float(mcnemar_p((values > 0).sum(), (values < 0).sum()))
+
+
+def mcnemar_p(gained: np.ndarray | int, lost: np.ndarray | int) -> np.ndarray:
+    """min(1, 2 P(X <= min(gained, lost))), X binomial(gained + lost, 1/2); counts of one shape."""
+    fewer = np.minimum(gained, lost)
+    return np.asarray(np.minimum(1.0, 2 * special.bdtr(fewer, np.add(gained, lost), 0.5)))
+
+
+def interquartile_mean(scores: Sequence[float] | np.ndarray) -> float:
+    """Mean of the middle half of all runs' scores; NaN without scores.
+
+    A quarter of the scores, rounded down, is dropped at either end.
+
+    scores: seeds x tasks, any shape.  Source: Agarwal et al. 2021, section 4.3.
+    """
+    kept = np.asarray(scores, dtype=np.float64).ravel()
+    kept = kept[np.isfinite(kept)]
+    cut = len(kept) // 4
+    return float(np.sort(kept)[cut : len(kept) - cut].mean()) if len(kept) else NAN
+
+
+def probability_of_improvement(
+    first: Sequence[Sequence[float]], second: Sequence[Sequence[float]]
+) -> float:
+    """Chance that a run of the first scores above a run of the second on a task, mean over tasks.
+
+    1/K sum_k 1/(N_k M_k) sum_ij (1[x_ki > y_kj] + 1/2 1[x_ki = y_kj]); a task that either lacks
+    doesn't count, and without any it is NaN.  0.5: no telling which is better.
+
+    first, second: for each of the same K tasks the scores of the runs, more being better.
+    Source: Agarwal et al. 2021, section 4.3.
+    """
+    chances = []
+    for mine, other in zip(first, second, strict=True):
+        x, y = np.asarray(mine, dtype=np.float64)[:, None], np.asarray(other, dtype=np.float64)
+        if x.size and y.size:
+            chances.append(float(((x > y) + 0.5 * (x == y)).mean()))
+    return float(np.mean(chances)) if chances else NAN

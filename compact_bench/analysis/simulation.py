@@ -1,0 +1,125 @@
+"""How often tests call two equal methods different: comparisons made up with seed effects.
+
+    python -m compact_bench.analysis.simulation
+
+prints the table of docs/statistics.md.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from compact_bench.analysis import descriptive, statistics
+
+
+@dataclass(frozen=True)
+class World:
+    """Two methods that are equally good; all but counts are standard deviations of logits.
+
+    The defaults give differences the spreads that those of published records have on average:
+    docs/statistics.md.
+    """
+
+    seeds: int = 3
+    items: int = 200
+    mean: float = -2.0  # logit of a right answer; about 28% of answers are right
+    item: float = 2.8  # how hard an item is, for both methods alike
+    item_by_method: float = 1.1  # items that one method happens to suit
+    shared_seed: float = 0.2  # what a seed does to both methods (order of data, initial weights)
+    own_seed: float = 0.22  # what it does to one of them
+    seed_by_item: float = 0.4  # an item that one training happens to learn
+
+
+def right_answers(world: World, comparisons: int, rng: np.random.Generator) -> np.ndarray:
+    """Answers of both methods: right ~ Bernoulli(logistic(sum of effects)).
+
+    Every effect has mean 0 and the same spread for both methods, so that neither is better.
+    Returns (2,C,S,n) bool.
+    """
+
+    def effect(spread: float, *shape: int) -> np.ndarray:
+        return np.float32(spread) * rng.standard_normal(shape, dtype=np.float32)
+
+    c, s, n = comparisons, world.seeds, world.items
+    both = world.mean + effect(world.item, c, 1, n) + effect(world.shared_seed, c, s, 1)
+    answers = []
+    for _ in range(2):
+        own = effect(world.item_by_method, c, 1, n) + effect(world.own_seed, c, s, 1)
+        logit = both + own + effect(world.seed_by_item, c, s, n)
+        answers.append(rng.random((c, s, n), dtype=np.float32) < 1 / (1 + np.exp(-logit)))
+    return np.stack(answers)
+
+
+def differences(world: World, comparisons: int, rng: np.random.Generator) -> np.ndarray:
+    """Paired differences of two equal methods; (C,S,n) float64 of -1, 0 and 1."""
+    first, second = right_answers(world, comparisons, rng)
+    return np.subtract(first, second, dtype=np.float64)
+
+
+def components(values: np.ndarray) -> dict[str, float]:
+    """Standard deviations of seeds, items and what is left in paired differences.
+
+    From E MS_s = n sd_s^2 + sd_e^2, E MS_i = S sd_i^2 + sd_e^2, E MS_e = sd_e^2, averaged over
+    comparisons before the root.  values: (C,S,n).
+    """
+    seeds, items = values.shape[1:]
+    by_seed, by_item, error = np.mean([statistics.mean_squares(one) for one in values], axis=0)
+    return {
+        "seed": float(np.sqrt(max(by_seed - error, 0.0) / items)),
+        "item": float(np.sqrt(max(by_item - error, 0.0) / seeds)),
+        "error": float(np.sqrt(error)),
+    }
+
+
+def called(values: np.ndarray, level: float = 0.05) -> dict[str, float]:
+    """Share of the comparisons that each test calls significant. values: (C,S,n)."""
+    gained, lost = ((sign * values > 0).sum(axis=(1, 2)) for sign in (1, -1))
+    shares: dict[str, float] = {
+        "crossed": float(np.mean([statistics.crossed(one).p < level for one in values])),
+        "bootstrap over items": 0.0,
+        "bootstrap over both": 0.0,
+        "McNemar": float((descriptive.mcnemar_p(gained, lost) < level).mean()),
+    }
+    for one in values:
+        for name, found in zip(
+            list(shares)[1:3], descriptive.bootstrap(one, 1 - level), strict=True
+        ):
+            shares[name] += (found.low > 0 or found.high < 0) / len(values)
+    return shares
+
+
+def settings() -> Iterator[tuple[str, Mapping[str, float]]]:
+    """The worlds of the table by name; the first three are like our records, the rest extremes."""
+    yield "100 items", {"items": 100}
+    yield "200 items", {}
+    yield "300 items", {"items": 300}
+    yield "seeds matter more", {"own_seed": 0.6}
+    yield "seeds don't matter", {"own_seed": 0.0}
+    yield "no item suits a method", {"item_by_method": 0.0}
+
+
+def main() -> None:
+    """Print the shares for every setting and number of seeds as a Markdown table."""
+    parser = argparse.ArgumentParser(description="Share of null differences called significant.")
+    parser.add_argument("--comparisons", type=int, default=3000)
+    comparisons = parser.parse_args().comparisons
+    titles: list[str] = []
+    for name, changed in settings():
+        for seeds in (3, 5, 10):
+            world = World(**{"seeds": seeds, **changed})  # type: ignore[arg-type]
+            values = differences(world, comparisons, np.random.default_rng(seeds))
+            shares = called(values)
+            if not titles:
+                titles = ["setting", "seeds", "seed sd", "item sd", "error sd", *shares]
+                print("| " + " | ".join(titles) + " |\n|---" + "|---:" * (len(titles) - 1) + "|")
+            spreads = [f"{sd:.3f}" for sd in components(values).values()]
+            cells = [name, str(seeds), *spreads, *(f"{100 * x:.1f}" for x in shares.values())]
+            print("| " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()

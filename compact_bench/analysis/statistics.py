@@ -1,0 +1,251 @@
+"""The statistics of the tables, as functions of arrays: no files, no records, no random state."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+from scipy import special
+
+NAN = float("nan")
+
+LEAST_SKILL = 0.02  # above chance, for a share of it to be more than noise
+
+
+@dataclass(frozen=True)
+class Summary:
+    """Mean, standard deviation (unbiased; NaN for one value) and number of values."""
+
+    mean: float
+    sd: float
+    n: int
+
+
+def summarise(values: Sequence[float]) -> Summary:
+    """Mean and sd over seeds; missing values don't count.
+
+    >>> summarise([1.0, 3.0])
+    Summary(mean=2.0, sd=1.4142135623730951, n=2)
+    """
+    kept = np.asarray([value for value in values if value is not None], dtype=np.float64)
+    kept = kept[np.isfinite(kept)]
+    if not len(kept):
+        return Summary(NAN, NAN, 0)
+    return Summary(float(kept.mean()), float(kept.std(ddof=1)) if len(kept) > 1 else NAN, len(kept))
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A mean paired difference; `half_width` (95%) and `p` are NaN where there is no test."""
+
+    mean: float
+    half_width: float = NAN
+    p: float = NAN
+    df: float = NAN
+    seeds: int = 0
+    items: int = 0
+    test: str = "none"  # "crossed" (seeds x items), "items" (one seed), "none"
+
+    @property
+    def clear(self) -> bool:
+        """Whether the interval excludes 0; without an interval nothing is clear."""
+        return abs(self.mean) > self.half_width
+
+    @property
+    def detectable(self) -> float:
+        """Minimum detectable difference of the test: see `detectable_difference`."""
+        return detectable_difference(self.half_width, self.df)
+
+
+def _test(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
+    """Half-width and two-sided p of a t test; without any spread the difference is exact."""
+    if variance <= 0:
+        return 0.0, 1.0 if mean == 0 else 0.0
+    error = math.sqrt(variance)
+    # scipy.stats.t gives the same, a hundred times slower: tables ask thousands of times.
+    half_width = float(special.stdtrit(df, 0.5 + level / 2)) * error
+    return half_width, float(2 * special.stdtr(df, -abs(mean) / error))
+
+
+def detectable_difference(
+    half_width: float, df: float, level: float = 0.95, power: float = 0.8
+) -> float:
+    """The true difference that a two-sided t test calls significant with a chance of `power`.
+
+    (t_{1-a/2,df} + t_{power,df}) SE with a = 1 - level and SE = half_width / t_{1-a/2,df}, in the
+    units of the half-width.  It approximates the noncentral t, and takes SE for known: it says
+    what data like these could have shown, and nothing about whether there is a difference.
+    NaN without an interval.  Source: Bloom 1995, Minimum detectable effects.
+
+    >>> round(detectable_difference(1.96, 1e9), 2)
+    2.8
+    """
+    if not (math.isfinite(half_width) and df > 0):
+        return NAN
+    quantile = float(special.stdtrit(df, 0.5 + level / 2))
+    return half_width * (1 + float(special.stdtrit(df, power)) / quantile)
+
+
+def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
+    """p values adjusted for their number, so that the chance of any false claim stays below 5%.
+
+    In rising order p_(1) <= ... <= p_(m): adjusted p_(k) = max_{j<=k} min(1, (m - j + 1) p_(j)).
+    NaN stays NaN and doesn't count.  It holds however the tests depend on each other.
+    statsmodels' multipletests has the same; for these lines it would be another 30 MB to install,
+    so it is what the tests compare with.
+
+    p_values: (m,) float.  Source: Holm 1979.
+
+    >>> holm([0.01, 0.04, 0.03]).tolist()
+    [0.03, 0.06, 0.06]
+    """
+    p_values = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(p_values.shape, NAN)
+    known = np.flatnonzero(~np.isnan(p_values))
+    order = known[np.argsort(p_values[known], kind="stable")]
+    steps = (len(order) - np.arange(len(order))) * p_values[order]
+    adjusted[order] = np.minimum(np.maximum.accumulate(steps), 1.0)
+    return adjusted
+
+
+def mean_squares(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares of seeds, items and their residual in a two-way layout without replication.
+
+    MS_s = n sum_s (d_s. - d..)^2 / (S-1), MS_i = S sum_i (d_.i - d..)^2 / (n-1),
+    MS_e = sum_si (d_si - d_s. - d_.i + d..)^2 / ((S-1)(n-1)).  values: (S,n), S and n >= 2.
+    """
+    seeds, items = values.shape
+    grand = values.mean()
+    by_seed = values.mean(axis=1) - grand  # (S,)
+    by_item = values.mean(axis=0) - grand  # (n,)
+    residual = values - grand - by_seed[:, None] - by_item[None, :]
+    return (
+        float(items * (by_seed**2).sum() / (seeds - 1)),
+        float(seeds * (by_item**2).sum() / (items - 1)),
+        float((residual**2).sum() / ((seeds - 1) * (items - 1))),
+    )
+
+
+def crossed(values: np.ndarray, level: float = 0.95) -> Difference:
+    """Test whether the mean of paired differences is 0, seeds and items both random.
+
+    Var = (MS_e + max(MS_s - MS_e, 0) + max(MS_i - MS_e, 0)) / (n S): a component of variance that
+    comes out negative is 0, or else chance makes the interval narrower than seeds or items alone
+    allow.  Where both are above 0 that is (MS_s + MS_i - MS_e) / (n S), with Satterthwaite degrees
+    of freedom (MS_s + MS_i - MS_e)^2 / (MS_s^2/(S-1) + MS_i^2/(n-1) + MS_e^2/((S-1)(n-1))), at
+    least 1; else one mean square is left, with its own degrees of freedom.
+    How often it calls nothing but noise significant: docs/statistics.md, `simulation`.
+
+    values: (S,n), float, one row a seed. S or n below 2: no test.
+    Source: Satterthwaite 1946; Searle, Casella and McCulloch 1992, section 3.5, on negative ones.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    seeds, items = values.shape
+    mean = float(values.mean()) if values.size else NAN
+    if seeds < 2 or items < 2:
+        return Difference(mean, seeds=seeds, items=items)
+    total, df = _variance(*mean_squares(values), seeds, items)
+    half_width, p = _test(mean, total / values.size, df, level)
+    return Difference(mean, half_width, p, df, seeds, items, "crossed")
+
+
+def _variance(
+    ms_seeds: float, ms_items: float, ms_error: float, seeds: int, items: int
+) -> tuple[float, float]:
+    """Variance of the mean times the number of values, and its degrees of freedom."""
+    df_seeds, df_items = float(seeds - 1), float(items - 1)
+    if ms_seeds <= ms_error and ms_items <= ms_error:
+        return ms_error, df_seeds * df_items
+    if ms_items <= ms_error:
+        return ms_seeds, df_seeds
+    if ms_seeds <= ms_error:
+        return ms_items, df_items
+    total = ms_seeds + ms_items - ms_error
+    parts = ms_seeds**2 / df_seeds, ms_items**2 / df_items, ms_error**2 / (df_seeds * df_items)
+    return total, max(total**2 / sum(parts), 1.0)
+
+
+def over_items(values: np.ndarray, level: float = 0.95) -> Difference:
+    """Paired t test over the items of one seed; it says nothing about another seed.
+
+    values: (n,), float. n below 2: no test.
+    """
+    values = np.asarray(values, dtype=np.float64)
+    mean = float(values.mean()) if values.size else NAN
+    if len(values) < 2:
+        return Difference(mean, seeds=1, items=len(values))
+    df = len(values) - 1
+    half_width, p = _test(mean, float(values.var(ddof=1)) / len(values), df, level)
+    return Difference(mean, half_width, p, float(df), 1, len(values), "items")
+
+
+def aligned(tables: Sequence[pd.DataFrame]) -> np.ndarray:
+    """The values of (seed x item) tables on the seeds and items that all have.
+
+    A table of a single run without seed (index [None] or NaN), such as an untrained student's,
+    stands for every seed of the others.  Returns (tables,S,n) float64 without NaN.
+    """
+    items = tables[0].columns
+    if all(t.columns.equals(items) and t.index.equals(tables[0].index) for t in tables[1:]):
+        values = np.stack([table.to_numpy(np.float64) for table in tables])  # nothing to align
+        return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
+    for table in tables[1:]:
+        items = items.intersection(table.columns, sort=False)
+    seeded = [table for table in tables if not _has_no_seed(table)]
+    seeds = (seeded or tables)[0].index
+    for table in seeded[1:]:
+        seeds = seeds.intersection(table.index, sort=False)
+    shape = len(seeds), len(items)
+    values = np.stack(
+        [
+            np.broadcast_to(
+                (table[items] if _has_no_seed(table) else table.loc[seeds, items]).to_numpy(
+                    np.float64
+                ),
+                shape,
+            )
+            for table in tables
+        ]
+    )
+    return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
+
+
+def paired(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
+    """Subtract two (seed x item) tables as `aligned` puts them. Returns (S,n) float64."""
+    left, right = aligned([first, second])
+    return np.asarray(left - right)
+
+
+def ratio(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> Difference | None:
+    """mean(top) / mean(bottom) with its interval by the delta method, seeds and items crossed.
+
+    The half-width is that of the crossed test of (top - R bottom) / mean(bottom), R the ratio.
+    None where the crossed interval of mean(bottom) includes 0 or there is none: the ratio of
+    something to what may be nothing says nothing.
+
+    top, bottom: (S,n) float, one row a seed, paired.
+    """
+    if not crossed(bottom, level).clear:
+        return None
+    value = float(top.mean() / bottom.mean())
+    found = crossed((top - value * bottom) / bottom.mean(), level)
+    return replace(found, mean=value)
+
+
+def _has_no_seed(frame: pd.DataFrame) -> bool:
+    return len(frame.index) == 1 and bool(pd.isna(frame.index[0]))
+
+
+def retention(after: float, before: float, chance: float) -> float:
+    """Share of the old skill that is left: (after - chance) / (before - chance).
+
+    NaN where the student had less than LEAST_SKILL above chance before: the ratio would be noise.
+
+    >>> retention(0.6, 0.8, 0.2)
+    0.6666666666666665
+    """
+    skill = before - chance
+    return (after - chance) / skill if skill >= LEAST_SKILL else NAN

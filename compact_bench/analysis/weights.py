@@ -1,0 +1,225 @@
+"""What the step records say of the rationales that were read: told apart, scored, weighted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compact_bench.analysis import detection
+from compact_bench.analysis.detection import Auroc, Tally
+from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.statistics import NAN
+from compact_bench.records import joining
+from compact_bench.records.joining import NO_SEED, Seed
+from compact_bench.records.texts import RATIONALE_KEY
+from compact_bench.utils.processes import mapped
+
+WRONG, ANY = "wrong answer", "any fault"
+
+FIRST, LATER = "first", "later"  # passes over the data
+
+WEIGHT, SCORE, LENGTH = "weight", "score_", "rationale_tokens"
+
+# Detectors that need no method: they are what a method's weights must beat.
+SHORTNESS, LIKELIHOOD, AGREEMENT = "shortness", "likelihood", "agreement"
+
+TRIVIAL = (SHORTNESS, LIKELIHOOD, AGREEMENT)
+
+
+_EQUAL = 1e-6  # weights that differ by less count as equal
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One row's rationales over all its seeds and passes.
+
+    tallies: by detector, truth (WRONG, ANY or a fault's name) and pass.  coverage: by detector,
+    the share of rationales that have a value.  teachers: for each teacher its weight (mean over
+    questions, of its rationales together), its share of right answers, and of rationales with
+    each score.  corrupted: by seed, the weight of spoilt rationales over what equal weights would
+    give them.  read: rationales a seed read in its first pass.
+    """
+
+    tallies: Mapping[tuple[str, str, str], Tally] = field(default_factory=dict)
+    coverage: Mapping[str, float] = field(default_factory=dict)
+    teachers: pd.DataFrame = field(default_factory=pd.DataFrame)
+    effective: float = NAN
+    unequal: bool = False
+    corrupted: Mapping[Seed, float] = field(default_factory=dict)
+    read: float = 0.0
+
+    @property
+    def scores(self) -> list[str]:
+        """The names of the scores that were recorded."""
+        return [name for name in self.coverage if name not in (*TRIVIAL, WEIGHT)]
+
+    def tells(self, detector: str) -> bool:
+        """Whether there is any pair for a detector to tell apart."""
+        return any(name == detector for name, _, _ in self.tallies)
+
+    def auroc(self, detector: str, truth: str, when: str) -> Auroc | None:
+        """How well a detector tells this truth in this pass; None where there is no pair."""
+        found = self.tallies.get((detector, truth, when))
+        return detection.auroc(found) if found is not None and found.pairs.any() else None
+
+    def latest(self, detector: str, truth: str) -> Tally | None:
+        """The tally of the later passes, or of the first where there was one pass only."""
+        found = [self.tallies.get((detector, truth, when)) for when in (LATER, FIRST)]
+        return next((one for one in found if one is not None and one.pairs.any()), None)
+
+
+def readings(results: Results) -> dict[str, Reading]:
+    """The reading of every row by its label; computed once, cell by cell, for all who ask."""
+    if "readings" not in results.computed:
+        banks = dict(iter(results.bank.groupby("condition"))) if len(results.bank) else {}
+
+        def read(row: Row) -> Reading:
+            return _reading(row, banks.get(row.condition, pd.DataFrame()), spoilt(results, row))
+
+        found = mapped(read, results.rows)
+        labels = [row.label for row in results.rows]
+        results.computed["readings"] = dict(zip(labels, found, strict=True))
+    return results.computed["readings"]
+
+
+def spoilt(results: Results, row: Row) -> tuple[str, ...]:
+    """The faults that the row's data were spoilt with on purpose; () = every fault counts."""
+    data = [one.get("data", {}) for one in results.conditions if one["name"] == row.condition]
+    asked = [one["corrupt"] for one in (*data, results.suite.get("data", {})) if "corrupt" in one]
+    return tuple(asked[0] or ()) if asked else ()
+
+
+def trivial_row(results: Results, condition: str) -> Row | None:
+    """The row whose records trivial detectors are read from: one that read everything.
+
+    Of the rows that read most in their first pass it is the reference row, or else the first.
+    """
+    found = readings(results)
+    rows = [row for row in results.rows if row.condition == condition and found[row.label].read]
+    if not rows:
+        return None
+    reference = results.named(str(results.suite.get("compare_to")), condition)
+    return max(rows, key=lambda row: (found[row.label].read, row is reference))
+
+
+def lengths_known(results: Results) -> bool:
+    """Whether any row recorded how long rationales are; earlier records did not."""
+    return any(one.coverage.get(SHORTNESS, 0) > 0 for one in readings(results).values())
+
+
+def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
+    frame = _steps(row)
+    if bank.empty or frame.empty:
+        return Reading()
+    cells = frame["seed"].nunique()
+    known = bank[bank["role"] == "teacher"]
+    known = known.assign(
+        **{AGREEMENT: detection.agreement(known["question_id"], known["answer"])}
+        if "answer" in known
+        else {}
+    )
+    # A record's rationale that the bank lacks (a human's, or none at all) is nobody's to judge.
+    frame = frame.merge(known, on=RATIONALE_KEY, how="inner")
+    if frame.empty:
+        return Reading()
+    groups = frame.groupby(["seed", "step", "question_id"], sort=False)
+    frame = frame.assign(group=groups.ngroup(), slot=groups.cumcount())
+    detectors = [c for c in (WEIGHT, *TRIVIAL) if c in frame]
+    detectors += [c for c in frame.columns if c.startswith(SCORE)]
+    return Reading(
+        tallies=dict(_tallies(frame, detectors)),
+        coverage={c.removeprefix(SCORE): float(frame[c].notna().mean()) for c in detectors},
+        read=int((frame["epoch"] == 0).sum()) / cells,
+        **_weights(frame, known, faults),
+    )
+
+
+def _steps(row: Row) -> pd.DataFrame:
+    """Step records of all seeds with the trivial detectors, as far as they were recorded."""
+    needed = {*RATIONALE_KEY, "step", "epoch"}
+    chosen = {*needed, WEIGHT, "nll", LENGTH}
+    frame = joining.steps(row.done, lambda c: c in chosen or c.startswith(SCORE), needed)
+    for detector, column in ((LIKELIHOOD, "nll"), (SHORTNESS, LENGTH)):
+        if column in frame:
+            frame[detector] = -frame[column]
+    return frame.drop(columns=["nll", LENGTH], errors="ignore")
+
+
+def _grid(frame: pd.DataFrame, column: str, missing: float | bool | str) -> np.ndarray:
+    """A column as (groups, rationales of a group), with `missing` where there is none."""
+    shape = int(frame["group"].max()) + 1, int(frame["slot"].max()) + 1
+    values = frame[column].to_numpy()
+    grid = np.full(shape, missing, dtype=object if isinstance(missing, str) else type(missing))
+    grid[frame["group"].to_numpy(), frame["slot"].to_numpy()] = values
+    return grid
+
+
+def _tallies(
+    frame: pd.DataFrame, detectors: Sequence[str]
+) -> Iterator[tuple[tuple[str, str, str], Tally]]:
+    heads = frame.drop_duplicates("group").sort_values("group")
+    questions, of_group = np.unique(heads["question_id"].to_numpy(str), return_inverse=True)
+    right, present = _grid(frame, "right", False), _grid(frame, "slot", -1) >= 0
+    fault = _grid(frame, "corruption", "")
+    clean = right & (fault == "")
+    named = [name for name in frame["corruption"].drop_duplicates() if name]
+    truths = {WRONG: (right, present & ~right), ANY: (clean, fault != "")}
+    truths |= {name: (clean, fault == name) for name in sorted(named)}
+    first = (heads["epoch"] == 0).to_numpy()
+    for detector in detectors:
+        values = _grid(frame, detector, NAN)
+        won, known = detection.comparisons(values), ~np.isnan(values)
+        for truth, (good, bad) in truths.items():
+            wins, pairs = detection.count(won, known, good, bad)
+            for when, chosen in ((FIRST, first), (LATER, ~first)):
+                if pairs[chosen].any():
+                    counted = wins[chosen], pairs[chosen]
+                    found = detection.tally(questions, of_group[chosen], *counted)
+                    yield (detector.removeprefix(SCORE), truth, when), found
+
+
+def _weights(frame: pd.DataFrame, known: pd.DataFrame, faults: Sequence[str]) -> dict[str, Any]:
+    """The parts of a reading that are about teachers and weights."""
+    scores = [c for c in frame.columns if c.startswith(SCORE)]
+    by_teacher = frame.groupby("teacher", sort=False)
+    columns = {"right": by_teacher["right"].mean()}
+    columns |= {c.removeprefix(SCORE): by_teacher[c].count() / by_teacher.size() for c in scores}
+    if WEIGHT not in frame:
+        return {"teachers": pd.DataFrame(columns)}
+    groups = int(frame["group"].max()) + 1
+    columns[WEIGHT] = by_teacher[WEIGHT].sum() / groups
+    grid = _grid(frame, WEIGHT, NAN)
+    equal = 1 / np.maximum((~np.isnan(grid)).sum(axis=1, keepdims=True), 1)
+    return {
+        "teachers": pd.DataFrame(columns),
+        "effective": float(detection.effective_number(grid).mean()),
+        "unequal": bool((np.abs(np.nan_to_num(grid - equal)) > _EQUAL).any()),
+        "corrupted": _corrupted(frame, known, faults),
+    }
+
+
+def _corrupted(
+    frame: pd.DataFrame, known: pd.DataFrame, faults: Sequence[str]
+) -> dict[Seed, float]:
+    """By seed: the spoilt rationales' weight over the weight that equal shares would give them.
+
+    Equal shares are of all teachers' rationales of the question, read or not: a row that reads
+    no spoilt rationale gives them 0.
+    """
+
+    def is_spoilt(one: pd.DataFrame) -> pd.Series:
+        return one["corruption"].isin(faults) if faults else one["corruption"] != ""
+
+    share = is_spoilt(known).groupby(known["question_id"]).mean()
+    given = (frame[WEIGHT] * is_spoilt(frame)).groupby(frame["seed"]).sum()
+    heads = frame.drop_duplicates("group")
+    due = heads["question_id"].map(share).groupby(heads["seed"]).sum()
+    return {
+        None if seed == NO_SEED else int(seed): float(given[seed] / due[seed])
+        for seed in due.index
+        if due[seed] > 0
+    }

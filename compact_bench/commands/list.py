@@ -1,0 +1,128 @@
+"""`list`: what there is to choose from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compact_bench.commands.options import JSON, PLUGINS
+from compact_bench.errors import UserError
+from compact_bench.methods import registry as registry_module
+from compact_bench.suite.schema import Suite, load_suite, profiles
+from compact_bench.utils import printing
+from compact_bench.utils.printing import Rows
+
+Found = tuple[Rows, list[str]]
+
+
+def find(what: str, plugins: Sequence[Path]) -> Found:
+    """Return the rows of one kind of thing, and remarks for the reader."""
+    finders: dict[str, Callable[[], Found]] = {
+        "methods": lambda: methods(plugins),
+        "suites": suites,
+        "tasks": tasks,
+        "students": students,
+        "datasets": datasets,
+    }
+    return finders[what]()
+
+
+def methods(plugins: Sequence[Path]) -> Found:
+    """Every distiller, and every source of distillers that can't be read, with its reason."""
+    registry = registry_module.load(plugins)
+    rows: Rows = [
+        {
+            "name": name,
+            "reference": method.reference,
+            "needs": sorted(method.needs),
+            "hook": method.hook(),
+            "uses_gold": method.uses_gold,
+            "version": method.version,
+            "settings": sorted(method.Config.model_fields),
+            "broken": None,
+        }
+        for name, method in sorted(registry.methods.items())
+    ]
+    for source, reason in registry.broken.items():
+        empty = {"reference": "", "needs": [], "hook": "", "uses_gold": False, "version": None}
+        rows.append(
+            {"name": Path(source).stem, **empty, "settings": [], "broken": f"{source}: {reason}"}
+        )
+    return rows, []
+
+
+def _suite_files() -> list[Path]:
+    """The suite files of this folder and, in a checkout, of the project."""
+    project = Path(__file__).resolve().parents[2] / "suites"
+    folders = {folder.resolve(): folder for folder in (project, Path("suites"))}
+    return [file for folder in folders.values() for file in sorted(folder.glob("*.yaml"))]
+
+
+def _loaded() -> tuple[list[tuple[Path, Suite]], list[str]]:
+    """Every profile of every suite file that can be read, and the errors of the others."""
+    found: list[tuple[Path, Suite]] = []
+    errors: list[str] = []
+    for file in _suite_files():
+        try:
+            names: list[str | None] = [*profiles(file)] or [None]
+            found += [(file, load_suite(file, name)) for name in names]
+        except UserError as error:
+            errors.append(str(error))
+    return found, errors
+
+
+def suites() -> Found:
+    """Every suite file with its profiles."""
+    loaded, errors = _loaded()
+    rows: dict[Path, dict[str, Any]] = {}
+    for file, suite in loaded:
+        empty = {"name": suite.suite, "profiles": [], "title": suite.title, "file": str(file)}
+        rows.setdefault(file, empty)["profiles"].append(suite.profile)
+    return list(rows.values()), errors
+
+
+def tasks() -> Found:
+    """Every task that a suite asks."""
+    loaded, errors = _loaded()
+    rows: dict[tuple[str, str], dict[str, Any]] = {}
+    for _, suite in loaded:
+        for task in suite.evaluation.tasks:
+            empty = {"name": task.task, "role": task.role, "kind": task.kind, "used_by": []}
+            row = rows.setdefault((task.task, task.role), empty)
+            row["used_by"].append(f"{suite.suite}/{suite.profile}")
+    return list(rows.values()), [*errors, "also any task of lm-eval by its name, kind: lm_eval"]
+
+
+def students() -> Found:
+    """Every student that a suite trains."""
+    loaded, errors = _loaded()
+    rows: dict[str, dict[str, Any]] = {}
+    for _, suite in loaded:
+        student = suite.student
+        training = "full" if student.lora is None else f"LoRA r {student.lora.r}"
+        empty = {"name": student.id, "dtype": student.dtype, "training": training, "used_by": []}
+        rows.setdefault(student.id, empty)["used_by"].append(f"{suite.suite}/{suite.profile}")
+    return list(rows.values()), [*errors, "also any hub id, model folder or .gguf file"]
+
+
+def datasets() -> Found:
+    """The generated problems and every data set of the catalog."""
+    from compact_bench.data.sources import summary
+
+    mini = {"name": "mini", "title": "generated problems with a known solution"}
+    return [mini, *map(dict, summary())], ["also any JSONL file of {question, rationales, answer}"]
+
+
+@click.command("list")
+@click.argument("what", type=click.Choice(["methods", "suites", "tasks", "students", "datasets"]))
+@PLUGINS
+@JSON
+def list_(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
+    """List what there is to choose from."""
+    rows, remarks = find(what, plugins)
+    click.echo(printing.as_json(rows) if as_json else printing.table_text(rows))
+    for remark in remarks:
+        click.echo(remark, err=True)

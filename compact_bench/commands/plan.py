@@ -1,0 +1,51 @@
+"""`plan`: the cells of a suite, which are done, and what the rest will take."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from compact_bench.commands.options import CHOOSING, JSON, suite_and_options
+from compact_bench.execution.progress import clock_time
+from compact_bench.utils import printing
+from compact_bench.utils.printing import table_text
+
+
+def plan_text(found: dict[str, Any]) -> str:
+    """Return a plan as a table with its estimate."""
+    columns = {"label": "row", "condition": "condition", "seed": "seed"}
+    if len({cell["split"] for cell in found["cells"]}) > 1:
+        columns |= {"split": "split", "learning_rate": "learning rate"}
+    columns |= {"run_id": "run_id", "status": "status", "pending": "to do"}
+    rows = [{title: cell[key] for key, title in columns.items()} for cell in found["cells"]]
+    estimate = found["estimate"]
+    head = f"{found['suite']} {found['profile']} -> {found['results']}"
+    threads = f"{found['jobs']} at a time, {found['threads']} threads each"
+    lines = [head, table_text(rows), "", *found["notes"]]
+    if any(cell["status"] == "waiting" for cell in found["cells"]):
+        lines.append("waiting: for the learning rate that the dev split chooses")
+    if estimate["cells"]:
+        lines += [
+            f"{estimate['cells']} cells to do, {threads}: about {clock_time(estimate['seconds'])},"
+            f" {estimate['flops']:.1e} FLOPs, {estimate['tokens']:.1e} training tokens",
+            f"estimated from {estimate['source']}",
+        ]
+    else:
+        lines.append("nothing left to do")
+    return "\n".join(lines)
+
+
+@click.command()
+@CHOOSING
+@JSON
+def plan(as_json: bool, **arguments: Any) -> None:
+    """Show the cells of the suite FILE, which are done, and what the rest will take."""
+    from compact_bench.execution.estimate import summary
+    from compact_bench.execution.plan import make_plan, suite_folder
+    from compact_bench.tune import winners
+
+    suite, options = suite_and_options(**arguments)
+    suite = winners.with_tuned(suite, suite_folder(suite, options.results))
+    made = summary(make_plan(suite, options), options.retry)
+    click.echo(printing.as_json(made) if as_json else plan_text(made))

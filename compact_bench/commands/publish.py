@@ -1,0 +1,67 @@
+"""`publish` and `reproduce`: what we stand by, and a new run beside it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from compact_bench.commands.options import READING, results_folder
+from compact_bench.utils import printing
+
+
+def publish_folder(folder: Path, target: Path) -> None:
+    """Publish the records of `folder` in `target`, with tables, figures and page made from them.
+
+    Raises UserError where there is nothing to publish or `target` can't be written.
+    """
+    from compact_bench.records.published import TUNE, publish_records
+    from compact_bench.report import page
+
+    def complete(draft: Path) -> None:
+        page.build(draft)
+        if (folder / TUNE).exists():
+            publish_search(folder / TUNE, draft / TUNE)
+
+    publish_records(folder, target, complete)
+
+
+def publish_search(folder: Path, target: Path) -> None:
+    """Publish a search (its trials and storage, not their cells) and the test of its winner."""
+    from compact_bench.records.published import without_folders
+    from compact_bench.tune import trials, winners
+    from compact_bench.tune.report import page
+    from compact_bench.utils.files import write_bytes
+
+    search = trials.read(folder)
+    suite, profile = search.suite["suite"], search.suite["profile"]
+    tested = winners.tested_folder(folder, suite, profile)
+    if winners.read_test(folder, suite, profile) is not None:
+        publish_folder(tested, winners.tested_folder(target, suite, profile))
+    trials.write(target, trials.Search(without_folders(search.suite), search.studies, search.notes))
+    if (best := winners.read_best(folder)) is not None:
+        winners.write_best(target, without_folders(best), search.studies)
+    if (folder / trials.STORAGE).exists():
+        write_bytes(target / trials.STORAGE, (folder / trials.STORAGE).read_bytes())
+    page.build(target)
+
+
+@click.command()
+@READING
+def publish(file: Path, profile: str | None, results: Path) -> None:
+    """Copy the results of FILE, without weights, to RESULTS/published/."""
+    target = results_folder(file, profile, results / "published")
+    publish_folder(results_folder(file, profile, results), target)
+    click.echo(f"published: {target}")
+
+
+@click.command()
+@READING
+def reproduce(file: Path, profile: str | None, results: Path) -> int:
+    """Compare the results of FILE with the published ones; exit code 1 if they differ."""
+    from compact_bench.report.reproduce import reproduce as compare_folders
+
+    published = results_folder(file, profile, results / "published")
+    rows = compare_folders(results_folder(file, profile, results), published)
+    click.echo(printing.table_text(rows))
+    return 0 if all(row.get("same", True) for row in rows) else 1

@@ -1,0 +1,51 @@
+"""`run`: tune where the suite asks for it, train what is missing, then make the report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from compact_bench.commands.options import CHOOSING, suite_and_options
+
+if TYPE_CHECKING:
+    from compact_bench.execution.plan import Options
+    from compact_bench.execution.pool import WorkerEntry
+    from compact_bench.suite.schema import Suite
+
+
+@click.command()
+@CHOOSING
+def run(**arguments: Any) -> int:
+    """Run what is missing of the suite FILE, then make its tables and figures.
+
+    The same command again does only what is missing or has failed. Exit code: 0 all cells are
+    done or skipped with a reason, 1 some failed, 2 bad input and nothing started.
+    """
+    return run_suite(*suite_and_options(**arguments), say=click.echo)
+
+
+def run_suite(
+    suite: Suite,
+    options: Options,
+    say: Callable[[str], None] = print,
+    entry: WorkerEntry | None = None,
+) -> int:
+    """Tune, train and report; return the exit code: 0 all went well, 1 a cell failed, 130 Ctrl-C.
+
+    Raises UserError before anything has started. ``entry`` replaces what a worker calls.
+    """
+    from compact_bench.execution import run as execution
+    from compact_bench.execution.plan import suite_folder
+    from compact_bench.report import page
+    from compact_bench.tune import tuning, winners
+
+    root = suite_folder(suite, options.results)
+    if suite.ablation is not None and suite.ablation.tuned:
+        if code := tuning.tune(suite, options, tuning.TuneOptions((), test=False), say, entry):
+            return code
+    code = execution.run(winners.with_tuned(suite, root), options, say, entry)
+    if code != execution.INTERRUPTED:
+        page.show(root, say)
+    return code

@@ -1,0 +1,87 @@
+"""`tune`: the options of a search as values of the suite's `tune` section."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import click
+
+from compact_bench.commands.options import TUNING
+from compact_bench.errors import UserError
+from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
+
+
+@click.command()
+@TUNING
+def tune(
+    file: Path,
+    profile: str | None,
+    results: Path,
+    methods: tuple[str, ...],
+    more: str | None,
+    ablation: bool,
+    storage: str | None,
+    study: str,
+    no_test: bool,
+    overrides: tuple[str, ...],
+    seeds: str | None,
+    limit: str | None,
+    jobs: int | None,
+    mirror: Path | None,
+    plugins: tuple[Path, ...],
+    **section: Any,
+) -> int:
+    """Search the settings of rows of the suite FILE on the dev split, and test the best once.
+
+    Each row's own settings are the first trial. The same command again goes on where it was; with
+    --storage many processes and machines work on one search. Exit code as of run.
+    """
+    from compact_bench.execution.plan import Options
+    from compact_bench.tune import tuning
+
+    names = (
+        (*methods, *(part.strip() for part in more.split(",") if part.strip())) if more else methods
+    )
+    suite = load_suite(
+        suite_path(file),
+        profile,
+        [*overrides, *_overrides(**section)],
+        {"seeds": parse_seeds(seeds) if seeds else None, "limit": limit},
+    )
+    if ablation and suite.ablation is None:
+        raise UserError(f"{file}: --ablation, but the suite has none")
+    if not (names or ablation):
+        raise UserError("say what to tune: --method ROW, --methods A,B,C or --ablation")
+    if ablation and names:
+        raise UserError(
+            "--ablation tunes its rows alike; --method beside it would be another search"
+        )
+    if not re.fullmatch(r"[A-Za-z0-9_.-]*", study):
+        raise UserError(f"--study {study}: letters, digits, dots, dashes and underscores")
+    options = Options(results, mirror, plugins, (), jobs, False)
+    return tuning.tune(
+        suite, options, tuning.TuneOptions(names, storage, study, not no_test), say=click.echo
+    )
+
+
+def _overrides(
+    trials: int | None,
+    objective: tuple[str, ...],
+    sampler: str | None,
+    pruner: str | None,
+    seed: int | None,
+    trial_seeds: str | None,
+    tokens: float | None,
+) -> list[str]:
+    given: dict[str, Any] = {
+        "trials": trials,
+        "objective": list(objective) or None,
+        "sampler": sampler,
+        "pruner": pruner,
+        "seed": seed,
+        "seeds": parse_seeds(trial_seeds) if trial_seeds else None,
+        "tokens": tokens,
+    }
+    return [f"tune.{key}={value}" for key, value in given.items() if value is not None]

@@ -1,0 +1,301 @@
+"""One cell of the table: load, train, evaluate, record."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from compact_bench.data.rationales import RationaleBank
+from compact_bench.data.tasks import Prepared, dev_task
+from compact_bench.diagnostics.checkpoints import Watch
+from compact_bench.errors import CellError, Diverged, Pruned, UserError
+from compact_bench.evaluation.evaluate import evaluate
+from compact_bench.execution.prepare import prepare
+from compact_bench.methods import registry
+from compact_bench.methods.base import Distiller, Run
+from compact_bench.mini.old_skills import at_hand, old_bank
+from compact_bench.records.cells import CellWriter
+from compact_bench.student.encode import encode_bank
+from compact_bench.student.load import load_student, same_tokenizer
+from compact_bench.student.student import Student
+from compact_bench.suite.matrix import RunSpec
+from compact_bench.suite.schema import IN_DOMAIN, Suite
+from compact_bench.suite.sections import EvaluationSpec, TrainingSpec
+from compact_bench.training import checkpoint
+from compact_bench.training.dev_score import DevScore
+from compact_bench.training.pruning import Reporter
+from compact_bench.training.trainer import Progress, Trainer
+from compact_bench.utils.machine import environment, peak_memory_mb, reset_peak_memory
+
+
+def run_cell(
+    spec: RunSpec,
+    folder: Path,
+    mirror: Path | None = None,
+    plugins: Sequence[Path] = (),
+    progress: Progress = lambda event: None,
+) -> None:
+    """Runs one cell; a failure is a record with its reason, not an exception.
+
+    A full disk and an interruption do go up: nothing can be recorded then.
+    """
+    started = time.perf_counter()
+    writer = CellWriter(folder)
+    writer.spec(spec.to_json() | {"run_id": spec.run_id})
+    writer.env(environment(spec.threads))
+    torch.set_num_threads(spec.threads)
+    reset_peak_memory()
+    facts: dict[str, Any] = {}
+    try:
+        state, reason = _run(spec, folder, writer, mirror, plugins, progress, facts)
+    except Diverged as error:
+        state, reason = "diverged", str(error)
+    except Pruned as error:
+        state, reason = "pruned", str(error)
+        checkpoint.remove(folder / "weights")
+    except (CellError, UserError) as error:
+        state, reason = "failed", str(error)
+    except Exception as error:  # a method's own mistake: the other cells go on
+        state, reason = "failed", f"{type(error).__name__}: {error}"
+        _traceback(error)
+    writer.status(
+        state,
+        reason.splitlines()[0] if reason else "",
+        time=datetime.now(UTC).isoformat(timespec="seconds"),
+        seconds=time.perf_counter() - started,
+        cell_peak_memory_mb=peak_memory_mb(),
+        **facts,
+    )
+
+
+def _run(
+    spec: RunSpec,
+    folder: Path,
+    writer: CellWriter,
+    mirror: Path | None,
+    plugins: Sequence[Path],
+    progress: Progress,
+    facts: dict[str, Any],
+) -> tuple[str, str]:
+    """The cell's state and reason; what is known on the way goes into `facts`."""
+    suite = suite_of(spec)
+    method = registry.load(plugins).get(spec.method)
+    distiller = method(method.Config.model_validate(spec.config))
+    prepared = prepare(suite, mirror)
+    if reason := distiller.skip(_before(prepared, suite)):
+        return "skipped", reason
+    seed = spec.seed or 0
+    progress({"event": "phase", "phase": "load"})
+    student = _student(suite, distiller, seed)
+    progress({"event": "phase", "phase": "train"})
+    kept = folder / "weights"
+    reporter = _reporter(suite, prepared, folder, progress)
+    watch = Watch(suite, student, distiller, kept, reporter.progress if reporter else progress)
+    trainer = train(
+        student, distiller, prepared, suite, seed, kept, watch.progress, facts, reporter
+    )
+    facts |= student.cost.as_dict() | {
+        "train_seconds": trainer.position.seconds,
+        "layout": student.layout,
+        "layout_reason": student.layout_reason,
+    }
+    if trainer.dev_scores:
+        facts["dev_scores"] = trainer.dev_scores
+    _keep(trainer, writer, kept)
+    watch.take(trainer, prepared, seed)
+    progress({"event": "phase", "phase": "evaluate"})
+    began = time.perf_counter()
+    rows, samples = evaluate(
+        student.merged(),
+        student.tokenizer,
+        prepared.tasks,
+        limited(suite),
+        distiller.decoding(),
+        device=str(student.device),
+        chat=student.chat,
+        seed=seed,
+        # "before" is the student as it was, which a method's own answers aren't.
+        stage="after" if trainer.position.run or distiller.answers() else "before",
+        progress=progress,
+        answer=distiller.answer if distiller.answers() else None,
+    )
+    facts["eval_seconds"] = time.perf_counter() - began
+    watch.write(writer, rows, samples, facts)
+    writer.eval(rows)
+    writer.samples(samples)
+    checkpoint.remove(kept)
+    return "done", ""
+
+
+def _keep(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
+    """Writes what the training recorded, and the trained weights."""
+    writer.steps(trainer.records)
+    if trainer.gains:
+        writer.epiphany(trainer.gains)
+    if trainer.position.run:
+        tensors = trainer.student.state_dict()
+        checkpoint.save_tensors(folder / "trained.safetensors", tensors, {})
+
+
+def _reporter(
+    suite: Suite, prepared: Prepared, folder: Path, progress: Progress
+) -> Reporter | None:
+    """What tells a search how the training goes; None where none asks."""
+    asked = suite.evaluation.reports
+    if asked is None:
+        return None
+    return Reporter(asked, folder, _dev_questions(suite, prepared), progress)
+
+
+def _dev_questions(suite: Suite, prepared: Prepared) -> int:
+    """How many dev questions the cell's own evaluation asks."""
+    return next(len(task.items) for task in prepared.tasks if task.name == IN_DOMAIN)
+
+
+def _student(suite: Suite, distiller: Distiller, seed: int) -> Student:
+    torch.manual_seed(seed)
+    student = load_student(suite.student, lora_dropout=distiller.lora_dropout, seed=seed)
+    if distiller.layout == "padded":
+        student.layout, student.layout_reason = "padded", "asked for by the method"
+    return student
+
+
+def _before(prepared: Prepared, suite: Suite) -> Run:
+    """What a method may look at to say that it can't run."""
+    bank, compare = prepared.train, partial(same_tokenizer, suite.student)
+    return Run(
+        bank,
+        bank.teachers,
+        suite.student,
+        suite.training,
+        compare,
+        dev=len(prepared.dev),
+        old=at_hand(suite),
+    )
+
+
+def train(
+    student: Student,
+    distiller: Distiller,
+    prepared: Prepared,
+    suite: Suite,
+    seed: int,
+    folder: Path | None,
+    progress: Progress,
+    facts: dict[str, Any],
+    reporter: Reporter | None = None,
+) -> Trainer:
+    """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
+    student.max_tokens = suite.training.max_tokens
+    with student.cost.selecting():
+        bank = distiller.select(prepared.train, student)
+    examples, dropped = encode_bank(bank, student.encoder, student.max_tokens)
+    facts["dropped_rationales"] = sum(dropped.values())
+    facts["train_questions"] = len(examples)
+    if not examples:
+        raise CellError(
+            f"no rationale is left to train on: {len(bank.rationales)} selected, "
+            f"{sum(dropped.values())} longer than training.max_tokens"
+        )
+    asked = {t.name: t.items["question"] for t in prepared.tasks if t.kind != "lm_eval"}
+    trainer = Trainer(
+        student,
+        distiller,
+        examples,
+        within_budget(suite.training, student, prepared.train),
+        seed=seed,
+        teachers=bank.teachers,
+        folder=folder,
+        progress=progress,
+        questions=list(prepared.train.questions["question_id"]),
+        dev=DevScore(dev_task(suite, prepared.dev), suite.evaluation, seed),
+        old=partial(old_bank, asked) if at_hand(suite) else None,
+    )
+    if reporter:
+        reporter.trainer = trainer
+    try:
+        distiller.fit(trainer)
+    except (Pruned, Diverged):
+        facts |= student.cost.as_dict()  # spent for nothing, but spent
+        raise
+    return trainer
+
+
+def within_budget(spec: TrainingSpec, student: Student, bank: RationaleBank) -> TrainingSpec:
+    """The training with its budget in FLOPs, where the suite counts those.
+
+    Every row then has what it takes to read all rationales of all teachers in every epoch.
+    """
+    if spec.budget == "steps" or spec.max_flops:
+        return spec
+    teachers = bank.only_teachers(bank.teachers)
+    examples, _ = encode_bank(teachers, student.encoder, student.max_tokens)
+    tokens = sum(len(e.prompt_ids) + len(r.ids) for e in examples for r in e.rationales)
+    return spec.model_copy(update={"max_flops": spec.epochs * student.flops(tokens, trained=True)})
+
+
+def limited(suite: Suite) -> EvaluationSpec:
+    """The evaluation with the suite's limit in every task: lm-eval's own tasks read it there."""
+    tasks = [
+        task.model_copy(update={"limit": min(filter(None, (task.limit, suite.limit)))})
+        if task.limit or suite.limit
+        else task
+        for task in suite.evaluation.tasks
+    ]
+    return suite.evaluation.model_copy(update={"tasks": tasks})
+
+
+def suite_of(spec: RunSpec) -> Suite:
+    """The suite that a cell belongs to, as far as the cell needs it."""
+    return Suite.model_validate(
+        {
+            "suite": spec.suite,
+            "title": "",
+            "profile": spec.profile,
+            "methods": [spec.method],
+            "seeds": [spec.seed or 0],
+            "student": spec.student,
+            "data": spec.data,
+            "training": spec.training,
+            "evaluation": spec.evaluation,
+            "limit": spec.limit,
+            "evidence": spec.evidence,
+        }
+    )
+
+
+def preflight(spec: RunSpec) -> None:
+    """Loads the student once, to learn before anything starts whether that works.
+
+    Also whether lm-eval knows the tasks that are its own, and whether answers fit the student.
+    Raises UserError where something doesn't.
+    """
+    suite = suite_of(spec)
+    student = load_student(suite.student)
+    longest = getattr(student.causal.config, "max_position_embeddings", None)
+    if longest and suite.evaluation.max_new_tokens >= longest:
+        raise UserError(
+            f"evaluation.max_new_tokens: {suite.evaluation.max_new_tokens} leaves no room for a "
+            f"question; the student reads at most {longest} tokens"
+        )
+    named = [task.task for task in suite.evaluation.tasks if task.kind == "lm_eval"]
+    if named:
+        from lm_eval.tasks import TaskManager
+
+        known = TaskManager().all_tasks
+        for name in named:
+            if name not in known:
+                raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")
+
+
+def _traceback(error: Exception) -> None:
+    import traceback
+
+    traceback.print_exception(error, file=sys.stderr)

@@ -1,0 +1,264 @@
+"""Worker processes: starting, asking, replacing the ones that die, stopping."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from compact_bench.execution import worker as worker_module
+from compact_bench.suite.matrix import RunSpec
+
+SECONDS_TO_STOP = 5
+
+
+class WorkerDied(Exception):
+    """The worker's process ended in the middle of a request."""
+
+
+@dataclass(frozen=True)
+class WorkerEntry:
+    """The functions that a worker calls, as dotted paths, and its threads."""
+
+    threads: int
+    cell: str = worker_module.CELL
+    check: str = worker_module.CHECK
+
+    def command(self) -> list[str]:
+        """Return the command line of a worker."""
+        module = [sys.executable, "-m", "compact_bench.execution.worker"]
+        return [*module, "--cell", self.cell, "--check", self.check]
+
+    def environment(self) -> dict[str, str]:
+        """Return a worker's environment: threads are read when torch is imported, not later."""
+        threads = str(self.threads)
+        return {
+            # Threads that spin while they wait starve each other where anything else runs: with
+            # two threads on two busy cores a cell took 82 seconds, with this 6.
+            "OMP_WAIT_POLICY": "PASSIVE",
+            **os.environ,
+            "OMP_NUM_THREADS": threads,
+            "MKL_NUM_THREADS": threads,
+            "OPENBLAS_NUM_THREADS": threads,
+            "TOKENIZERS_PARALLELISM": "false",
+            "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA refuses to be deterministic
+            "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+            "PYTHONHASHSEED": "0",
+        }
+
+
+class Worker:
+    """One worker process."""
+
+    def __init__(self, entry: WorkerEntry, log: Path) -> None:
+        log.parent.mkdir(parents=True, exist_ok=True)
+        with log.open("a", encoding="utf-8") as stderr:
+            # A session of its own: Ctrl-C reaches the runner alone, which then stops the workers.
+            self._process = subprocess.Popen(
+                entry.command(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                env=entry.environment(),
+                text=True,
+                start_new_session=True,
+            )
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process still runs."""
+        return self._process.poll() is None
+
+    def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        """Send a request and yield its events, ``end`` included. Raises WorkerDied."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        try:
+            self._process.stdin.write(json.dumps(request) + "\n")
+            self._process.stdin.flush()
+        except OSError as error:
+            raise WorkerDied(self._death()) from error
+        for line in self._process.stdout:
+            event = json.loads(line)
+            yield event
+            if event["event"] == "end":
+                return
+        raise WorkerDied(self._death())
+
+    def answer(self, message: dict[str, Any]) -> None:
+        """Answer what a cell asked; a worker that died meanwhile is found out by who reads it."""
+        assert self._process.stdin is not None
+        with contextlib.suppress(OSError):
+            self._process.stdin.write(json.dumps(message) + "\n")
+            self._process.stdin.flush()
+
+    def _death(self) -> str:
+        code = self._process.wait()
+        if code >= 0:
+            return f"worker exited with code {code}"
+        hint = " (often: out of memory)" if -code == signal.SIGKILL else ""
+        return f"worker killed by signal {-code}{hint}"
+
+    def stop(self, at_once: bool = False) -> None:
+        """End the process: by closing its stdin when it is idle, else by a signal."""
+        if at_once:
+            self._process.terminate()
+        with contextlib.suppress(OSError):  # what a dead worker did not read is lost anyway
+            if self._process.stdin is not None:
+                self._process.stdin.close()
+        try:
+            self._process.wait(SECONDS_TO_STOP)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
+
+
+@dataclass(frozen=True)
+class News:
+    """What a slot of the pool has to tell: an event of the cell that it works on."""
+
+    slot: int
+    spec: RunSpec
+    event: dict[str, Any]
+
+
+class Todo:
+    """The cells still to be given out; one that reads another's weights waits for it to end."""
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self._waiting = list(specs)
+        self._unfinished = {spec.run_id for spec in specs}
+        self._changed = threading.Condition()
+
+    def take(self) -> RunSpec | None:
+        """The next cell, perhaps after a wait; None when all are given out."""
+        with self._changed:
+            while self._waiting:
+                for spec in self._waiting:
+                    if spec.after not in self._unfinished:
+                        self._waiting.remove(spec)
+                        return spec
+                self._changed.wait()
+            return None
+
+    def ended(self, spec: RunSpec) -> None:
+        """Take note that a cell has ended, well or not."""
+        with self._changed:
+            self._unfinished.discard(spec.run_id)
+            self._changed.notify_all()
+
+    def close(self) -> None:
+        """Give out no more."""
+        with self._changed:
+            self._waiting.clear()
+            self._changed.notify_all()
+
+
+class Pool:
+    """Runs cells on several workers; each cell ends with an ``end`` event whose error is set
+    if the worker died, and its slot goes on with a new worker."""
+
+    def __init__(self, entry: WorkerEntry, logs: Path, size: int) -> None:
+        self._entry = entry
+        self._logs = logs
+        self._size = size
+        self._workers: dict[int, Worker] = {}
+        self._news: queue.Queue[News | BaseException] = queue.Queue()
+        self._todo = Todo([])
+        self._stopping = False
+
+    def check(self, spec: RunSpec) -> str | None:
+        """Let the first worker load the student once; return why it can't, or None."""
+        try:
+            *_, last = self._worker(0).ask({"do": "check", "spec": spec.to_json()})
+        except WorkerDied as death:
+            self.stop(at_once=True)
+            return str(death)
+        return last["error"]
+
+    def run(
+        self, specs: Sequence[RunSpec], request: Callable[[RunSpec], dict[str, Any]]
+    ) -> Iterator[News]:
+        """Yield the news of all cells until the last one has ended."""
+        self._todo = Todo(specs)
+        for slot in range(min(self._size, len(specs))):
+            threading.Thread(target=self._serve, args=(slot, request), daemon=True).start()
+        left = len(specs)
+        while left:
+            news = self.next()
+            if news is None:
+                continue
+            left -= news.event["event"] == "end"
+            yield news  # by the time the next is asked for, the cell's status is written
+            if news.event["event"] == "end":
+                self._todo.ended(news.spec)
+
+    def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
+        """Start one cell on a slot that is free; `next` tells of it."""
+
+        def serve() -> None:
+            try:
+                self._one(slot, spec, request)
+            except BaseException as error:  # a thread's own error must reach the main thread
+                self._news.put(error)
+
+        threading.Thread(target=serve, daemon=True).start()
+
+    def next(self, timeout: float = 0.5) -> News | None:
+        """The next news of any cell; None after `timeout` seconds without, which lets Ctrl-C in."""
+        try:
+            news = self._news.get(timeout=timeout)
+        except queue.Empty:
+            return None
+        if isinstance(news, BaseException):
+            raise news
+        return news
+
+    def answer(self, slot: int, go: bool) -> None:
+        """Answer a report: whether the cell is to go on."""
+        self._workers[slot].answer({"go": go})
+
+    def stop(self, at_once: bool = False) -> None:
+        """End all workers; ``at_once`` gives up the cells that they work on."""
+        self._stopping = True
+        self._todo.close()
+        for worker in list(self._workers.values()):
+            worker.stop(at_once)
+        self._workers.clear()
+
+    def _worker(self, slot: int) -> Worker:
+        found = self._workers.get(slot)
+        if found is not None and not found.alive:
+            found.stop()
+            found = None
+        if found is None:
+            found = Worker(self._entry, self._logs / f"worker-{slot}.log")
+            self._workers[slot] = found
+        return found
+
+    def _serve(self, slot: int, request: Callable[[RunSpec], dict[str, Any]]) -> None:
+        try:
+            while not self._stopping and (spec := self._todo.take()):
+                self._one(slot, spec, request(spec))
+        except BaseException as error:  # a thread's own error must reach the main thread
+            self._news.put(error)
+
+    def _one(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
+        self._news.put(News(slot, spec, {"event": "start"}))
+        try:
+            for event in self._worker(slot).ask(request):
+                self._news.put(News(slot, spec, event))
+        except WorkerDied as death:
+            if not self._stopping:
+                self._news.put(News(slot, spec, {"event": "end", "error": str(death)}))

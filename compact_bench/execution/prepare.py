@@ -1,0 +1,219 @@
+"""From a suite to what a run trains and asks: joined, split, checked for leaks, fingerprinted."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from compact_bench.data.banks import (
+    SourceData,
+    catalog_source,
+    held_out,
+    jsonl_source,
+    questions_of,
+)
+from compact_bench.data.corrupt import corrupt, corruption_notes
+from compact_bench.data.importers import user_jsonl
+from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
+from compact_bench.data.sources import catalog, dataset
+from compact_bench.data.splits import check_leaks, is_dev, lowest
+from compact_bench.data.tasks import SPARE, Prepared, TaskData, _items, _with_choices
+from compact_bench.errors import UserError, nearest
+from compact_bench.suite.schema import IN_DOMAIN, Suite
+
+if TYPE_CHECKING:
+    from compact_bench.suite.sections import DataSpec, TaskSpec
+
+
+@dataclass(frozen=True)
+class _Split:
+    """A source's sets, cut to size."""
+
+    train: RationaleBank
+    dev: pd.DataFrame
+    test: pd.DataFrame | None
+    others: Mapping[str, pd.DataFrame]  # question tables of the generated tasks, by name
+    notes: tuple[str, ...]
+
+
+def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
+    """Read, join, split and check a suite's data; the same suite gives the same data.
+
+    mirror: folder to read the catalog's files from instead of downloading them.
+
+    Raises: UserError for an unknown source, teacher or task, a bad row, a wrong checksum, an
+    empty training set, or a test question that is trained or selected on.
+    """
+    if suite.data.test_source and not _is_file(suite.data.source):
+        raise UserError(
+            f"data.test_source goes with a JSONL file as data.source; {suite.data.source} has "
+            "test questions of its own"
+        )
+    split = _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
+    if split.train.questions.empty or split.train.rationales.empty:
+        raise UserError(
+            f"{suite.data.source}: no training question is left with the teachers "
+            f"{', '.join(split.train.teachers) or '(none)'}; {'; '.join(split.notes)}"
+        )
+    split = _spoilt(split, suite.data)
+    tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
+    # With select the in-domain task is the dev split itself.
+    asked = [task for task in tasks if not (suite.evaluation.select and task.name == IN_DOMAIN)]
+    check_leaks(
+        split.train.questions["question"],
+        split.dev["question"],
+        {task.name: task.items["question"] for task in asked if task.kind != "lm_eval"},
+    )
+    content = [
+        split.train.fingerprint(),
+        table_rows(split.dev),
+        [[t.name, t.kind, t.role, t.chance, table_rows(t.items)] for t in tasks],
+    ]
+    notes = (*split.notes, *_coverage(split.train))
+    return Prepared(split.train, split.dev, tasks, digest(content), notes)
+
+
+def _least(*sizes: int | None) -> int | None:
+    """The smallest size that is given."""
+    given = [size for size in sizes if size is not None]
+    return min(given) if given else None
+
+
+def _mini(suite: Suite) -> _Split:
+    from compact_bench.mini.world import Teaching, generate
+
+    data = suite.data
+    mini = data.mini
+    world = generate(
+        mini.problem or suite.suite,
+        seed=mini.seed,
+        train=_least(data.train, suite.limit),
+        dev=_least(data.dev, suite.limit),
+        test=_least(data.test, suite.limit),
+        teaching=Teaching(data.teachers, mini.correlation, mini.faults, mini.samples),
+    )
+    notes = (f"generated problems (mini {mini.problem or suite.suite})",)
+    return _Split(
+        _chosen(world.bank, data.complete),
+        world.dev,
+        world.test,
+        {**world.forgetting, **world.further},
+        notes,
+    )
+
+
+def _real(suite: Suite, mirror: Path | None) -> _Split:
+    data = suite.data
+    source = _source(data, mirror)
+    everything = replace(source.bank, questions=lowest(source.bank.questions, None))
+    chosen = _chosen(everything, data.complete)
+    dev_mask = everything.questions["question"].map(is_dev).astype(bool)
+    dev_ids = set(everything.questions.loc[dev_mask, "question_id"])
+    ids = [key for key in chosen.questions["question_id"] if key not in dev_ids]
+    size = _least(data.train, suite.limit)
+    notes = [
+        *source.notes,
+        f"{len(chosen.questions)} of {len(everything.questions)} questions have "
+        f"{'all' if data.complete else 'some'} of the {len(chosen.teachers)} teachers",
+    ]
+    if size is not None and size > len(ids):
+        notes.append(f"{len(ids)} training questions instead of the {size} asked for")
+    dev = lowest(everything.questions[dev_mask], _least(data.dev, suite.limit))
+    return _Split(chosen.keep(ids[:size]), dev, source.test, {}, tuple(notes))
+
+
+def _spoilt(split: _Split, data: DataSpec) -> _Split:
+    """The sets with the training rationales corrupted as the suite asks; dev and test stay.
+
+    The seed is that of the generated data, for every source: a suite's data has one seed.
+    """
+    if not data.corrupt:
+        return split
+    train = corrupt(split.train, data.corrupt, data.mini.seed)
+    notes = corruption_notes(split.train, train, data.corrupt)
+    return replace(split, train=train, notes=(*split.notes, *notes))
+
+
+def _source(data: DataSpec, mirror: Path | None) -> SourceData:
+    if _is_file(data.source):
+        test = Path(data.test_source) if data.test_source else None
+        return jsonl_source(Path(data.source), data.teachers, data.answer, test)
+    return catalog_source(dataset(data.source), data.teachers, mirror)
+
+
+def _is_file(source: str) -> bool:
+    return source.endswith(".jsonl") or os.sep in source or Path(source).is_file()
+
+
+def _chosen(bank: RationaleBank, complete: bool) -> RationaleBank:
+    """The questions that all teachers of the bank have, or any of them."""
+    rows = bank.rationales[bank.rationales["teacher"].isin(bank.teachers)]
+    counts = rows.groupby("question_id")["teacher"].nunique()
+    return bank.keep(counts[counts >= (len(bank.teachers) if complete else 1)].index)
+
+
+def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> TaskData:
+    if spec.kind == "lm_eval":
+        return TaskData(spec.task, spec.kind, spec.role, _items(question_table([])), spec.chance)
+    table, size = _questions(spec, suite, split, mirror)
+    every = _items(lowest(table, None))
+    asked = _least(size, spec.limit, suite.limit)
+    items, spare = every[:asked], every[len(every[:asked]) :].head(SPARE)
+    if suite.evaluation.spare and spec.task != IN_DOMAIN:
+        # Who chooses by a task must not see what the report asks: the questions after those.
+        items, spare = spare.head(asked), spare.iloc[0:0]
+        if items.empty:
+            raise UserError(
+                f"task {spec.task}: all its questions are asked by the report; none is left to "
+                "choose settings by"
+            )
+    chance = spec.chance
+    if spec.kind == "choice":
+        items, spare = (_with_choices(part, spec.task) for part in (items, spare))
+        chance = chance or round(float((1 / items["choices"].map(len)).mean()), 9)
+    items, spare = items.reset_index(drop=True), spare.reset_index(drop=True)
+    return TaskData(spec.task, spec.kind, spec.role, items, chance, spare)
+
+
+def _questions(
+    spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None
+) -> tuple[pd.DataFrame, int | None]:
+    """Question table of a task, and the size that the suite's data section gives it."""
+    data = suite.data
+    if spec.task == IN_DOMAIN:
+        if suite.evaluation.select:
+            return split.dev, data.dev
+        if split.test is None:
+            raise UserError(
+                f"task in_domain: {data.source} has no test questions; "
+                "set data.test_source to a JSONL file of {question, answer}"
+            )
+        return split.test, data.test
+    if spec.task in split.others:
+        return split.others[spec.task], None
+    name = spec.source or spec.task
+    if _is_file(name):
+        kind = data.answer or split.train.questions["kind"].iloc[0]
+        return questions_of(user_jsonl(Path(name), rationales=False), kind), None
+    known = [IN_DOMAIN, *split.others, *catalog().datasets]
+    if name not in known:
+        raise UserError(
+            f"unknown task {spec.task!r}{nearest(name, known)}; known with data.source "
+            f"{data.source}: {', '.join(known)}, or any task of lm-eval with kind: lm_eval"
+        )
+    return held_out(dataset(name), mirror), None
+
+
+def _coverage(bank: RationaleBank) -> tuple[str, ...]:
+    """Facts on the training set for the captions: size, and each teacher's share of right ones."""
+    rows = bank.rationales[bank.rationales["teacher"].isin(bank.teachers)]
+    right = rows.groupby("teacher")["right"].mean()
+    shares = ", ".join(f"{name} {right.get(name, 0.0):.1%}" for name in bank.teachers)
+    none = int(rows["answer"].isna().sum())
+    notes = [f"{len(bank.questions)} training questions, teachers right on: {shares}"]
+    return (*notes, *([f"{none} rationales without an answer"] if none else []))

@@ -1,0 +1,185 @@
+"""Runs the cells of a suite that are missing, and records every failure."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from compact_bench.data.tasks import template_clean_items
+from compact_bench.errors import UserError
+from compact_bench.execution.plan import (
+    WAITING,
+    Options,
+    Plan,
+    make_plan,
+    suite_folder,
+    tried_entry,
+)
+from compact_bench.execution.pool import News, Pool, WorkerEntry
+from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
+from compact_bench.records import texts
+from compact_bench.records.cells import CellWriter, read_cell, status_of
+from compact_bench.records.suite_record import write_suite_record
+from compact_bench.suite.matrix import RunSpec
+from compact_bench.suite.schema import Suite
+from compact_bench.utils import files
+
+INTERRUPTED = 130
+
+Say = Callable[[str], None]
+
+
+def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | None = None) -> int:
+    """Run what is missing of a suite; return the exit code.
+
+    0: every selected cell is done or skipped; 1: some failed or diverged; 130: Ctrl-C.
+    Raises UserError before anything has started. ``entry`` replaces what a worker calls.
+    """
+    root = suite_folder(suite, options.results)
+    check_writable(root)
+    with locked(root):
+        plan = make_plan(suite, options)
+        pending = plan.pending(options.retry)
+        kept = len([spec for spec in plan.selected if plan.status(spec) != WAITING]) - len(pending)
+        say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {kept} of them kept")
+        if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
+            say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
+            if not _work(plan, choosing, options, say, entry):
+                return INTERRUPTED
+            plan = make_plan(suite, options)  # now that the rates are known
+            left = plan.pending(options.retry)
+            pending = [spec for spec in left if spec.run_id not in plan.tried_ids]
+        if pending and not _work(plan, pending, options, say, entry):
+            return INTERRUPTED
+        write_records(plan)
+        states = Counter(plan.status(spec) for spec in plan.selected)
+        say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    return 0 if all(_went_well(plan, spec) for spec in plan.selected) else 1
+
+
+def _went_well(plan: Plan, spec: RunSpec) -> bool:
+    """Whether a cell is no failure; that one of several learning rates diverges is none."""
+    allowed = {"done", "skipped"} | ({"diverged"} if spec.run_id in plan.tried_ids else set())
+    return plan.status(spec) in allowed
+
+
+def check_writable(root: Path) -> None:
+    """Raise UserError unless files can be written under ``root``."""
+    probe = root / ".writable"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        probe.write_text("")
+        probe.unlink()
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise UserError(f"can't write to the results folder {root}: {reason}") from error
+
+
+@contextmanager
+def locked(root: Path) -> Iterator[None]:
+    """Hold the folder's lock; a second run of the same folder is refused, not queued."""
+    lock = filelock.FileLock(root / ".lock")
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout as error:
+        raise UserError(f"another run is writing to {root}; wait for it or stop it") from error
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def write_records(plan: Plan) -> None:
+    """Write suite.json and the question and rationale tables that the report reads."""
+    own_rates = plan.tries or any(row.rate is not None for row in plan.suite.rows())
+    cells = [
+        {
+            # A cell without its learning rate isn't known yet, and so not run.
+            "run_id": "" if spec.run_id in plan.waiting else spec.run_id,
+            "label": spec.label,
+            "method": spec.method,
+            "seed": spec.seed,
+            "uses_gold": plan.gold.get(spec.label, False),
+            **({"condition": spec.condition} if spec.condition else {}),
+            **({"learning_rate": spec.training["learning_rate"]} if own_rates else {}),
+        }
+        for spec in plan.cells
+    ]
+    suite = plan.suite.model_dump(mode="json")
+    write_suite_record(plan.root, suite, cells, plan.notes, [*map(tried_entry, plan.tries)])
+    texts.write_bank(plan.root, plan.banks)
+    trained_on = {q for bank in plan.banks.values() for q in bank.questions["question"]}
+    clean = template_clean_items(plan.prepared.tasks, trained_on)
+    texts.write_items(plan.root, plan.prepared.tasks, clean)
+
+
+def _work(
+    plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry: WorkerEntry | None
+) -> bool:
+    """Run the pending cells; False if Ctrl-C stopped it."""
+    pool = Pool(entry or WorkerEntry(plan.threads), plan.root / "logs", plan.jobs)
+    try:
+        if refused := pool.check(plan.cells[0]):
+            raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
+        write_records(plan)
+        _watch(plan, pending, options, say, pool)
+    except KeyboardInterrupt:
+        pool.stop(at_once=True)
+        say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
+        return False
+    except BaseException:
+        pool.stop(at_once=True)
+        raise
+    pool.stop()
+    return True
+
+
+def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> None:
+    """Show the news of the cells until the last has ended."""
+
+    def request(spec: RunSpec) -> dict[str, Any]:
+        # What is left of an earlier try must not pass for this one's result.
+        files.remove(plan.folder(spec) / "status.json")
+        return options.request(spec, plan.folder(spec))
+
+    display = display_for(len(pending), plan.jobs, say)
+    try:
+        for news in pool.run(pending, request):
+            _show(news, plan, display)
+    finally:
+        display.close()
+
+
+def display_for(total: int, jobs: int, say: Say) -> Display:
+    """Bars on a terminal, lines elsewhere."""
+    return BarDisplay(total, jobs) if sys.stdout.isatty() else LineDisplay(total, jobs, say)
+
+
+def _show(news: News, plan: Plan, display: Display) -> None:
+    kind = news.event["event"]
+    if kind == "start":
+        display.started(news.slot, news.spec.name)
+    elif kind == "end":
+        folder = plan.folder(news.spec)
+        _record_silence(news, folder)
+        status = read_cell(folder).status
+        state, reason = status.get("state", "missing"), status.get("reason", "")
+        display.ended(news.slot, news.spec.name, state, reason)
+    else:
+        display.event(news.slot, news.event)
+
+
+def _record_silence(news: News, folder: Path) -> None:
+    """A cell whose worker died, or that ended without a word, is a failed one with a reason."""
+    error = news.event.get("error")
+    if error is None and status_of(folder) != "missing":
+        return
+    writer = CellWriter(folder)
+    writer.spec(news.spec.to_json() | {"run_id": news.spec.run_id})
+    writer.status("failed", error or "the cell ended without writing its status")

@@ -1,0 +1,158 @@
+"""What is recorded of a training step, and a run's recorded weights read back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+
+from compact_bench.errors import CellError
+from compact_bench.methods.scores.adaptability import epiphanies
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from compact_bench.student.batch import Batch, Step
+
+Row = dict[str, Any]
+
+Key = tuple[int, str, str, int]  # step (from 1), question_id, teacher, sample
+
+
+def step_rows(
+    batch: Batch, step: Step, teachers: Sequence[str], shared: Mapping[str, Any]
+) -> list[Row]:
+    """One record a question and rationale that was read; `shared` goes into each."""
+    columns = {"nll": step.nll, "weight": step.weights} | {
+        f"score_{name}": value for name, value in step.scores.items()
+    }
+    shared = {**shared, **{f"log_{name}": value for name, value in step.logs.items()}}
+    teacher, sample = batch.teacher.tolist(), batch.sample.tolist()
+    values = {name: t.tolist() for name, t in columns.items() if t is not None}
+    width = max((t.shape[1] for t in columns.values() if t is not None), default=0)
+    records = []
+    for b, question_id in enumerate(batch.question_id):
+        rows: list[Row] = [
+            {
+                "teacher": teachers[teacher[b][r]] if teachers else "",
+                "sample": sample[b][r],
+                "rationale_tokens": len(batch.rationale_ids[b][r]),
+                **{name: value[b][r] for name, value in values.items()},
+            }
+            for r in range(width)
+            if width == len(teacher[b]) and teacher[b][r] >= 0 and _was_read(values, b, r)
+        ]
+        for row in rows or [{"teacher": "", "sample": 0}]:
+            records.append({**shared, "question_id": question_id, **row})
+    return records
+
+
+def _was_read(values: Mapping[str, Any], b: int, r: int) -> bool:
+    return "weight" not in values or values["weight"][b][r] > 0
+
+
+def gain_rows(
+    batch: Batch, step: Step, teachers: Sequence[str], shared: Mapping[str, Any]
+) -> list[Row]:
+    """One record a question, rationale and reasoning step (from 1) whose gain is known."""
+    if step.gains is None:
+        return []
+    records = []
+    epiphany = epiphanies(step.gains, step.kappa)
+    for b, r, s in (~step.gains.isnan()).nonzero().tolist():
+        records.append(
+            {
+                **shared,
+                "question_id": batch.question_id[b],
+                "teacher": teachers[int(batch.teacher[b, r])] if teachers else "",
+                "sample": int(batch.sample[b, r]),
+                "rationale_step": s + 1,
+                "gain": float(step.gains[b, r, s]),
+                "epiphany": bool(epiphany[b, r, s]),
+            }
+        )
+    return records
+
+
+@dataclass(frozen=True)
+class RecordedWeights:
+    """The weights that another run recorded. frame: step, epoch, question_id, teacher, sample,
+    weight."""
+
+    run_id: str
+    frame: pd.DataFrame
+
+    @cached_property
+    def known(self) -> dict[Key, float]:
+        """The weight of a (step, question, teacher, sample)."""
+        names = ("step", "question_id", "teacher", "sample")
+        keys = zip(*(self.frame[name] for name in names), strict=True)
+        return dict(zip(keys, self.frame["weight"], strict=True))
+
+    def of(self, batch: Batch) -> Tensor:
+        """(B,R) float32 for this batch's step and questions.
+
+        Raises CellError for a step or question that the other run didn't have.
+        """
+        weights = torch.zeros(batch.teacher.shape)
+        samples = batch.sample.tolist()
+        for b, row in enumerate(batch.teacher.tolist()):
+            for r, k in enumerate(row):
+                if k >= 0:
+                    place = (batch.step + 1, batch.question_id[b], batch.teachers[k], samples[b][r])
+                    weights[b, r] = self.known.get(place, 0.0)
+            if not weights[b].any():
+                raise CellError(
+                    f"weights_from: run {self.run_id!r} has no weights for step "
+                    f"{batch.step + 1}, question {batch.question_id[b]}"
+                )
+        return weights.to(batch.teacher.device)
+
+    @cached_property
+    def by_teacher(self) -> dict[str, float]:
+        """The mean weight of a teacher's rationale, over all questions and steps."""
+        means = self.frame.groupby("teacher", sort=True)["weight"].mean()
+        return dict(zip(means.index, means.tolist(), strict=True))
+
+    def among_questions(self, seed: int) -> RecordedWeights:
+        """Each question with the weights of another one of the same epoch, drawn by the seed.
+
+        Questions change places only with those that have rationales of the same teachers.
+        """
+        draw = torch.Generator().manual_seed(seed)
+        frame = self.frame.sort_values(["step", "question_id", "teacher", "sample"])
+        places = frame.groupby(["epoch", "step", "question_id"], sort=False)
+        who = places[["teacher", "sample"]].apply(lambda rows: tuple(map(tuple, rows.to_numpy())))
+        alike: dict[tuple[Any, Any], list[tuple[int, str]]] = {}
+        for (epoch, step, question), teachers in who.items():
+            alike.setdefault((epoch, teachers), []).append((step, question))
+        weight = dict(iter(frame.groupby(["step", "question_id"], sort=False)["weight"]))
+        moved = {}
+        for members in alike.values():
+            order = torch.randperm(len(members), generator=draw).tolist()
+            for place, other in zip(members, order, strict=True):
+                moved[place] = weight[members[other]].to_numpy()
+        keys = zip(frame["step"], frame["question_id"], strict=True)
+        ordered = [moved[key] for key in dict.fromkeys(keys)]
+        weights = [value for values in ordered for value in values]
+        return RecordedWeights(self.run_id, frame.assign(weight=weights))
+
+
+def read_weights(folder: Path | None, run_id: str) -> RecordedWeights:
+    """The weights that cell `run_id` of these results recorded; folder: this cell's `weights`.
+
+    Raises CellError where there are none.
+    """
+    path = folder.parent.parent / run_id / "steps.parquet" if folder else None
+    if path is None or not path.exists():
+        raise CellError(f"weights_from: no run {run_id!r} in these results")
+    frame = pd.read_parquet(path)
+    if "weight" not in frame:
+        raise CellError(f"weights_from: run {run_id!r} recorded no weights")
+    columns = ["step", "epoch", "question_id", "teacher", "sample", "weight"]
+    return RecordedWeights(run_id, frame[columns])

@@ -1,0 +1,277 @@
+"""The `mini` data: generated problems, written-down teachers, and what may be forgotten."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING
+
+from compact_bench.data.splits import question_hash, question_id
+from compact_bench.errors import UserError, nearest
+from compact_bench.mini.comparisons import (
+    Asking,
+    ask_less,
+    ask_more,
+    ask_who,
+    ask_who_most,
+    comparisons,
+)
+from compact_bench.mini.old_skills import facts
+from compact_bench.mini.problems import (
+    FIRST,
+    SAME,
+    SECOND,
+    Problem,
+    Telling,
+    problems,
+    tell,
+    tell_anew,
+)
+from compact_bench.mini.teachers import (
+    ALL_TEACHERS,
+    TEACHERS,
+    Rationale,
+    WrittenTeacher,
+    human_solution,
+    teach,
+)
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from compact_bench.data.rationales import RationaleBank
+
+DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
+
+FORGETTING_SIZE = 200  # problems of each length; the facts are all asked
+
+FURTHER_SIZE = 200  # problems of each task out of domain
+
+Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
+
+
+@dataclass(frozen=True)
+class Generator:
+    """Where a suite's problems come from: the seam for another kind of question.
+
+    questions: what is trained on and asked in domain. further: reasoning outside of it, by task.
+    """
+
+    questions: Stream
+    kind: str = "number"
+    further: Mapping[str, Stream] = field(default_factory=dict)
+
+
+def _gsm8k(rng: random.Random, within: str, steps: int = 3,
+           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, (steps,), within, both_orders=True, telling=telling)
+
+
+def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
+           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, steps, within, distractor=True, telling=telling)
+
+
+def _strategyqa(rng: random.Random, within: str, steps: int = 1,
+                asking: Asking = ask_more) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, asking, (FIRST, SECOND), steps)
+
+
+def _csqa(rng: random.Random, within: str, steps: int = 1,
+          asking: Asking = ask_who) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, asking, (SAME, FIRST, SECOND), steps)
+
+
+NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
+
+MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form that is
+
+GENERATORS: Mapping[str, Generator] = {
+    # Three steps, solvable in two orders.
+    "gsm8k": Generator(_gsm8k, further={
+        NEW_TEMPLATE: partial(_gsm8k, telling=tell_anew),
+        MORE_STEPS: partial(_gsm8k, steps=4),
+    }),
+    # Two or three steps and a sentence that doesn't matter.
+    "svamp": Generator(_svamp, further={
+        NEW_TEMPLATE: partial(_svamp, telling=tell_anew),
+        MORE_STEPS: partial(_svamp, steps=(4,)),
+    }),
+    # Whether one person has more than another: a step and a comparison, yes and no alike.
+    "strategyqa": Generator(_strategyqa, "boolean", {
+        NEW_TEMPLATE: partial(_strategyqa, asking=ask_less),
+        MORE_STEPS: partial(_strategyqa, steps=2),
+    }),
+    # Who of two has more, or both as many.
+    "csqa": Generator(_csqa, "choice", {
+        NEW_TEMPLATE: partial(_csqa, asking=ask_who_most),
+        MORE_STEPS: partial(_csqa, steps=2),
+    }),
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class MiniWorld:
+    """All sets of one generated data set; question tables hold question_id, question, answer, kind.
+
+    bank: training questions with the teachers' rationales and a human one each.
+    forgetting: mini_one_step, mini_two_step, mini_facts, which the nano student knows.
+    further: mini_new_template, mini_more_steps, reasoning beyond what is trained on.
+    """
+
+    bank: RationaleBank
+    dev: pd.DataFrame
+    test: pd.DataFrame
+    forgetting: dict[str, pd.DataFrame]
+    further: dict[str, pd.DataFrame]
+
+
+def teacher_names() -> tuple[str, ...]:
+    """The default teachers, in order."""
+    return tuple(teacher.name for teacher in TEACHERS)
+
+
+def all_teacher_names() -> tuple[str, ...]:
+    """Every teacher that can be named: the default ones and those that are asked for by name."""
+    return tuple(teacher.name for teacher in ALL_TEACHERS)
+
+
+@dataclass(frozen=True)
+class Teaching:
+    """Who teaches, and how: what a bank depends on beside its questions.
+
+    teachers: names in the order of the bank, () for the default ones. correlation: of the
+    teachers' errors, 0 to 1. faults: scales every teacher's chances of a fault, 0 to 1 (at 0
+    all rationales are clean). samples: rationales a teacher and question, numbered from 0.
+
+    Raises: UserError for an unknown teacher, with the nearest known name, or a value out of range.
+    """
+
+    teachers: Sequence[str] = ()
+    correlation: float = 0.0
+    faults: float = 1.0
+    samples: int = 1
+
+    def __post_init__(self) -> None:
+        known = all_teacher_names()
+        for name in self.teachers:
+            if name not in known:
+                raise UserError(f"no question has the teacher {name!r}{nearest(name, known)}; "
+                                f"known: {', '.join(known)}")  # fmt: skip
+        for name in ("correlation", "faults"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"mini {name} is {getattr(self, name)}, it must be between 0 and 1")
+        if self.samples < 1:
+            raise UserError(f"mini samples is {self.samples}, it must be 1 or more")
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The teachers' names, each once."""
+        return tuple(dict.fromkeys(self.teachers)) or teacher_names()
+
+    @property
+    def chosen(self) -> tuple[WrittenTeacher, ...]:
+        """The teachers in the order of their definition, in which their rows are written."""
+        return tuple(teacher for teacher in ALL_TEACHERS if teacher.name in self.names)
+
+
+def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | None = None,
+             test: int | None = None, teaching: Teaching | None = None) -> MiniWorld:  # fmt: skip
+    """Generate a data set; the same arguments give the same texts.
+
+    problem: "gsm8k" or "svamp". Sizes: None for 400, 200 and 200; fewer are those of lowest
+    hash. teaching: None for the default teachers, one rationale each.
+
+    Raises: UserError for an unknown problem.
+    """
+    if problem not in GENERATORS:
+        known = ", ".join(GENERATORS)
+        raise UserError(f"no generator for mini problem {problem!r}{nearest(problem, GENERATORS)}; "
+                        f"known: {known}")  # fmt: skip
+    kind = GENERATORS[problem].kind
+    sets = {name: _draw(problem, seed, name, size)
+            for name, size in (("train", train), ("dev", dev), ("test", test))}  # fmt: skip
+    return MiniWorld(
+        bank=_bank(sets["train"], kind, seed, teaching or Teaching()),
+        dev=_question_table(sets["dev"], kind),
+        test=_question_table(sets["test"], kind),
+        forgetting=forgetting(seed),
+        further=further(problem, seed),
+    )
+
+
+def further(problem: str, seed: int) -> dict[str, pd.DataFrame]:
+    """Question tables of reasoning out of domain, each from a random stream of its own."""
+    made = GENERATORS[problem]
+    tables = {}
+    for task, questions in made.further.items():
+        stream = questions(random.Random(f"mini {problem} {task} {seed}"), "test")
+        tables[task] = _question_table(_lowest(stream, FURTHER_SIZE), made.kind)
+    return tables
+
+
+def forgetting(seed: int) -> dict[str, pd.DataFrame]:
+    """Question tables of what the nano student knows, unseen but for the facts."""
+    tables = {}
+    for task, steps in (("mini_one_step", 1), ("mini_two_step", 2)):
+        stream = problems(random.Random(f"mini {task} {seed}"), (steps,), "forgetting")
+        tables[task] = _question_table(_lowest(stream, FORGETTING_SIZE), "number")
+    tables["mini_facts"] = _table([(fact.question, fact.answer) for fact in facts()], "number")
+    return tables
+
+
+def _draw(problem: str, seed: int, name: str, size: int | None) -> list[Problem]:
+    """`size` problems of lowest hash from a pool that doesn't depend on a size below it."""
+    stream = GENERATORS[problem].questions(random.Random(f"mini {problem} {seed} {name}"), name)
+    size = DEFAULT_SIZES[name] if size is None else size
+    return _lowest(stream, max(size, DEFAULT_SIZES[name]))[:size]
+
+
+def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
+    """The first `size` distinct problems of a stream, in the order of their hashes."""
+    found: dict[str, Problem] = {}
+    while len(found) < size:
+        made = next(stream)
+        found[question_hash(made.question)] = made
+    return [found[key] for key in sorted(found)]
+
+
+def _table(rows: list[tuple[str, int | str]], kind: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(
+        {
+            "question_id": [question_id(question) for question, _ in rows],
+            "question": [question for question, _ in rows],
+            "answer": [str(answer) for _, answer in rows],
+            "kind": kind,
+        }
+    )
+
+
+def _question_table(made: list[Problem], kind: str) -> pd.DataFrame:
+    return _table([(problem.question, problem.answer) for problem in made], kind)
+
+
+def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
+    import pandas as pd
+
+    from compact_bench.data.rationales import RationaleBank
+
+    rows = []
+    for problem in made:
+        key = question_id(problem.question)
+        for sample in range(teaching.samples):
+            said = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
+                         sample)  # fmt: skip
+            rows += [_row(key, "teacher", rationale) for rationale in said]
+        rows.append(_row(key, "human", human_solution(problem)))
+    return RationaleBank(_question_table(made, kind), pd.DataFrame(rows), teaching.names)
+
+
+def _row(key: str, role: str, said: Rationale) -> dict[str, object]:
+    return {"question_id": key, "teacher": said.teacher, "sample": said.sample, "role": role,
+            "text": said.text, "answer": str(said.answer), "right": said.right,
+            "corruption": said.corruption}  # fmt: skip

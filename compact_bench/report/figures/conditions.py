@@ -1,0 +1,233 @@
+"""Results -> curves over the conditions of the training data, a panel a series."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.statistics import Summary, summarise
+from compact_bench.analysis.weights import readings
+from compact_bench.report.parts import captions
+from compact_bench.report.parts.style import (
+    STYLE,
+    UNTRAINED,
+    Look,
+    Picture,
+    legend_columns,
+    looks,
+    render,
+)
+from compact_bench.report.tables import ladder
+from compact_bench.suite.metrics import Measure
+
+MOST_COLUMNS = 4
+
+_PANEL = (2.7, 2.3)  # inches
+
+_MOST_TICKS = 7
+
+_DASHED: Any = (0, (5, 3))
+
+
+@dataclass(frozen=True)
+class Series:
+    """Conditions along one line: their places on the axis, in ascending order."""
+
+    title: str
+    places: Mapping[str, float]  # condition -> x
+
+
+def series(results: Results) -> list[Series]:
+    """The series of the suite's conditions that have a place, in the suite's order."""
+    found: dict[str, dict[str, float]] = {}
+    for one in results.conditions:
+        if one.get("x") is not None:
+            places = found.setdefault(str(one.get("series") or ""), {})
+            places[str(one["name"])] = float(one["x"])
+    return [
+        Series(title, dict(sorted(places.items(), key=lambda pair: pair[1])))
+        for title, places in found.items()
+    ]
+
+
+def curves(results: Results) -> Picture | None:
+    """Reasoning accuracy and the answer's NLL against the conditions' place; None without."""
+    found, measures = series(results), ladder.measures(results)
+    if not found or not any(row.values.get(m) for m in measures for row in results.rows):
+        return None
+
+    def value(measure: Measure) -> Callable[[Row], Summary]:
+        return lambda row: row.summary(measure)
+
+    panels = [
+        PanelRow(_title(measure), value(measure), 100 if measure.shown.percent else 1)
+        for measure in measures
+    ]
+    with matplotlib.rc_context(STYLE):
+        content = render(_figure(results, found, panels))
+    text = captions.caption(
+        results,
+        f"{ladder.measures(results)[0].task_title.capitalize()} against {_axis(results)}, a column "
+        "of panels for each series of conditions. Points: mean over seeds; bars: standard "
+        "deviation over seeds, no interval. Points are shifted sideways a little where they would "
+        f"cover each other. {_untrained_said(results)}",
+    )
+    return Picture("curves", f"Reasoning against {_axis(results)}", text, content)
+
+
+def corrupted_weight(results: Results) -> Picture | None:
+    """What weight spoilt rationales get, over what equal weights would give them."""
+    spoilt = {str(one["name"]) for one in results.conditions if _corrupts(one)}
+    found = [one for one in series(results) if spoilt & set(one.places)]
+    known = readings(results) if found else {}
+
+    def value(row: Row) -> Summary:
+        return summarise(list(known[row.label].corrupted.values()))
+
+    if not any(value(row).n for row in results.rows if row.label in known):
+        return None
+    lines = PanelRow("weight over equal share", value, 1, levels=(0.0, 1.0))
+    with matplotlib.rc_context(STYLE):
+        content = render(_figure(results, found, [lines]))
+    text = captions.caption(
+        results,
+        "Weight given to the rationales that were spoilt on purpose, over what equal weights of "
+        "all teachers' rationales would give them: 1 where they are not told apart, 0 where they "
+        "are ignored. Mean over questions, passes and seeds; bars: standard deviation over seeds",
+    )
+    return Picture("corrupted_weight", "Weight of spoilt rationales", text, content)
+
+
+def _corrupts(condition: Mapping[str, Any]) -> bool:
+    return any((condition.get("data", {}).get("corrupt") or {}).values())
+
+
+def _axis(results: Results) -> str:
+    return str(results.suite.get("axis") or "x")
+
+
+def _title(measure: Measure) -> str:
+    return measure.shown.title + (", %" if measure.shown.percent else "")
+
+
+def _untrained(results: Results) -> list[Row]:
+    """Rows without a condition: they hold for every one."""
+    return [row for row in results.rows if not row.condition and row.done]
+
+
+def _untrained_said(results: Results) -> str:
+    names = ", ".join(row.name for row in _untrained(results))
+    return f"Dashed: {names}, the same under every condition" if names else ""
+
+
+@dataclass(frozen=True)
+class PanelRow:
+    """One row of panels: what is drawn of each row, in which unit, and levels to mark."""
+
+    label: str
+    value: Callable[[Row], Summary]
+    scale: float
+    levels: tuple[float, ...] = ()
+
+
+def _figure(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]) -> Figure:
+    """Columns are series, rows are kinds of lines; more series than columns start a new block."""
+    columns = -(-len(found) // -(-len(found) // MOST_COLUMNS))  # blocks of about equal size
+    blocks = [found[at : at + columns] for at in range(0, len(found), columns)]
+    shown = _looks(results, found, lines)
+    aside = legend_columns([*shown]) * (0.7 + 0.078 * max(map(len, shown), default=0))
+    count = len(blocks) * len(lines)
+    size = (_PANEL[0] * columns + aside, _PANEL[1] * count + 0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(count, columns, squeeze=False)
+    for number, line in enumerate(lines):
+        mine = [axes[block * len(lines) + number] for block in range(len(blocks))]
+        used = [
+            (axis, one)
+            for row, block in zip(mine, blocks, strict=True)
+            for axis, one in zip(row, block, strict=False)
+        ]
+        for axis, one in used:
+            axis.sharey(used[0][0]) if axis is not used[0][0] else None
+            _panel(axis, results, one, line, shown)
+            axis.set_title(one.title if number == 0 else "")
+            axis.set_xlabel(_axis(results) if number == len(lines) - 1 else "")
+        for row in mine:
+            row[0].set_ylabel(line.label)
+    for axis in axes.flat:
+        if not axis.has_data():
+            axis.remove()
+    handles = [
+        Line2D([], [], color=look.colour, marker=look.marker, label=name, linewidth=1.6,
+               markersize=10 if look.marker == "*" else 6.5, markeredgecolor="white")
+        for name, look in shown.items()
+    ]  # fmt: skip
+    handles += [
+        Line2D([], [], color=UNTRAINED, linewidth=1.0, linestyle=_DASHED, label=row.name)
+        for row in _untrained(results)
+        if any(line.value(row).n for line in lines)
+    ]
+    figure.legend(handles=handles, loc="outside right center", ncols=legend_columns([*shown]))
+    return figure
+
+
+def _looks(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]) -> dict[str, Look]:
+    """By name, the looks of the rows that have anything to draw."""
+    places = {name for one in found for name in one.places}
+    return {
+        row.name: looks(results)[row.label]
+        for row in results.rows
+        if row.condition in places and any(line.value(row).n for line in lines)
+    }
+
+
+def _panel(
+    axis: Axes, results: Results, one: Series, line: PanelRow, shown: Mapping[str, Look]
+) -> None:
+    places = list(one.places.values())
+    ticks = np.unique(places)
+    # Lines stand side by side, so that bars of equal means don't hide each other.
+    room = min(0.06 * (ticks[-1] - ticks[0]), 0.35 * min(np.diff(ticks), default=0.0))
+    shifts = np.linspace(-room / 2, room / 2, len(shown)) if len(shown) > 1 else [0.0]
+    for level in line.levels:
+        axis.axhline(level, color="#888888", linewidth=0.9, linestyle=":", zorder=1)
+    for row in _untrained(results):
+        if line.value(row).n:
+            axis.axhline(
+                line.scale * line.value(row).mean, color=UNTRAINED, linewidth=1.0,
+                linestyle=_DASHED, zorder=1,
+            )  # fmt: skip
+    for shift, (name, look) in zip(shifts, shown.items(), strict=True):
+        rows = {row.condition: row for row in results.rows if row.name == name}
+        points = [(x, line.value(rows[c])) for c, x in one.places.items() if c in rows]
+        points = [(x, found) for x, found in points if found.n]
+        if not points:
+            continue
+        x = np.array([place for place, _ in points]) + shift
+        y = line.scale * np.array([found.mean for _, found in points])
+        sd = line.scale * np.nan_to_num([found.sd for _, found in points])
+        axis.errorbar(
+            x, y, yerr=sd, color=look.colour, marker=look.marker, linewidth=1.6,
+            markersize=10 if look.marker == "*" else 6, markeredgecolor="white",
+            markeredgewidth=0.7, elinewidth=1.0, zorder=3,
+        )  # fmt: skip
+    _ticks(axis, places)
+
+
+def _ticks(axis: Axes, places: Sequence[float]) -> None:
+    ticks = sorted(set(places))
+    if len(ticks) <= _MOST_TICKS:
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    margin = 0.08 * (ticks[-1] - ticks[0]) or 0.5
+    if math.isfinite(margin):
+        axis.set_xlim(ticks[0] - margin, ticks[-1] + margin)
+    axis.spines[["top", "right"]].set_visible(False)

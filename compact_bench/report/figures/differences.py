@@ -1,0 +1,254 @@
+"""Results -> figures of differences: forest plots of rows and rungs, the ablation's heat map."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator
+
+from compact_bench.analysis.results import Results
+from compact_bench.analysis.statistics import Difference
+from compact_bench.report.parts import captions
+from compact_bench.report.parts.style import STYLE, Picture, render
+from compact_bench.report.tables import ablation as ablations
+from compact_bench.report.tables import ladder as ladders
+from compact_bench.report.tables.ladder import BEFORE, START, Ladder, RungComparison
+from compact_bench.suite.metrics import Measure
+
+MOST_LADDERS = 4  # one below the other
+
+_SHOWN = {BEFORE: ("o", "#0072B2", -0.13), START: ("D", "#8a8a8a", 0.17)}
+
+_DEEPEST = 2.7  # half-widths of the darkest colour
+
+_CHARACTER, _WIDEST = 0.068, 3.0  # of a label, in inches
+
+
+def differences(results: Results) -> Picture | None:
+    """Every row's difference to the reference row, with 95% intervals; None without intervals.
+
+    With conditions there would be too many rows: `curves` shows them.
+    """
+    if results.conditions or results.reference is None:
+        return None
+    found = {
+        (row.label, measure): one
+        for row in results.rows
+        for measure in results.main_measures
+        if (one := results.difference(row, measure)) and math.isfinite(one.half_width)
+    }
+    if not found:
+        return None
+    with matplotlib.rc_context(STYLE):
+        content = render(_rows(results, found))
+    text = captions.caption(
+        results,
+        captions.differences(results, None),
+        "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
+        "side of 0 is the better one. Rows without an interval are left out",
+    )
+    return Picture("differences", f"Differences to {results.reference.name}", text, content)
+
+
+def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> Figure:
+    labels = [r.label for r in results.rows if any(label == r.label for label, _ in found)]
+    measures = results.main_measures
+    aside = min(_WIDEST, 0.3 + _CHARACTER * max(map(len, labels)))
+    size = (aside + 2.2 * len(measures), 1.1 + 0.21 * len(labels))
+    figure = Figure(figsize=size, layout="constrained")
+    axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
+    for axis, measure in zip(axes, measures, strict=True):
+        scale = 100 if measure.shown.percent else 1
+        ends = [0.0]
+        for place, label in enumerate(labels):
+            if (one := found.get((label, measure))) is None:
+                continue
+            value, width = scale * one.mean, scale * one.half_width
+            ends += [value - width, value + width]
+            axis.errorbar(
+                value, place, xerr=width, fmt="o", color="#0072B2" if one.clear else "#a9acb0",
+                markersize=4, elinewidth=1.2, zorder=3,
+            )  # fmt: skip
+        _sides(axis, measure.shown.better, min(ends), max(ends))
+        axis.xaxis.set_major_locator(MaxNLocator(4))
+        unit = ", points" if measure.shown.percent else ""
+        axis.set_xlabel(f"{measure.task_title}:\n{measure.shown.title}{unit}")
+        axis.set_ylim(len(labels) - 0.5, -0.5)  # in the table's order
+        axis.set_yticks(range(len(labels)), labels)
+        axis.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def ladder(results: Results) -> Picture | None:
+    """Each rung's difference to the one before it and to the first, with 95% intervals."""
+    found, measures = ladders.ladders(results)[:MOST_LADDERS], ladders.measures(results)
+    if not found or not measures:
+        return None
+    with matplotlib.rc_context(STYLE):
+        content = render(_forest(results, found, measures))
+    every = [one for rungs in found for m in measures for one in ladders.comparisons(rungs, m)]
+    text = captions.caption(
+        results,
+        *ladders.caption(found[0], every, shares=False),
+        "Points are mean differences, bars their intervals; the shaded side of 0 is the better one",
+    )
+    return Picture("ladder", "The ladder: what each rung adds", text, content)
+
+
+def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measure]) -> Figure:
+    longest = max(len(row.name) for one in found for row in one.rows)
+    aside = min(_WIDEST, 0.3 + _CHARACTER * longest)
+    height = sum(1.15 + 0.42 * len(one.rows) for one in found) + 0.3
+    size = (aside + 3.3 * len(measures), height)
+    figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
+    axes = figure.subplots(
+        len(found), len(measures), squeeze=False, sharey="row", sharex="col",
+        height_ratios=[len(one.rows) for one in found],
+    )  # fmt: skip
+    for line, one in zip(axes, found, strict=True):
+        for axis, measure in zip(line, measures, strict=True):
+            _rungs(axis, one, measure, list(ladders.comparisons(one, measure)))
+        if results.conditions:
+            line[0].set_title(one.rungs[0].condition)
+    for axis, measure in zip(axes[-1], measures, strict=True):
+        unit = ", points" if measure.shown.percent else ""
+        axis.set_xlabel(f"Δ {measure.task_title}: {measure.shown.title}{unit}")
+    first = found[0].rungs[0].name
+    names = {BEFORE: "to the rung before", START: f"to {first}"}
+    handles = [
+        Line2D([], [], color=colour, marker=marker, markersize=6, linewidth=1.4, label=names[key])
+        for key, (marker, colour, _) in _SHOWN.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
+
+
+def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[RungComparison]) -> None:
+    scale = 100 if measure.shown.percent else 1
+    rows = one.rows[1:]
+    place = {row.label: number for number, row in enumerate(rows)}
+    ends = [0.0]
+    drawn = [(c, c.found) for c in found if c.found is not None and c.against in _SHOWN]
+    for comparison, difference in drawn:
+        marker, colour, shift = _SHOWN[comparison.against]
+        if sum(other.row.label == comparison.row.label for other, _ in drawn) == 1:
+            shift = 0.0
+        value, width = scale * difference.mean, scale * difference.half_width
+        width = width if math.isfinite(width) else 0.0
+        ends += [value - width, value + width]
+        axis.errorbar(
+            value, place[comparison.row.label] + shift, xerr=width or None, fmt=marker,
+            color=colour, markersize=5.5, elinewidth=1.4, capsize=2.5, zorder=3,
+        )  # fmt: skip
+    _sides(axis, measure.shown.better, min(ends), max(ends))
+    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.set_ylim(len(rows) - 0.5, -0.5)  # the plainest at the top
+    axis.set_yticks(range(len(rows)), [row.name for row in rows])
+    axis.grid(axis="y", visible=False)
+    axis.spines[["top", "right"]].set_visible(False)
+
+
+def _sides(axis: Axes, better: int, low: float, high: float) -> None:
+    """Zero, the better side of it, and limits that leave room on both sides."""
+    room = 0.25 * (high - low) or 1.0
+    low, high = min(low - 0.3 * room, -room), max(high + 0.3 * room, room)
+    if not axis.get_autoscalex_on():  # a panel above has set the limits that both share
+        low, high = min(low, axis.get_xlim()[0]), max(high, axis.get_xlim()[1])
+    axis.axvline(0, color="#222222", linewidth=1.0, zorder=2)
+    if better:
+        far = 100 * max(-low, high)
+        axis.axvspan(0, better * far, color="#009E73", alpha=0.07, linewidth=0, zorder=0)
+        axis.annotate(
+            "better →" if better > 0 else "← better", (0.5 + better * 0.49, 1.01),
+            xycoords="axes fraction", ha="right" if better > 0 else "left", va="bottom",
+            color="#00684a", fontsize=8.5,
+        )  # fmt: skip
+    axis.set_xlim(low, high)
+
+
+def ablation(results: Results) -> Picture | None:
+    """Changes x measures: the difference to the base row, coloured by how clear it is."""
+    changes = ablations.changes(results)
+    if not changes:
+        return None
+    columns = ablations.columns(results)
+    found = [[column.found(change) for column in columns] for change in changes]
+    with matplotlib.rc_context(STYLE):
+        content = render(_heat(changes, columns, found))
+    text = captions.caption(
+        results,
+        *ablations.caption(results),
+        "Colour: the difference over the half-width of its interval, blue where the change is "
+        "better and red where it is worse; bold and ∗ where the interval excludes 0; grey where "
+        "there is no interval. Numbers: points for %, else the measure's own unit",
+    )
+    base = ablations.base_label(results)
+    return Picture("ablation", f"What each change of {base} does", text, content)
+
+
+def heat(column: ablations.Column, found: Difference | None) -> float:
+    """The difference over the half-width of its interval, positive where the change is better."""
+    if found is None or not math.isfinite(found.half_width):
+        return math.nan
+    if not found.half_width:
+        return column.better * math.copysign(_DEEPEST, found.mean) if found.mean else 0.0
+    return column.better * found.mean / found.half_width
+
+
+def _heat(
+    changes: Sequence[ablations.Change],
+    columns: Sequence[ablations.Column],
+    found: Sequence[Sequence[Difference | None]],
+) -> Figure:
+    values = np.array(
+        [[heat(column, one) for column, one in zip(columns, line, strict=True)] for line in found]
+    )
+    longest = max(len(change.row.label) for change in changes)
+    aside = min(_WIDEST, 0.3 + _CHARACTER * longest)
+    size = (aside + 1.12 * len(columns) + 0.9, 1.5 + 0.36 * len(changes))
+    figure = Figure(figsize=size, layout="constrained")
+    axis = figure.subplots()
+    colours = matplotlib.colormaps["RdBu"].with_extremes(bad="#ececec")
+    image = axis.imshow(values, cmap=colours, vmin=-_DEEPEST, vmax=_DEEPEST, aspect="auto")
+    for y, line in enumerate(found):
+        for x, (column, one) in enumerate(zip(columns, line, strict=True)):
+            clear = one is not None and math.isfinite(one.half_width) and one.clear
+            text = column.text(one).split(" ")[0] + (" ∗" if clear else "")
+            dark = abs(values[y, x]) > 0.62 * _DEEPEST
+            axis.text(
+                x, y, text, ha="center", va="center", color="white" if dark else "#1c1e21",
+                fontsize=8.5, fontweight="bold" if clear else "normal",
+            )  # fmt: skip
+    axis.set_xticks(range(len(columns)), [wrapped(column.title) for column in columns])
+    axis.set_yticks(range(len(changes)), [change.row.label for change in changes])
+    axis.tick_params(length=0, labeltop=True, labelbottom=False)
+    axis.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
+    axis.set_yticks(np.arange(len(changes) - 1) + 0.5, minor=True)
+    axis.grid(which="major", visible=False)
+    axis.grid(which="minor", color="white", linewidth=1.5)
+    axis.tick_params(which="minor", length=0)
+    axis.spines[:].set_visible(False)
+    bar = figure.colorbar(image, ax=axis, ticks=[-2, -1, 0, 1, 2], fraction=0.06, pad=0.02)
+    bar.ax.set_yticklabels(["−2: worse", "−1", "0", "1", "2: better"])
+    bar.set_label("half-widths")
+    bar.outline.set_visible(False)
+    return figure
+
+
+def wrapped(title: str, width: int = 15) -> str:
+    """A heading over several lines, the task on a line of its own."""
+    lines: list[str] = []
+    for part in title.replace(": ", ":\n").split("\n"):
+        lines.append("")
+        for word in part.split(" "):
+            if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
+                lines.append("")
+            lines[-1] = f"{lines[-1]} {word}".strip()
+    return "\n".join(lines)

@@ -1,0 +1,188 @@
+"""Tables, figures and one HTML page, made from records alone: the same records, the same bytes."""
+
+from __future__ import annotations
+
+import base64
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from compact_bench.analysis import claims
+from compact_bench.analysis.forgetting import forgetting
+from compact_bench.analysis.hidden_states import latents
+from compact_bench.analysis.results import Results, Row, read, states
+from compact_bench.analysis.retention import evidence_recorded
+from compact_bench.analysis.weights import readings
+from compact_bench.records.texts import read_items
+from compact_bench.report import figures, tables
+from compact_bench.report.parts import captions, style
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.style import Picture
+from compact_bench.utils import processes
+from compact_bench.utils.files import remove, write_text
+from compact_bench.utils.processes import mapped
+
+EACH = 3
+
+LONGEST = 1200
+
+
+def sample_groups(
+    results: Results, questions: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
+    """For each row, of its first seed: EACH right and EACH wrong outputs of the first task."""
+    task = next((measure.task for measure in results.headlines("reasoning")), None)
+    groups = []
+    for row in results.rows:
+        seed = next(iter(row.done), None)
+        if row.done:
+            shown = _shown(row, seed, task, questions)
+            groups += [{"label": row.label, "seed": seed, "samples": shown}] if shown else []
+    return groups
+
+
+def _shown(
+    row: Row, seed: int | None, task: str | None, questions: Mapping[tuple[str, str], str]
+) -> list[dict[str, Any]]:
+    samples = [s for s in row.done[seed].samples() if task is None or s.get("task") == task]
+    trained = [sample for sample in samples if sample.get("stage") != "before"]
+    samples = sorted(trained or samples, key=lambda sample: str(sample.get("question_id")))
+    right = [sample for sample in samples if sample.get("right")][:EACH]
+    wrong = [sample for sample in samples if not sample.get("right")][:EACH]
+    return [
+        {
+            "right": bool(sample.get("right")),
+            "question_id": sample.get("question_id"),
+            "question": questions.get((str(sample.get("task")), str(sample.get("question_id")))),
+            "output": _cut(str(sample.get("output", ""))),
+            "extracted": sample.get("extracted"),
+            "answer": sample.get("answer"),
+        }
+        for sample in [*right, *wrong]
+    ]
+
+
+def _cut(text: str) -> str:
+    over = len(text) - LONGEST
+    return text if over <= 0 else f"{text[:LONGEST]} … ({over} more characters)"
+
+
+PAGE = "report.html"
+
+
+@dataclass(frozen=True)
+class ReportPaths:
+    """What was written; `summary` is the main table as Markdown."""
+
+    summary: Path
+    tables: tuple[Path, ...]
+    figures: tuple[Path, ...]
+    page: Path
+
+
+def build(folder: Path) -> ReportPaths:
+    """Write tables/, figures/ and report.html beside the records in `folder`.
+
+    Cells may be missing, failed or skipped: they are rows that say so.  Raises UserError where
+    there are no records or where the folder can't be written.
+    """
+    folder = Path(folder)
+    results = read(folder)
+    with processes.one_thread():
+        _compute_ahead(results)
+        made_tables, pictures = tables.build(results), figures.build(results)
+    table_paths = tables.write(made_tables, folder / "tables")
+    figure_paths = figures.write(pictures, folder / "figures")
+    for path in _stale(folder, [*table_paths, *figure_paths]):
+        remove(path)
+    page = write_text(folder / PAGE, html(results, made_tables, pictures, read_items(folder)))
+    return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
+
+
+def show(folder: Path, say: Callable[[str], None] = print) -> None:
+    """Make the report of the records in `folder`; print the main table and where the page is."""
+    paths = build(folder)
+    say(paths.summary.read_text(encoding="utf-8"))
+    say(f"report: {paths.page}")
+
+
+def _compute_ahead(results: Results) -> None:
+    """What several tables and figures read, the rows shared out: tables and figures are made in
+    processes of their own, and what one of them computes the others don't see."""
+    many = [row for row in results.rows if len(row.cells) > 1]
+    for row, items in zip(many, mapped(lambda row: row.items, many), strict=True):
+        vars(row)["items"] = items  # where cached_property keeps it
+    claims.family(results)
+    readings(results)
+    if evidence_recorded(results):
+        forgetting(results)
+    latents(results)
+
+
+def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
+    """Tables and figures of an earlier report that this one has no data for."""
+    endings = {f".{ending}" for ending in [*tables.WRITERS, *style.METADATA]}  # with captions.md
+    kept = set(written)
+    names = {*tables.NAMES, *figures.NAMES, "captions"}
+    found = [path for part in ("tables", "figures") for path in sorted((folder / part).glob("*"))]
+    return [p for p in found if p not in kept and p.suffix in endings and p.stem in names]
+
+
+def html(
+    results: Results,
+    made_tables: Iterable[Table],
+    pictures: Iterable[Picture],
+    questions: Mapping[tuple[str, str], str],
+) -> str:
+    """The page as one self-contained file; every text from records is escaped."""
+    rows = [(row, row.problems()) for row in results.rows]
+    main, *others = made_tables
+    return render(
+        suite=results.suite,
+        setting=captions.setting(results),
+        main=main,
+        others=others,
+        pictures=pictures,
+        failures=[(row.label, why) for row, problems in rows for why in problems],
+        samples=sample_groups(results, questions),
+        environments=_environments(results),
+        states=sorted(states(results).items()),
+    )
+
+
+def render(*, pictures: Iterable[Picture], **content: Any) -> str:
+    """The page of tables and figures; `content` is what page.html.j2 names."""
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    return environment.get_template("page.html.j2").render(
+        pictures=[(picture, _data_uri(picture.content["svg"])) for picture in pictures],
+        endings=list(tables.WRITERS),
+        picture_endings=list(style.METADATA),
+        **content,
+    )
+
+
+def _data_uri(svg: bytes) -> str:
+    """An image of its own: two SVGs inlined as they are would share their ids."""
+    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+
+
+def _environments(results: Results) -> list[dict[str, Any]]:
+    """The distinct machines and versions that cells ran on, with the number of cells."""
+    counts: dict[tuple[tuple[str, str], ...], int] = {}
+    for row in results.rows:
+        for cell in row.done.values():
+            flat = {k: v for k, v in cell.env.items() if not isinstance(v, (dict, list))}
+            flat |= cell.env.get("versions", {})
+            facts = tuple((name, str(value)) for name, value in flat.items() if value is not None)
+            counts[facts] = counts.get(facts, 0) + 1
+    return [{"cells": n, "facts": facts} for facts, n in sorted(counts.items())]

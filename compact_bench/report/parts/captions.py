@@ -1,0 +1,270 @@
+"""What a reader must know to judge a table or figure: profile, data, student, seeds, limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from compact_bench.analysis import claims
+from compact_bench.analysis.results import Results
+from compact_bench.analysis.statistics import Difference
+from compact_bench.records.cells import without_paths
+from compact_bench.suite.metrics import METRICS, Measure
+from compact_bench.suite.schema import RATE
+
+
+def setting(results: Results) -> list[str]:
+    """Sentences that hold for every table and figure of these results."""
+    suite = results.suite
+    parts = [
+        *opening(suite, results.teachers),
+        conditions(results),
+        _tasks(results),
+        seeds(results),
+        at_chance(results),
+        _training(suite.get("training", {}), suite.get("selection"), _own_rates(suite)),
+        *limits(suite, results.splits),
+        suite.get("notes", ""),
+        *results.plan.notes,
+    ]
+    return list(dict.fromkeys(sentence(part) for part in parts if str(part).strip()))
+
+
+def opening(suite: Mapping[str, Any], teachers: tuple[str, ...]) -> list[str]:
+    """Say which suite and profile, student and data."""
+    name, profile = suite.get("suite"), suite.get("profile")
+    return [
+        f"{suite.get('title') or name} (suite {name}, profile {profile}).",
+        _student(suite.get("student", {})),
+        _data(suite.get("data", {}), teachers),
+    ]
+
+
+def sentence(text: str) -> str:
+    """One sentence on one line, without folders of the machine that it was run on."""
+    text = " ".join(str(without_paths(text)).split())
+    text = text[:1].upper() + text[1:]
+    return text if text.endswith((".", "!", "?")) else text + "."
+
+
+def _student(student: Mapping[str, Any]) -> str:
+    lora = student.get("lora")
+    how = f"LoRA r {lora['r']}, alpha {lora['alpha']:g}" if lora else "all weights trained"
+    revision = f" at {student['revision']}" if student.get("revision") else ""
+    # GGUF files hold quantised weights as a rule; the student is not the original model then.
+    gguf = str(student.get("id")).lower().endswith(".gguf")
+    weights = " (weights de-quantised from the GGUF file)" if gguf else ""
+    dtype = student.get("dtype", "float32")
+    return f"Student: {student.get('id')}{revision}{weights}, {dtype}, {how}."
+
+
+def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:
+    source = data.get("source")
+    train = data.get("train")
+    size = f"{train} training questions" if train else "all training questions"
+    names = f"; teachers {', '.join(teachers)}" if teachers else ""
+    return f"Data: {source}, {size}{names}."
+
+
+def conditions(results: Results) -> str:
+    """Name the conditions, which change the data that rows are trained on."""
+    names = [str(one["name"]) for one in results.conditions]
+    return f"Conditions of the training data: {', '.join(names)}." if names else ""
+
+
+def _tasks(results: Results) -> str:
+    counts = []
+    for measure in [*results.headlines("reasoning"), *results.headlines("forgetting")]:
+        n = results.n_items.get(measure, np.nan)
+        counts.append(f"{measure.task_title} {n:.0f}" if np.isfinite(n) else measure.task_title)
+    # The marginal NLL samples rationales, and may be asked of the first items only.
+    for measure in results.measures:
+        n = results.n_items.get(measure, np.nan)
+        if measure.metric == "marginal_nll" and np.isfinite(n):
+            counts.append(f"{measure.task_title} answer NLL {n:.0f}")
+    split = " and ".join(results.splits)
+    return f"Items ({split} split): {', '.join(counts)}." if counts else ""
+
+
+def seeds(results: Results) -> str:
+    """Name the seeds; one seed supports no claim, and two give intervals that are too narrow."""
+    names = ", ".join(str(seed) for seed in results.seeds)
+    if len(results.seeds) == 1:
+        return f"One seed ({names}): this supports no claim about which method is better."
+    if len(results.seeds) == 2:
+        return (
+            f"Seeds {names}. Two seeds are few: by simulation 4 to 8% of differences that are "
+            "nothing but noise fall outside such a 95% interval."
+        )
+    return f"Seeds {names}." if names else "No row was trained with a seed."
+
+
+def at_chance(results: Results) -> str:
+    """Name forgetting tasks that the student did no better than by guessing before training.
+
+    Within two standard errors of chance there is nothing that could be seen to be forgotten.
+    """
+    blind = []
+    for measure in results.headlines("forgetting"):
+        before, n = results.before.get(measure, np.nan), results.n_items.get(measure, 0)
+        if measure.metric != "accuracy" or not np.isfinite(before) or not n:
+            continue
+        chance = results.chance.get(measure, 0.0)
+        if before - chance < 2 * np.sqrt(before * (1 - before) / n):
+            blind.append(
+                f"{measure.task_title} ({before:.1%} before training, chance {chance:.0%})"
+            )
+    if not blind:
+        return ""
+    return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
+
+
+def _training(
+    training: Mapping[str, Any], selection: Mapping[str, Any] | None, own_rates: bool
+) -> str:
+    if not training:
+        return ""
+    epochs = training.get("epochs")
+    budget = f"{epochs} epoch{'' if epochs == 1 else 's'}"
+    if training.get("max_flops"):
+        budget = f"{training['max_flops']:g} FLOPs"
+    if training.get("budget") == "flops":
+        budget = f"the FLOPs of reading every teacher's rationales in {budget}"
+    if selection:
+        among = ", ".join(f"{rate:g}" for rate in selection["learning_rates"])
+        size = f"{selection['items']} questions of the" if selection.get("items") else "the"
+        seeds = ", ".join(map(str, selection["seeds"]))
+        return (
+            f"Each row has a learning rate of its own, chosen alike among {among}: by "
+            f"{METRICS[selection['metric']].title} on {size} dev split, seed {seeds}; {budget} for "
+            "every row."
+        )
+    chosen = str(training.get("selected_on") or "").strip().rstrip(".")
+    how = f"chosen: {chosen}" if chosen else "how they were chosen is not recorded"
+    rate = training.get("learning_rate")
+    if own_rates:
+        return f"Learning rates of the rows' own, else {rate:g}; {budget} for every row; {how}."
+    return f"Learning rate {rate:g} and {budget} for every row; {how}."
+
+
+def _own_rates(suite: Mapping[str, Any]) -> bool:
+    """Whether a row of the suite has a learning rate of its own."""
+    return any(isinstance(row, dict) and RATE in row for row in suite.get("methods", []))
+
+
+def limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
+    """Say what keeps the numbers from being results: generated data, a cut, the dev split."""
+    parts = []
+    if suite.get("data", {}).get("source") == "mini" and "generated" not in suite.get("notes", ""):
+        parts.append("Generated problems: not the numbers of the data set of that name.")
+    if suite.get("limit"):
+        parts.append(f"Cut to {suite['limit']} training questions and {suite['limit']} items.")
+    if "dev" in splits:
+        parts.append("Numbers of the dev split serve to choose settings; they are no results.")
+    return parts
+
+
+def differences(results: Results, measure: Measure | None) -> str:
+    """Say what differences are against, by which test, how wide intervals are, what * means."""
+    if results.reference is None:
+        return f"No row {results.suite.get('compare_to')} to compare to."
+    label = results.reference.name + (" of the same condition" if results.conditions else "")
+    asked = [measure] if measure else results.main_measures
+    found = [results.difference(row, one) for one in asked for row in results.rows]
+    widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
+    if not widths:
+        return f"Differences are to {label}, paired by seed; without intervals they are no claim."
+    return (
+        f"Differences are to {label}, paired by seed and item; ± is the half-width of the 95% "
+        "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
+        f"{f', {_bounds(widths, measure)} for {measure.task_title}' if measure else ''}. "
+        f"{_detectable(results, measure)}. {marks(results)}."
+    )
+
+
+def _detectable(results: Results, measure: Measure | None) -> str:
+    parts = []
+    for one in [measure] if measure else results.main_measures:
+        found = claims.detectable(results.difference(row, one) for row in results.rows)
+        if found:
+            what = f" for {one.task_title}"
+            what += " answer NLL" if one.metric == "marginal_nll" else ""
+            parts.append(f"{_bounds(found, one)}{'' if measure else what}")
+    return (
+        "Minimum detectable difference (the true difference that such a test finds in 80% of "
+        f"cases): {', '.join(parts)}"
+    )
+
+
+def marks(results: Results) -> str:
+    """Say what * means and for how many comparisons it is corrected."""
+    size = claims.family(results).size
+    rows = len({label for label, _ in claims.family(results).adjusted})
+    tasks = ", ".join(measure.task_title for measure in claims.primary(results))
+    return (
+        f"* marks the differences that survive Holm's correction at 5% for {size} comparisons: "
+        f"{rows} rows, each on its tasks of {tasks}. Intervals are not corrected, and what isn't "
+        "marked is no claim"
+    )
+
+
+def bold(results: Results) -> str:
+    """Say what is bold, or why nothing is."""
+    if len(results.seeds) < 2:
+        return "Nothing is bold or marked: one seed supports no claim"
+    return (
+        f"Bold: the best trained row {'of a condition ' if results.conditions else ''}with all "
+        "seeds done and every such row that isn't clearly worse (the 95% interval of its paired "
+        "difference to the best includes 0); nothing where there are no values by item to test with"
+    )
+
+
+def intervals(found: Iterable[Difference | None], number_of: str) -> str:
+    """Say by which test intervals are, or that there are none."""
+    if not any(one and one.test == "crossed" for one in found):
+        return "Differences are paired by seed; without intervals they are no claim"
+    return (
+        "Differences are paired by seed and item; ± is the half-width of the 95% interval by the "
+        "crossed test (seeds and items random, Satterthwaite degrees of freedom), not corrected "
+        f"for the number of {number_of}"
+    )
+
+
+def _bounds(values: list[float], measure: Measure) -> str:
+    """Lowest to highest, in the measure's unit."""
+    percent = measure.shown.percent
+    scale, digits, unit = (100, 1, " points") if percent else (1, 3, "")
+    low, high = (f"{scale * bound:.{digits}f}" for bound in (min(values), max(values)))
+    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+
+
+def unfinished(results: Results) -> str:
+    """Say that cells are missing, so that nobody reads a part as the whole."""
+    total = sum(len(row.cells) for row in results.rows)
+    done = sum(len(row.done) for row in results.rows)
+    return "" if done == total else f"{done} of {total} planned cells are done."
+
+
+@dataclass(frozen=True)
+class Caption:
+    """A caption in two parts: what this table or figure shows, and what holds for all of them."""
+
+    own: str
+    setting: str
+
+    def __str__(self) -> str:
+        return f"{self.own} {self.setting}".strip()
+
+
+def caption(results: Results, *own: str) -> Caption:
+    """A caption whose own part also names the seeds and says when cells are missing."""
+    parts = [
+        *(sentence(text) for text in own if text.strip()),
+        seeds(results),
+        unfinished(results),
+    ]
+    common = [one for one in setting(results) if one not in parts]
+    return Caption(" ".join(part for part in parts if part), " ".join(common))

@@ -1,0 +1,125 @@
+"""Results -> the table of descriptive statistics: what others report, and why it proves nothing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from compact_bench.analysis import claims, descriptive
+from compact_bench.analysis.results import Results, Row, item_differences
+from compact_bench.analysis.statistics import NAN
+from compact_bench.report.parts import captions, formats
+from compact_bench.report.parts.formats import Entry, Table
+from compact_bench.report.parts.numbers import NONE, number, p_value, share
+from compact_bench.suite.metrics import Measure
+
+ROLES = {"reasoning": "reasoning", "forgetting": "old tasks"}
+
+WHY = (
+    "Descriptive: none of these is the test, and nothing is claimed from them. The bootstrap over "
+    "items and McNemar's test take the seeds that were run for all there are, and call far more "
+    "than 5% of null differences significant when seeds vary (by simulation, docs/statistics.md); "
+    "the bootstrap over seeds and items calls too few with few seeds, or too many where they "
+    "matter much"
+)
+
+
+def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
+    """Bootstrap intervals and McNemar's p of row - other; {} without values by item."""
+    values = item_differences(row, other, measure)
+    if values is None:
+        return {}
+    items, both = descriptive.bootstrap(values)
+    found = {"items_low": items.low, "items_high": items.high}
+    found |= {"both_low": both.low, "both_high": both.high}
+    binary = measure.shown.item_column == "right"
+    return found | {"mcnemar_p": descriptive.mcnemar(values) if binary else NAN}
+
+
+def scores(results: Results, row: Row, role: str) -> list[list[float]]:
+    """Every seed's score on every percent headline of a role, by task; (K tasks, N runs)."""
+    percent = [m for m in results.headlines(role) if m.shown.percent]
+    return [
+        [value for value in row.values.get(measure, {}).values() if np.isfinite(value)]
+        for measure in percent
+    ]
+
+
+def aggregates(results: Results, row: Row, other: Row | None, role: str) -> tuple[float, float]:
+    """Interquartile mean of a row, and its probability of improvement over another."""
+    mine = scores(results, row, role)
+    middle = descriptive.interquartile_mean([value for task in mine for value in task])
+    if other is None or other.label == row.label:
+        return middle, NAN
+    return middle, descriptive.probability_of_improvement(mine, scores(results, other, role))
+
+
+def table(results: Results) -> Table | None:
+    """Bootstrap, McNemar, interquartile mean, probability of improvement; None without values."""
+    measures = [m for m in claims.primary(results) if m.shown.item_column]
+    rows = results.rows
+    others = [results.reference_of(row) for row in rows]
+    pairs = list(zip(rows, others, strict=True))
+    found = {
+        measure: [
+            described(row, other, measure) if other and other.label != row.label else {}
+            for row, other in pairs
+        ]
+        for measure in measures
+    }
+    if not any(one for ones in found.values() for one in ones):
+        return None
+    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
+    roles = {role: name for role, name in ROLES.items() if results.headlines(role)}
+    summary = {role: [aggregates(results, row, o, role) for row, o in pairs] for role in roles}
+    for role, name in roles.items():
+        columns[f"{name}: IQM, %"] = [Entry(share(one)) for one, _ in summary[role]]
+        columns[f"{name}: P(better), %"] = [Entry(share(one)) for _, one in summary[role]]
+    for measure, ones in found.items():
+        for name, title in (("items", "items"), ("both", "seeds and items")):
+            columns[f"{measure.task_title}: bootstrap, {title}"] = [
+                Entry(_interval(one, name, measure)) for one in ones
+            ]
+        columns[f"{measure.task_title}: McNemar p"] = [
+            Entry(p_value(one.get("mcnemar_p", NAN))) for one in ones
+        ]
+    text = captions.caption(results, WHY, _explained(results))
+    numbers = _numbers(results, found, summary)
+    return formats.table("descriptive", "Descriptive statistics", text, columns, numbers)
+
+
+def _interval(found: dict[str, float], name: str, measure: Measure) -> str:
+    low, high = (found.get(f"{name}_{end}", NAN) for end in ("low", "high"))
+    if not np.isfinite(low):
+        return NONE
+    return f"{number(low, measure, signed=True)} to {number(high, measure, signed=True)}"
+
+
+def _explained(results: Results) -> str:
+    label = results.reference.name if results.reference else NONE
+    label += " of the same condition" if results.conditions else ""
+    return (
+        f"All beside {label}. Bootstrap: 95% percentile interval of the paired difference, "
+        f"{descriptive.RESAMPLES} resamples. McNemar: exact test of the answers that only one of "
+        "both has right, pooled over seeds. IQM: mean of the middle half of all runs' accuracies "
+        "(seeds x tasks). P(better): chance that a run is better than one of the reference row, "
+        "mean over tasks, 50 where they are alike"
+    )
+
+
+def _numbers(
+    results: Results,
+    found: dict[Measure, list[dict[str, float]]],
+    summary: dict[str, list[tuple[float, float]]],
+) -> pd.DataFrame:
+    """The table unrounded, a line for each row and measure; aggregates repeat by role."""
+    lines: list[dict[str, Any]] = []
+    for place, row in enumerate(results.rows):
+        for measure, ones in found.items():
+            middle, better = summary[measure.role][place]
+            key = results.key(row) | {"task": measure.task, "metric": measure.metric}
+            whole = {"iqm_of_role": middle, "better_of_role": better}
+            lines.append(key | {"role": measure.role} | ones[place] | whole)
+    return pd.DataFrame(lines)

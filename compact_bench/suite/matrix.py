@@ -1,0 +1,281 @@
+"""Suite -> the cells of the table (row x seed), each with an id that hashes all that it is."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+from types import MappingProxyType
+from typing import Any, Protocol
+
+from pydantic import ValidationError
+
+from compact_bench.errors import UserError, nearest
+from compact_bench.suite.schema import Suite
+from compact_bench.suite.source import Location, describe
+
+_RUN_ID = re.compile(r"[0-9a-f]{12}")
+
+# A setting of this name holds a run id, or in a suite file the label of another row.
+WEIGHTS_FROM = "weights_from"
+
+# Bumped when the core's numbers change: results of before are then not taken for done.
+ENGINE_VERSION = 1
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """One cell: a row of the table under one seed, with every value that decides its numbers."""
+
+    suite: str
+    profile: str
+    label: str
+    method: str
+    version: int
+    config: dict[str, Any]
+    seed: int | None
+    student: dict[str, Any]
+    student_hash: str
+    data: dict[str, Any]
+    data_hash: str
+    training: dict[str, Any]
+    evaluation: dict[str, Any]
+    limit: int | None
+    threads: int
+    engine_version: int = ENGINE_VERSION
+    evidence: dict[str, Any] | None = None  # what is recorded beside the answers
+    condition: str = ""  # the name of the suite's condition, whose data are in `data`
+
+    @property
+    def run_id(self) -> str:
+        """First 12 hex digits of SHA-256 over the canonical JSON of all fields.
+
+        A local student or data file counts by its content (its hash is a field) and its name,
+        not by the folder that it lies in, so that records can be told apart on any machine.
+        """
+        values = self.to_json()
+        values["student"] = {**self.student, "id": _file_name(self.student.get("id"))}
+        names = {key: _file_name(self.data.get(key)) for key in ("source", "test_source")}
+        values["data"] = {**self.data, **names}
+        values.pop("condition")  # a name for data that are hashed anyway
+        if self.evidence is None:
+            values.pop("evidence")  # cells of before it was there keep their ids
+        text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+    @property
+    def name(self) -> str:
+        """The cell's name for people: ``average, seed 0``."""
+        rate = f"learning rate {self.training['learning_rate']:g}" if self.asks_dev else ""
+        seed = "" if self.seed is None else f"seed {self.seed}"
+        parts = [self.label, self.condition, rate, seed]
+        return ", ".join(part for part in parts if part)
+
+    @property
+    def asks_dev(self) -> bool:
+        """Whether the cell is asked the dev split, to choose a setting."""
+        return bool(self.evaluation.get("select"))
+
+    @property
+    def after(self) -> str:
+        """The run id of the cell whose recorded weights this one reads, or ``""``."""
+        return str(self.config.get(WEIGHTS_FROM) or "")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as plain JSON values."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> RunSpec:
+        """Make a RunSpec of what ``to_json`` gave; other keys are ignored."""
+        known = {item.name for item in dataclasses.fields(cls)}
+        return cls(**{key: value for key, value in values.items() if key in known})
+
+
+def _file_name(value: str | None) -> str | None:
+    """``/folder/student.gguf`` -> ``student.gguf``; a hub id ``owner/name`` stays whole."""
+    if not value or not (value.startswith((".", "/", "~")) or value.endswith((".gguf", ".jsonl"))):
+        return value
+    return PurePath(value).name
+
+
+class MethodLookup(Protocol):
+    """Where methods are found by name: `methods.registry.Registry`."""
+
+    def get(self, name: str, where: str = "") -> Any:
+        """The subclass of Distiller; raises UserError, naming `where`, for an unknown name."""
+
+
+@dataclass(frozen=True)
+class ResolvedRow:
+    """One row of the table: a method with one resolved config, and perhaps its learning rate."""
+
+    label: str
+    method: Any
+    config: dict[str, Any]
+    rate: float | None = None
+
+
+def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple[ResolvedRow, ...]:
+    """Resolve the suite's methods to rows, in the suite's order.
+
+    Raises UserError for an unknown method, a wrong setting, or the same row twice.
+    """
+    found: list[ResolvedRow] = []
+    for name, settings, place, label, rate in suite.rows():
+        method = registry.get(name, where=suite.where(place))
+        config = _config(method, settings, suite, place)
+        for variant in method.variants(config, teachers):
+            values = variant.model_dump(mode="json")
+            found.append(ResolvedRow(label or method(variant).label, method, values, rate))
+    found = _distinct(found)
+    labels = [row.label for row in found]
+    if len(set(labels)) < len(labels):
+        twice = next(label for label in labels if labels.count(label) > 1)
+        raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
+    if suite.compare_to and suite.compare_to not in labels:
+        hint = nearest(suite.compare_to, labels)
+        raise UserError(
+            f"{suite.where(('compare_to',))}: compare_to names no row: {suite.compare_to!r}{hint}"
+        )
+    for key, names in (("ladder", suite.ladder), ("regret_to", [suite.regret_to])):
+        for name in names:
+            if name and name not in labels:
+                hint = nearest(name, labels)
+                raise UserError(f"{suite.where((key,))}: {key} names no row: {name!r}{hint}")
+    return tuple(found)
+
+
+def _config(method: Any, settings: dict[str, Any], suite: Suite, place: Location) -> Any:
+    try:
+        return method.Config.model_validate(settings or {})
+    except ValidationError as error:
+        problem = dict(error.errors(include_url=False)[0])
+        raise UserError(describe(method.Config, problem, suite._source, place)) from None
+
+
+def _distinct(found: Iterable[ResolvedRow]) -> list[ResolvedRow]:
+    """Where a method is listed with several settings, its labels say in what they differ."""
+    by_label: dict[str, list[ResolvedRow]] = {}
+    found = list(found)
+    for row in found:
+        by_label.setdefault(row.label, []).append(row)
+    result = []
+    for row in found:
+        others = by_label[row.label]
+        changed = [
+            f"{key}={value}"
+            for key, value in row.config.items()
+            if any(other.config.get(key) != value for other in others)
+        ]
+        label = f"{row.label}({', '.join(changed)})" if changed else row.label
+        result.append(dataclasses.replace(row, label=label))
+    return result
+
+
+@dataclass(frozen=True)
+class Data:
+    """The training data that rows are run with: those of one condition, or the suite's own."""
+
+    spec: dict[str, Any]
+    fingerprint: str
+    teachers: Sequence[str]
+    condition: str = ""
+    rows: Sequence[str] = ()  # labels of the only rows that are run with it; none means all
+
+
+def cells(
+    suite: Suite,
+    registry: MethodLookup,
+    data: Sequence[Data],
+    student_hash: str,
+    threads: int,
+    rates: Mapping[tuple[str, str], float] = MappingProxyType({}),
+) -> tuple[RunSpec, ...]:
+    """Return every cell of the suite: rows in the suite's order, conditions and seeds within.
+
+    A method without randomness (``seeded`` is False) has one cell, with seed None; one that reads
+    no training data has one for all conditions. ``rates`` holds learning rates by (label,
+    condition); rows that it doesn't name have the suite's. Raises UserError where
+    ``weights_from`` leads in a circle.
+    """
+    training = suite.training.model_dump(mode="json")
+    shared: dict[str, Any] = {
+        "suite": suite.suite,
+        "profile": suite.profile,
+        "student": suite.student.model_dump(mode="json"),
+        "student_hash": student_hash,
+        "evaluation": suite.evaluation.model_dump(mode="json"),
+        "limit": suite.limit,
+        "threads": threads,
+        "evidence": suite.evidence.model_dump(mode="json") if suite.evidence else None,
+    }
+    found = []
+    for number, one in enumerate(data):
+        here = rows(suite, registry, one.teachers)
+        labels = [row.label for row in here]
+        if unknown := next((name for name in one.rows if name not in labels), None):
+            raise UserError(
+                f"{suite.where(('conditions',))}: condition {one.condition!r} names no row: "
+                f"{unknown!r}{nearest(unknown, labels)}"
+            )
+        for order, row in enumerate(here):
+            for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
+                if row.method.reads_data and one.rows and row.label not in one.rows:
+                    continue
+                if number and not row.method.reads_data:
+                    continue
+                condition = one.condition if row.method.reads_data else ""
+                source = _source(row, here)
+                own = source.rate or training["learning_rate"]
+                rate = rates.get((source.label, condition), own)
+                spec = RunSpec(
+                    label=row.label,
+                    method=row.method.name,
+                    version=row.method.version,
+                    config=row.config,
+                    seed=seed,
+                    data=one.spec,
+                    data_hash=one.fingerprint,
+                    condition=condition,
+                    training={**training, "learning_rate": rate},
+                    **shared,
+                )
+                found.append(((order, number, place), spec))
+    ordered = [spec for _, spec in sorted(found, key=lambda pair: pair[0])]
+    return tuple(_with_source(spec, ordered, suite) for spec in ordered)
+
+
+def _source(row: ResolvedRow, every: Sequence[ResolvedRow]) -> ResolvedRow:
+    """The row whose recorded weights a row reads, through others; else itself."""
+    by_label = {one.label: one for one in every}
+    for _ in every:  # a circle is found elsewhere
+        source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))
+        if source is None:
+            break
+        row = source
+    return row
+
+
+def _with_source(
+    spec: RunSpec, every: Sequence[RunSpec], suite: Suite, seen: Sequence[str] = ()
+) -> RunSpec:
+    """The cell with the run id of the row that ``weights_from`` names, same seed and data."""
+    wanted = (spec.after, spec.seed, spec.condition)
+    source = next((one for one in every if (one.label, one.seed, one.condition) == wanted), None)
+    if source is None:
+        if spec.after and not _RUN_ID.fullmatch(spec.after):
+            labels = [one.label for one in every]
+            raise UserError(
+                f"{suite.where(('methods',))}: {WEIGHTS_FROM}: {spec.after!r} is neither a row"
+                f"{nearest(spec.after, labels)} nor a run id"
+            )
+        return spec
+    if spec.label in seen:
+        raise UserError(f"{suite.where(('methods',))}: weights_from leads in a circle: {seen}")
+    run_id = _with_source(source, every, suite, (*seen, spec.label)).run_id
+    return dataclasses.replace(spec, config={**spec.config, WEIGHTS_FROM: run_id})

@@ -1,0 +1,292 @@
+"""The suite file as pydantic models: one YAML file for one question, with its profiles.
+
+Shared keys stand at the top; ``profiles: {mini: {...}, laptop: {...}}`` is merged over them
+(mappings merge, lists and scalars replace), then ``--set`` and the other options.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+from pydantic import Field, PrivateAttr, ValidationError, model_validator
+
+from compact_bench.errors import UserError
+from compact_bench.suite.sections import (
+    AblationSpec,
+    ConditionSpec,
+    DataSpec,
+    EvaluationSpec,
+    EvidenceSpec,
+    FolderName,
+    Positive,
+    SelectionSpec,
+    Strict,
+    StudentSpec,
+    TrainingSpec,
+    TuneSpec,
+)
+from compact_bench.suite.source import (
+    Location,
+    SuiteSource,
+    describe,
+    merge,
+    read_source,
+    resolve,
+    validated,
+)
+
+DEFAULT_PROFILE = "mini"
+
+LABEL, RATE = "label", "learning_rate"
+
+ROW_KEYS = {LABEL, RATE}  # what may stand beside a method's name and settings
+
+IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data's own kind
+
+
+class MethodRow(NamedTuple):
+    """One row that a suite asks for: a method, its settings, its place in the file, its label.
+
+    rate: its own learning rate, or None for the one of `training`.
+    """
+
+    method: str
+    settings: dict[str, Any]
+    place: Location
+    label: str = ""  # "" = the method says
+    rate: float | None = None
+
+
+class Suite(Strict):
+    """A suite file with one profile applied: everything that the cells are made from.
+
+    ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
+    names the row that knows the truth. ``axis`` is what the conditions' ``x`` counts.
+    ``selection`` chooses each row's learning rate; without it all have the one of ``training``.
+    ``evidence`` says what is recorded beside the answers, ``tune`` how settings are searched.
+    """
+
+    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "selection",
+              "evidence", "tune")  # fmt: skip
+
+    suite: FolderName
+    title: str
+    compare_to: str = ""  # the row that differences are taken to; "" = none
+    profile: FolderName
+    methods: Annotated[list[str | dict[str, Any]], Field(min_length=1)]
+    ablation: AblationSpec | None = None
+    conditions: list[ConditionSpec] = Field(default_factory=list)
+    axis: str = ""
+    ladder: list[str] = Field(default_factory=list)
+    regret_to: str = ""
+    selection: SelectionSpec | None = None
+    evidence: EvidenceSpec | None = None
+    tune: TuneSpec | None = None
+    seeds: Annotated[list[int], Field(min_length=1)]
+    student: StudentSpec = Field(default_factory=StudentSpec)
+    data: DataSpec = Field(default_factory=DataSpec)
+    training: TrainingSpec
+    evaluation: EvaluationSpec
+    limit: Positive | None = None
+    jobs: Positive | None = None
+    notes: str = ""
+
+    _source: SuiteSource = PrivateAttr(default_factory=lambda: SuiteSource("suite"))
+    _tuned: dict[str, tuple[dict[str, float], float]] = PrivateAttr(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _complete(self) -> Suite:
+        if not self.data.mini.problem:
+            self.data.mini.problem = self.suite
+        if len(set(self.seeds)) < len(self.seeds):
+            raise ValueError(f"seeds holds a seed twice: {self.seeds}")
+        names = [task.task for task in self.evaluation.tasks]
+        if len(set(names)) < len(names):
+            raise ValueError(f"evaluation.tasks names a task twice: {', '.join(names)}")
+        if any(isinstance(row, dict) and len({*row} - ROW_KEYS) != 1 for row in self.methods):
+            raise ValueError(
+                "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
+                "below NAME where the row is to be called something else, and 'learning_rate: X' "
+                "where it has its own"
+            )
+        for row in self.methods:
+            _check_rate(row)
+        names = [one.name for one in self.conditions]
+        if len(set(names)) < len(names):
+            raise ValueError(f"conditions names one twice: {', '.join(names)}")
+        if self.selection is not None:
+            self._check_selection(self.selection)
+        return self
+
+    def _check_selection(self, spec: SelectionSpec) -> None:
+        for name, values in (("learning_rates", spec.learning_rates), ("seeds", spec.seeds)):
+            if len(set(values)) < len(values):
+                raise ValueError(f"selection.{name} holds a value twice: {values}")
+        if self.training.learning_rate not in spec.learning_rates:
+            raise ValueError(
+                f"training.learning_rate {self.training.learning_rate:g} is none of "
+                f"selection.learning_rates: {spec.learning_rates}"
+            )
+        asked = next((task for task in self.evaluation.tasks if task.task == IN_DOMAIN), None)
+        if asked is None:
+            raise ValueError("selection asks the dev split of the task in_domain, which is not set")
+        if self.evaluation.select:
+            raise ValueError("evaluation.select reads the dev split, which selection needs itself")
+        if any(isinstance(row, dict) and RATE in row for row in self.methods):
+            raise ValueError("selection chooses every row's learning rate; a row has its own")
+        if self.ablation is not None and self.ablation.tuned:
+            raise ValueError("selection and ablation.tuned both choose learning rates; keep one")
+        if spec.metric == "marginal_nll":
+            if not self.evaluation.marginal_samples:
+                raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
+            if asked.kind != "generate":
+                raise ValueError(
+                    f"in_domain of kind {asked.kind} has no marginal_nll: selection.metric accuracy"
+                )
+
+    def where(self, path: Location) -> str:
+        """Return ``file:line`` of the key at ``path``, or the option that set it."""
+        return self._source.where(path)
+
+    def rows(self) -> list[MethodRow]:
+        """Return the methods that are asked for, those of the ablation last."""
+        found = [_row(row, ("methods", index)) for index, row in enumerate(self.methods)]
+        if self.ablation is None:
+            return found
+        base = _row(self.ablation.of, ("ablation", "of"))
+        base = base._replace(label=base.label or base.method)
+        changed = [
+            base._replace(
+                settings={**base.settings, **changes}, place=("ablation", "changes", label),
+                label=label,
+            )
+            for label, changes in self.ablation.changes.items()
+        ]  # fmt: skip
+        ablated = [
+            row._replace(settings={**row.settings, **self._tuned[row.label][0]},
+                         rate=self._tuned[row.label][1]) if row.label in self._tuned else row
+            for row in (base, *changed)
+        ]  # fmt: skip
+        return [*found, *ablated]
+
+    def with_tuned(self, found: Mapping[str, tuple[dict[str, float], float]]) -> Suite:
+        """The suite with settings and learning rates that were searched for rows of its ablation,
+        by label."""
+        suite = self.model_copy()
+        suite._source, suite._tuned = self._source, dict(found)
+        return suite
+
+    def trying(self, rate: float) -> Suite:
+        """Return the suite that tries a learning rate: trained alike, asked the dev split."""
+        spec = self.selection
+        if spec is None:
+            raise ValueError("this suite selects nothing")
+        asked = next(task for task in self.evaluation.tasks if task.task == IN_DOMAIN)
+        evaluation = {
+            "select": True,
+            "tasks": [asked.model_copy(update={"limit": spec.items})],
+            "marginal_items": spec.items,
+        }
+        changed = {
+            "seeds": spec.seeds,
+            "training": self.training.model_copy(update={"learning_rate": rate}),
+            "evaluation": self.evaluation.model_copy(update=evaluation),
+            "selection": None,
+            "evidence": None,
+        }
+        found = self.model_copy(update=changed)
+        found._source = self._source
+        return found
+
+    def under(self, condition: ConditionSpec | None) -> Suite:
+        """Return the suite with a condition's data. Raises UserError for a key that isn't one."""
+        if condition is None:
+            return self
+        place = ("conditions", self.conditions.index(condition), "data")
+        data = merge(self.data.model_dump(), condition.data)
+        try:
+            spec = DataSpec.model_validate(data)
+        except ValidationError as error:
+            problem = dict(error.errors(include_url=False)[0])
+            raise UserError(describe(DataSpec, problem, self._source, place)) from None
+        found = self.model_copy(update={"data": spec})
+        found._source = self._source
+        return found
+
+
+def _row(row: str | dict[str, Any], place: Location) -> MethodRow:
+    if isinstance(row, str):
+        return MethodRow(row, {}, (*place, row))
+    name = next(key for key in row if key not in ROW_KEYS)
+    label, rate = str(row.get(LABEL, "")), row.get(RATE)
+    return MethodRow(name, row[name] or {}, (*place, name), label, rate)
+
+
+def _check_rate(row: str | dict[str, Any]) -> None:
+    rate = row.get(RATE) if isinstance(row, dict) else None
+    if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
+        raise ValueError(f"learning_rate of a row is a number above 0, got {rate!r}")
+
+
+def load_suite(
+    path: str | Path,
+    profile: str | None = None,
+    overrides: Iterable[str] = (),
+    options: Mapping[str, Any] | None = None,
+) -> Suite:
+    """Read a suite file, apply a profile, ``KEY=VALUE`` overrides and options, and check it.
+
+    ``options`` holds values of top keys that have a command-line option of their own, such as
+    ``{"limit": 8}``; None stands for an option that was not given. Raises UserError with file,
+    line and the nearest known key where the file is wrong.
+    """
+    source = read_source(Path(path))
+    data = resolve(source, profile or DEFAULT_PROFILE, list(overrides))
+    for key, value in (options or {}).items():
+        if value is not None:
+            data[key] = value
+            source.options[(key,)] = f"--{key} {value}"
+    suite = validated(Suite, data, source)
+    suite._source = source
+    for key in ("source", "test_source"):
+        setattr(suite.data, key, _beside(getattr(suite.data, key), Path(path)))
+    return suite
+
+
+def parse_seeds(text: str) -> list[int]:
+    """Read seeds as numbers and ranges.
+
+    >>> parse_seeds("0,2-4")
+    [0, 2, 3, 4]
+
+    Raises UserError for anything else.
+    """
+    seeds: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not (first.isdigit() and (last.isdigit() if dash else True)):
+            raise UserError(f"--seeds {text}: write numbers and ranges, for example 0,1,2 or 0-2")
+        seeds.extend(range(int(first), int(last or first) + 1))
+    return seeds
+
+
+def suite_path(file: Path) -> Path:
+    """``gsm8k`` stands for ``suites/gsm8k.yaml``."""
+    named = Path("suites") / f"{file}.yaml"
+    return named if not file.exists() and not file.suffix and named.exists() else file
+
+
+def profiles(path: str | Path) -> list[str]:
+    """Return the names of a suite file's profiles, in its order."""
+    return read_source(Path(path)).profiles()
+
+
+def _beside(name: str | None, suite_file: Path) -> str | None:
+    """A JSONL file may be named relative to the suite file as well as to this folder."""
+    if name and name.endswith(".jsonl") and not Path(name).exists():
+        candidate = suite_file.parent / name
+        return str(candidate) if candidate.exists() else name
+    return name

@@ -1,0 +1,288 @@
+"""The sections of a suite file as pydantic models: student, data, training, evaluation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, ClassVar, Literal
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
+
+PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+
+Positive = Annotated[int, Field(ge=1)]
+
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+class Strict(BaseModel):
+    """A part of a suite file; an unknown key is an error."""
+
+    model_config = ConfigDict(extra="forbid", validate_default=False, allow_inf_nan=False)
+
+    # Keys that came after results were published. At its default such a key is left out of what
+    # is written and hashed, so that earlier cells keep their run ids.
+    _later: ClassVar[tuple[str, ...]] = ()
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        values: dict[str, Any] = handler(self)
+        for key in self._later:
+            if getattr(self, key) == type(self).model_fields[key].get_default(
+                call_default_factory=True
+            ):
+                values.pop(key, None)
+        return values
+
+
+class LoraSpec(Strict):
+    """Low-rank adapters: rank, alpha, dropout and the linear layers that get one."""
+
+    r: Positive = 16
+    alpha: Annotated[float, Field(gt=0)] = 32
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    targets: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
+
+
+class StudentSpec(Strict):
+    """The student: ``nano``, a hub id, a local folder or the path of a GGUF file."""
+
+    id: Annotated[str, Field(min_length=1)] = "nano"
+    revision: str | None = None
+    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    layout: Literal["auto", "padded", "shared"] = "auto"
+    lora: LoraSpec | None = None
+    chat: bool = False
+    trust_remote_code: bool = False
+    device: str = "auto"
+    gradient_checkpointing: bool = False
+
+
+class MiniSpec(Strict):
+    """The generated problems: seed, correlation of the teachers' errors, kind of problem.
+
+    ``faults`` scales how often teachers go wrong (0: never); ``samples`` is how many rationales
+    each teacher writes for a question.
+    """
+
+    _later = ("faults", "samples")
+
+    seed: int = 0
+    correlation: Annotated[float, Field(ge=0, le=1)] = 0.0
+    problem: str = ""  # "" = the suite's name
+    faults: Annotated[float, Field(ge=0, le=1)] = 1.0
+    samples: Positive = 1
+
+
+class ConditionSpec(Strict):
+    """Other training data for the same rows: ``data`` is merged over the suite's data section.
+
+    ``series`` and ``x`` say where the condition stands in figures: a line, and a place on it.
+    ``rows`` are the labels of the rows that are run under it; none named means all.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    data: dict[str, Any]
+    series: str = ""
+    x: float | None = None
+    rows: list[str] = []
+
+
+class AblationSpec(Strict):
+    """A base row, and changes of its settings: a row each, compared to the base row.
+
+    ``tuned``: `tune` searches every one of these rows alike first, and `run` takes what it found.
+    """
+
+    _later = ("tuned",)
+
+    tuned: bool = False
+    of: str | dict[str, Any]
+    changes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
+
+
+class DataSpec(Strict):
+    """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
+
+    ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
+    ``corrupt: {FAULT: SHARE}`` spoils this share of the teachers' training rationales on purpose.
+    """
+
+    _later = ("corrupt",)
+
+    source: Annotated[str, Field(min_length=1)] = "mini"
+    teachers: list[str] = []
+    train: Positive | None = None
+    dev: Positive | None = None
+    test: Positive | None = None
+    complete: bool = True
+    test_source: str | None = None
+    answer: Literal["number", "boolean", "choice"] | None = None
+    mini: MiniSpec = Field(default_factory=MiniSpec)
+    corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+
+
+class TrainingSpec(Strict):
+    """The one training recipe of all rows; ``batch_size`` counts questions a micro-batch.
+
+    ``budget``: what all rows have in common. ``steps``: optimizer steps over the same questions.
+    ``flops``: the compute of reading every teacher's rationales in every epoch, what a method
+    spends on selecting included; a row that reads fewer rationales trains longer.
+    """
+
+    _later = ("budget",)
+
+    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    epochs: Positive
+    batch_size: Positive
+    accumulate: Positive = 1
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    schedule: Literal["cosine", "linear", "constant"] = "cosine"
+    clip: Annotated[float, Field(gt=0)] = 1.0
+    max_tokens: Positive = 2560
+    max_flops: Annotated[float, Field(gt=0)] | None = None
+    budget: Literal["steps", "flops"] = "steps"
+    selected_on: str = ""
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> TrainingSpec:
+        if self.budget == "flops" and self.max_flops:
+            raise ValueError("budget: flops computes what max_flops sets; give one of them")
+        return self
+
+
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+DevMetric = Literal["marginal_nll", "accuracy"]
+
+
+class SelectionSpec(Strict):
+    """The learning rate of every row, chosen among the same values on the dev split.
+
+    ``seeds`` train the candidates, ``metric`` of ``items`` dev questions decides (None: all).
+    """
+
+    learning_rates: Annotated[list[Rate], Field(min_length=2)]
+    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    metric: DevMetric = "marginal_nll"
+    items: Positive | None = None
+
+
+class TaskSpec(Strict):
+    """One task that students are asked before and after training."""
+
+    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    role: Literal["reasoning", "forgetting"]
+    limit: Positive | None = None
+    source: str | None = None
+    kind: Literal["generate", "choice", "lm_eval"] = "generate"
+    chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
+
+
+class ReportsSpec(Strict):
+    """``metric`` of the dev questions, asked at these shares of the training."""
+
+    at: Annotated[list[Share], Field(min_length=1)]
+    metric: DevMetric = "marginal_nll"
+
+
+class EvaluationSpec(Strict):
+    """The tasks, and how students are asked.
+
+    ``select`` asks the dev split instead of test; ``spare`` asks of the other tasks the questions
+    after those that are asked otherwise. ``majority`` also takes an answer from each of the
+    marginal NLL's samples, and their majority. ``reports``: what a search is told on the way.
+    """
+
+    _later = ("majority", "reports", "spare")
+
+    tasks: Annotated[list[TaskSpec], Field(min_length=1)]
+    batch_size: Positive = 16
+    max_new_tokens: Positive = 128
+    marginal_samples: Annotated[int, Field(ge=0)] = 4
+    marginal_items: Positive | None = None
+    select: bool = False
+    spare: bool = False
+    majority: bool = False
+    reports: ReportsSpec | None = None
+
+
+class EvidenceSpec(Strict):
+    """What is recorded beside the answers, to say what was learned and what was forgotten.
+
+    ``items``: of each task at every point of a curve. ``checkpoints``: shares of the training;
+    ``scales``: shares of the change of the weights. ``relearn``: old examples that a trained
+    student gets before it is asked the old tasks again. ``probes``: questions whose hidden states
+    are kept, in equal parts of the tasks. 0 leaves the last two out.
+    """
+
+    items: Positive = 40
+    checkpoints: list[Share] = [0.33, 0.67]
+    scales: list[Share] = [0.33, 0.67]
+    relearn: Annotated[int, Field(ge=0)] = 16
+    probes: Annotated[int, Field(ge=0)] = 64
+
+
+Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
+
+
+class TuneSpec(Strict):
+    """How `tune` searches a row's settings, on the dev split alone.
+
+    ``objective``: one or two; old_accuracy is of the forgetting tasks' questions that no report
+    asks. ``seed``: of the sampler; ``seeds``: those that every trial trains, none of the suite's,
+    which test the winner. ``learning_rates``: the grid of every row (none: ``selection``'s, else
+    half, once and twice ``training.learning_rate``). ``items``: dev questions, and old ones of
+    each task. ``reports``: shares of the training at which a trial may be pruned.
+    ``space: {ROW: {SETTING: [LOW, HIGH]}}``: the only settings of a row or method that are
+    searched; three values or more are a choice among them. ``grid``: values of each setting with a
+    range, for the grid sampler. ``tokens``: training tokens that a row's trials may take in all.
+    """
+
+    trials: Positive = 40
+    objective: Annotated[list[Objective], Field(min_length=1, max_length=2)] = ["marginal_nll"]
+    sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
+    pruner: Literal["median", "asha", "none"] | None = None
+    seed: Annotated[int, Field(ge=0)] = 0
+    seeds: Annotated[list[int], Field(min_length=1)] = [100]
+    learning_rates: list[Rate] = []
+    items: Positive = 100
+    split: Literal["dev"] = "dev"
+    reports: list[Share] = [0.33, 0.67]
+    space: dict[str, dict[str, Annotated[list[float], Field(min_length=2)]]] = {}
+    grid: Annotated[int, Field(ge=2)] = 3
+    tokens: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _complete(self) -> TuneSpec:
+        for name in ("objective", "seeds", "learning_rates", "reports"):
+            values = getattr(self, name)
+            if len(set(values)) < len(values):
+                raise ValueError(f"{name} holds a value twice: {values}")
+        if self.pruner is None:
+            self.pruner = "median" if len(self.objective) == 1 and self.reports else "none"
+        if self.pruner != "none" and len(self.objective) > 1:
+            raise ValueError(f"pruner {self.pruner} needs one objective; with two it is none")
+        if self.pruner != "none" and not self.reports:
+            raise ValueError(f"pruner {self.pruner} needs reports during training")
+        if self.objective[0] == "old_accuracy":
+            raise ValueError("objective: the first is marginal_nll or accuracy")
+        if self.sampler == "nsga2" and len(self.objective) == 1:
+            raise ValueError("sampler nsga2 is for two objectives")
+        for row, ranges in self.space.items():
+            for name, values in ranges.items():
+                if len(values) == 2 and values[0] >= values[1]:
+                    raise ValueError(
+                        f"space.{row}.{name}: the range {values} is upside down or empty: "
+                        "write [LOW, HIGH]"
+                    )
+        self.reports = sorted(self.reports)
+        return self

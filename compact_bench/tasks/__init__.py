@@ -1,1 +1,0 @@
-"""Task files that lm-eval reads, and the functions that they name."""

@@ -1,0 +1,132 @@
+"""Checkpoints without pickle: tensors as safetensors, step records as parquet.
+
+The records are written first and cut to the checkpoint's step when read, so that a process
+killed between the two files loses nothing and repeats nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import inspect
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import torch
+from safetensors import safe_open
+from safetensors.torch import save as to_bytes
+from torch import Tensor
+
+from compact_bench.utils.files import write_bytes, write_parquet
+
+if TYPE_CHECKING:
+    from compact_bench.methods.base import Distiller
+    from compact_bench.student.student import Student
+
+FILE = "checkpoint.safetensors"
+
+RECORDS = {"steps": "steps-so-far.parquet", "gains": "gains-so-far.parquet"}
+
+
+def save_tensors(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str]) -> None:
+    """Writes a safetensors file whole or not at all."""
+    contiguous = {name: t.detach().cpu().contiguous() for name, t in tensors.items()}
+    write_bytes(path, to_bytes(contiguous, metadata=dict(meta)))
+
+
+def save(
+    folder: Path,
+    *,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    distiller: Distiller,
+    position: Mapping[str, Any],
+    records: Mapping[str, list[dict[str, Any]]],
+) -> None:
+    """Writes everything that going on from here needs."""
+    tensors: dict[str, Tensor] = {f"student/{n}": t for n, t in student.trainable().items()}
+    tensors |= {f"distiller/{n}": t for n, t in distiller.state_dict().items()}
+    tensors |= {f"own/{i}": t for i, t in enumerate(distiller.parameters())}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": t for name, t in state.items()}
+    tensors["rng"] = torch.get_rng_state()
+    if student.device.type == "cuda":
+        tensors["rng_cuda"] = torch.cuda.get_rng_state(student.device)
+    meta = {
+        "method": source_hash(distiller),
+        "position": json.dumps(position),
+        "cost": json.dumps(student.cost.as_dict()),
+    }
+    for name, file in RECORDS.items():
+        write_parquet(folder / file, pd.DataFrame(records[name]))
+    save_tensors(folder / FILE, tensors, meta)
+
+
+def load(
+    folder: Path | None,
+    *,
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    distiller: Distiller,
+) -> tuple[dict[str, Any], dict[str, list[dict[str, Any]]]] | None:
+    """Puts a checkpoint back in place; its position and records, or None where there is none.
+
+    One that another version of the method's code left is ignored: half a run of each is neither.
+    """
+    if folder is None or not (folder / FILE).exists():
+        return None
+    parts: dict[str, dict[str, Tensor]] = {"student": {}, "distiller": {}, "own": {}}
+    moments: dict[int, dict[str, Tensor]] = {}
+    with safe_open(folder / FILE, framework="pt", device=str(student.device)) as file:
+        meta = file.metadata()
+        if meta["method"] != source_hash(distiller):
+            return None
+        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
+            kind, _, name = key.partition("/")
+            if kind == "optimizer":
+                index, _, moment = name.partition("/")
+                moments.setdefault(int(index), {})[moment] = file.get_tensor(key)
+            elif kind == "rng":
+                torch.set_rng_state(file.get_tensor(key).cpu())
+            elif kind == "rng_cuda":
+                torch.cuda.set_rng_state(file.get_tensor(key).cpu(), student.device)
+            else:
+                parts[kind][name] = file.get_tensor(key)
+    student.load_state_dict(parts["student"])
+    distiller.load_state_dict(parts["distiller"])
+    with torch.no_grad():
+        for index, parameter in enumerate(distiller.parameters()):
+            parameter.copy_(parts["own"][str(index)])
+    state = optimizer.state_dict()
+    state["state"] = moments
+    optimizer.load_state_dict(state)
+    student.cost.load(json.loads(meta["cost"]))
+    position = json.loads(meta["position"])
+    last = position["earlier"] + position["step"]
+    return position, {name: _read(folder / file, last) for name, file in RECORDS.items()}
+
+
+def _read(path: Path, last: int) -> list[dict[str, Any]]:
+    """The records up to the checkpoint's step."""
+    frame = pd.read_parquet(path)
+    if len(frame):
+        frame = frame[frame["step"] <= last]
+    return frame.to_dict("records")
+
+
+def source_hash(distiller: Distiller) -> str:
+    """A hash of the method's code, as far as it can be read."""
+    try:
+        source = inspect.getsource(type(distiller))
+    except (OSError, TypeError):
+        source = type(distiller).__qualname__
+    return hashlib.sha256(source.encode()).hexdigest()[:16]
+
+
+def remove(folder: Path) -> None:
+    """Removes the checkpoints of all stages, which are no longer needed."""
+    for name in (FILE, *RECORDS.values()):
+        for path in folder.rglob(name):
+            path.unlink()

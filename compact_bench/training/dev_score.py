@@ -1,0 +1,100 @@
+"""How well a student does on the dev split: what a method may choose by.
+
+It is asked as the evaluation asks, by the same code. The test split is out of reach from here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from typing import Any
+
+from compact_bench.data.tasks import TaskData
+from compact_bench.errors import CellError
+from compact_bench.evaluation import isolation
+from compact_bench.evaluation.evaluate import evaluate, marginals
+from compact_bench.student.batch import Decoding, DevMeasure
+from compact_bench.student.student import Student
+from compact_bench.suite.sections import EvaluationSpec
+
+SAMPLES = 4  # of the marginal NLL, where the evaluation itself takes none
+
+
+@dataclass(frozen=True)
+class DevScore:
+    """The dev questions of a suite, and how its evaluation asks them.
+
+    task: the dev split as a task. spec: batch size, longest answer, samples. seed: of the samples.
+    """
+
+    task: TaskData
+    spec: EvaluationSpec
+    seed: int
+
+    def of(self, student: Student, decoding: Decoding, by: DevMeasure, questions: int) -> float:
+        """A student's score, higher is better: accuracy in 0..1, or minus the marginal NLL, nats.
+
+        Of the `questions` dev questions of lowest hash. The same student gets the same score.
+        Adapters stay as they are, and so do the global random state and the modules' modes. What
+        the student reads counts in its cost, as spent on choosing.
+
+        Raises CellError where there is no dev question, or for the marginal NLL of a task that is
+        not answered in writing.
+        """
+        task = replace(self.task, items=self.task.items.head(questions))
+        if task.items.empty:
+            raise CellError("there is no dev question to choose by")
+        if by == "marginal_nll" and task.kind != "generate":
+            raise CellError(f"the dev score by {by} needs a task of kind generate, not {task.kind}")
+        with student.cost.selecting(), counted(student):
+            if by == "accuracy":
+                return self._accuracy(student, decoding, task)
+            return -self._marginal(student, decoding, task)
+
+    def _accuracy(self, student: Student, decoding: Decoding, task: TaskData) -> float:
+        rows, _ = evaluate(
+            student.causal,
+            student.tokenizer,
+            [task],
+            self.spec.model_copy(update={"marginal_samples": 0, "select": True}),
+            decoding,
+            device=student.device,
+            chat=student.chat,
+            seed=self.seed,
+            stage="dev",
+        )
+        return next(
+            float(row["value"])
+            for row in rows
+            if row["metric"] == "accuracy" and row["filter"] in ("strict", "none")
+        )
+
+    def _marginal(self, student: Student, decoding: Decoding, task: TaskData) -> float:
+        samples = self.spec.marginal_samples or SAMPLES
+        spec = self.spec.model_copy(update={"marginal_samples": samples})
+        with isolation.undisturbed(student.causal):
+            model = student.causal.eval()
+            found = marginals(model, student.encoder, task.items, spec, decoding, self.seed)
+        return sum(one.nll for one in found) / len(found)
+
+
+@contextmanager
+def counted(student: Student) -> Iterator[None]:
+    """Counts what the student's model reads inside: real tokens, 2N FLOPs each.
+
+    A token counts when it is read. So a prompt that is read once for several samples counts once,
+    and a written token that nothing follows doesn't.
+    """
+
+    def count(module: Any, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
+        ids = inputs["input_ids"]  # (N,T)
+        real = inputs["attention_mask"][:, -ids.shape[1] :]  # the cached ones come first
+        tokens = int(real.sum())
+        student.cost.count(tokens, ids.numel(), 2.0 * student.parameters_passed * tokens)
+
+    handle = student.causal.register_forward_pre_hook(count, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()

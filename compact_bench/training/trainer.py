@@ -1,0 +1,344 @@
+"""The only training loop: order, optimizer, schedule, budget, checkpoints.
+
+Every method goes through it, so that rows differ in the method only.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from compact_bench.errors import CellError, Diverged
+from compact_bench.methods.base import Distiller
+from compact_bench.methods.recorded import RecordedWeights, gain_rows, read_weights, step_rows
+from compact_bench.student.batch import Batch, DevMeasure, Step
+from compact_bench.student.encode import Example, collate, encode_bank, of_teacher
+from compact_bench.student.gradients import scale
+from compact_bench.student.load import load_student
+from compact_bench.student.student import Student
+from compact_bench.suite.sections import StudentSpec
+from compact_bench.training import checkpoint
+from compact_bench.training.schedule import Position, learning_rate
+
+if TYPE_CHECKING:
+    from compact_bench.data.rationales import RationaleBank
+    from compact_bench.student.load import load_student
+    from compact_bench.training.dev_score import DevScore
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Trainer:
+    """Trains one student with one method.
+
+    examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
+    no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
+    questions of the suite, so that rows that lack some read the others in the same order. dev: the
+    dev questions, for `dev_score`; dev_scores: those asked for so far, in order. old: makes the
+    examples for `old_batch`.
+    """
+
+    def __init__(
+        self,
+        student: Student,
+        distiller: Distiller,
+        examples: Sequence[Example],
+        spec: Any,
+        *,
+        seed: int,
+        teachers: Sequence[str] = (),
+        folder: Path | None = None,
+        progress: Progress = lambda event: None,
+        questions: Sequence[str] = (),
+        dev: DevScore | None = None,
+        old: Callable[[], RationaleBank] | None = None,
+    ) -> None:
+        self.student = student
+        self.distiller = distiller
+        self.examples = list(examples)
+        self.spec = spec
+        self.seed = seed
+        self.teachers = tuple(teachers)
+        self.folder = folder
+        self.progress = progress
+        self.questions = list(questions) or [e.question_id for e in self.examples]
+        self.dev, self.old = dev, old
+        self.dev_scores: list[float] = []
+        self.records: list[dict[str, Any]] = []
+        self.gains: list[dict[str, Any]] = []
+        self.position = Position()
+        self.epochs = int(spec.epochs)
+        self.part = (0.0, 1.0)
+        self.reading = self.examples
+        self.stages: list[str] = []
+        self.paid = 0.0  # FLOPs when the last stage ended
+        self.optimizer = self._new_optimizer()
+
+    def batches(self) -> Iterator[Batch]:
+        """All questions once, in the bank's order: for passes that train nothing."""
+        size = self.spec.batch_size
+        for number, at in enumerate(range(0, len(self.examples), size)):
+            yield self._batch(self.examples[at : at + size], number)
+
+    def record(self, batch: Batch, step: Step) -> None:
+        """Records a step that trained nothing."""
+        self._record(batch, step, float(step.loss), 0.0)
+
+    # --- what a method may ask beside training ----------------------------------------------
+
+    def recorded_weights(self, run_id: str) -> RecordedWeights:
+        """The weights that another cell of these results recorded.
+
+        Raises CellError where there are none.
+        """
+        return read_weights(self.folder, run_id)
+
+    def load_teacher(self, student_id: str) -> None:
+        """Loads another model (hub id, folder, GGUF file) and attaches it to the student.
+
+        Raises UserError where it can't be loaded, ValueError for another tokenizer.
+        """
+        spec = StudentSpec(id=student_id, device=str(self.student.device))
+        self.student.attach_teacher(load_student(spec))
+
+    def dev_score(self, by: DevMeasure, questions: int) -> float:
+        """How good the student is as it stands, on dev questions; see `DevScore.of`.
+
+        Raises CellError where there are none.
+        """
+        if self.dev is None:
+            raise CellError("there is no dev question to choose by")
+        found = self.dev.of(self.student, self.distiller.decoding(), by, questions)
+        self.dev_scores.append(found)
+        return found
+
+    def old_batch(self, generator: torch.Generator, size: int) -> Batch:
+        """`size` examples of what the student knew before, one text each; none of them twice.
+
+        Raises CellError where there are none.
+        """
+        order = torch.randperm(len(self._old), generator=generator).tolist()
+        chosen = [self._old[i] for i in order[:size]]
+        return replace(collate(chosen, device=self.student.device), taught=False)
+
+    @cached_property
+    def _old(self) -> list[Example]:
+        """Made when a method asks for the first time: most never do."""
+        bank = self.old() if self.old else None
+        if bank is None:
+            raise CellError("no examples of what the student knew are at hand")
+        return encode_bank(bank, self.student.encoder, self.student.max_tokens)[0]
+
+    # --- the budget -------------------------------------------------------------------------
+
+    @property
+    def questions_a_step(self) -> int:
+        """Questions in one optimizer step."""
+        return int(self.spec.batch_size * self.spec.accumulate)
+
+    @property
+    def steps_an_epoch(self) -> int:
+        """Optimizer steps that read each of the stage's questions once."""
+        return math.ceil(len(self.reading) / self.questions_a_step)
+
+    @property
+    def first_step(self) -> int:
+        """Which of the row's steps the stage begins with."""
+        return round(self.part[0] * self.epochs * self.steps_an_epoch)
+
+    @property
+    def total_steps(self) -> int:
+        """Optimizer steps of the stage."""
+        return round(self.part[1] * self.epochs * self.steps_an_epoch) - self.first_step
+
+    def spent(self) -> float:
+        """Share of the stage's budget that is spent: of FLOPs where those are the budget, else of
+        steps."""
+        if self.spec.max_flops:
+            budget = self.spec.max_flops * (self.part[1] - self.part[0])
+            return min(1.0, (self.student.cost.flops - self.position.flops) / budget)
+        return min(1.0, self.position.step / max(1, self.total_steps))
+
+    def _ended(self) -> bool:
+        if self.spec.max_flops:
+            return self.spent() >= 1
+        return self.position.step >= self.total_steps
+
+    def learning_rate(self) -> float:
+        """The rate at the share of the stage's budget that is spent."""
+        return learning_rate(self.spec, self.spent(), 1 / max(1, self.total_steps))
+
+    # --- the loop ---------------------------------------------------------------------------
+
+    def run(
+        self,
+        distiller: Distiller,
+        stage: str = "",
+        epochs: int | None = None,
+        part: tuple[float, float] = (0.0, 1.0),
+        teacher: int | None = None,
+    ) -> None:
+        """Trains until the budget is spent; goes on from the last checkpoint, if there is one.
+
+        A method that trains several times (branches, say) gives each its own stage name, a new
+        optimizer and schedule, and perhaps its own number of epochs. An interrupted cell calls
+        `fit` again: a stage that was finished only puts its end state back.
+
+        part: from where to where in the row's budget the stage goes. Stages whose parts join from
+        0 to 1 take as many steps in all as any other row, and read its questions in its order.
+        teacher: its rationales alone are read, and the questions that have one.
+
+        Raises Diverged where the loss or gradient is NaN or infinite, ValueError for a stage
+        that was run before or a part that isn't one, CellError where a teacher has no rationale.
+        """
+        self._begin(stage, epochs, part, teacher)
+        folder = self.folder / stage if self.folder else None
+        self._resume(distiller, folder)
+        if self._ended() and not self.position.step and self.spec.max_flops:
+            raise CellError(f"nothing of the budget in FLOPs is left to train stage {stage!r}")
+        self.student.model.train()
+        while not self._ended():
+            # A checkpoint is made after an epoch, so only a new stage begins within one.
+            skipped = 0 if self.position.step else self.first_step % self.steps_an_epoch
+            for micro_batches in islice(self._epoch(), skipped, None):
+                if self._ended():
+                    break
+                self._step(distiller, micro_batches)
+            self.position.epoch += 1
+            self._save(distiller, folder)
+        self.student.model.eval()
+        self.paid = self.student.cost.flops
+
+    def _begin(
+        self, stage: str, epochs: int | None, part: tuple[float, float], teacher: int | None
+    ) -> None:
+        """Sets what a stage reads and where it stands before its first step."""
+        if stage in self.stages:
+            raise ValueError(f"stage {stage!r} was run before; each run needs a name of its own")
+        if not 0 <= part[0] < part[1] <= 1:
+            raise ValueError(f"part {part}: two shares of the budget, 0 <= from < to <= 1")
+        self.epochs, self.part = epochs or int(self.spec.epochs), part
+        self.reading = self.examples if teacher is None else of_teacher(self.examples, teacher)
+        if not self.reading:
+            raise CellError(f"no rationale of teacher {teacher} is left to train on")
+        if self.stages:
+            self.position = Position(
+                earlier=self.position.run,
+                seconds=self.position.seconds,
+                flops=self.paid,  # what was spent since, on choosing, is the next stage's to pay
+            )
+            self.optimizer = self._new_optimizer()
+        self.position.epoch = self.first_step // self.steps_an_epoch
+        self.stages.append(stage)
+
+    def _epoch(self) -> Iterator[list[Batch]]:
+        """The epoch's steps, each a list of micro-batches, in an order that seed and epoch fix."""
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.position.epoch)
+        place = {example.question_id: i for i, example in enumerate(self.reading)}
+        drawn = torch.randperm(len(self.questions), generator=draw).tolist()
+        order = [place[self.questions[i]] for i in drawn if self.questions[i] in place]
+        for start in range(0, len(order), self.questions_a_step):
+            chosen = order[start : start + self.questions_a_step]
+            size = self.spec.batch_size
+            yield [
+                self._batch([self.reading[i] for i in chosen[at : at + size]], at // size)
+                for at in range(0, len(chosen), size)
+            ]
+
+    def _batch(self, examples: Sequence[Example], micro: int) -> Batch:
+        return collate(
+            examples,
+            step=self.position.run,
+            micro=micro,
+            epoch=self.position.epoch,
+            seed=self.seed,
+            teachers=self.teachers,
+            device=self.student.device,
+        )
+
+    def _step(self, distiller: Distiller, micro_batches: Sequence[Batch]) -> None:
+        started = time.perf_counter()
+        self.optimizer.zero_grad(set_to_none=True)
+        parameters = [*self.student.trainable().values(), *distiller.parameters()]
+        total = sum(len(batch.questions) for batch in micro_batches)
+        results = []
+        loss = 0.0
+        for batch in micro_batches:
+            share = len(batch.questions) / total
+            # A short last micro-batch counts by its questions: g <- g + share * its gradient.
+            scale(parameters, 1 / share)
+            step = distiller.backward(self.student, batch)
+            scale(parameters, share)
+            loss += share * float(step.loss.detach())
+            results.append((batch, step))
+        norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
+        for name, value in (("loss", loss), ("gradient's norm", float(norm))):
+            if not math.isfinite(value):
+                raise Diverged(f"the {name} is {value} at step {self.position.run + 1}")
+        rate = self.learning_rate()
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        self.optimizer.step()
+        self.position.step += 1
+        self.position.seconds += time.perf_counter() - started
+        for batch, step in results:
+            self._record(batch, step, loss, rate)
+        self.progress(
+            {
+                "event": "step",
+                "step": self.position.step,
+                "steps": self.total_steps,
+                "share": self.spent(),
+                "loss": loss,
+            }
+        )
+
+    def _record(self, batch: Batch, step: Step, loss: float, rate: float) -> None:
+        """One record a question and rationale that was read, and one a step's gain."""
+        where = {"step": self.position.run, "epoch": self.position.epoch}
+        shared = {
+            **where,
+            "loss": loss,
+            "lr": rate,
+            "seconds": self.position.seconds,
+            **self.student.cost.as_dict(),
+        }
+        self.records += step_rows(batch, step, self.teachers, shared)
+        self.gains += gain_rows(batch, step, self.teachers, where)
+
+    # --- state ------------------------------------------------------------------------------
+
+    def _new_optimizer(self) -> torch.optim.AdamW:
+        parameters = [*self.student.trainable().values(), *self.distiller.parameters()]
+        return torch.optim.AdamW(
+            parameters, lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+        )
+
+    def _save(self, distiller: Distiller, folder: Path | None) -> None:
+        if folder is None:
+            return
+        checkpoint.save(
+            folder,
+            student=self.student,
+            optimizer=self.optimizer,
+            distiller=distiller,
+            position=vars(self.position),
+            records={"steps": self.records, "gains": self.gains},
+        )
+
+    def _resume(self, distiller: Distiller, folder: Path | None) -> None:
+        found = checkpoint.load(
+            folder, student=self.student, optimizer=self.optimizer, distiller=distiller
+        )
+        if found is not None:
+            position, records = found
+            self.position = Position(**position)
+            self.records, self.gains = records["steps"], records["gains"]

@@ -1,0 +1,67 @@
+"""Tables, figures and the page of a search, from its trials and the records of its test."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+from compact_bench.report import figures as writing
+from compact_bench.report import page as report
+from compact_bench.report import tables
+from compact_bench.report.page import PAGE, ReportPaths
+from compact_bench.tune.report import captions, figures
+from compact_bench.tune.report import tables as tune_tables
+from compact_bench.tune.trials import FAILED, FILE, Search, read
+from compact_bench.tune.winners import read_test, tested_folder
+from compact_bench.utils.files import remove, write_text
+
+
+def build(folder: Path) -> ReportPaths:
+    """Write tables/, figures/ and report.html beside trials.json in `folder`.
+
+    Raises UserError where nothing was tuned there.
+    """
+    search = read(folder)
+    test = read_test(folder, search.suite["suite"], search.suite["profile"])
+    made, pictures = tune_tables.build(search, test), figures.build(search)
+    for part in ("tables", "figures"):
+        remove(folder / part)
+    table_paths = tables.write(made, folder / "tables")
+    figure_paths = writing.write(pictures, folder / "figures")
+    main, *others = made
+    states = Counter(trial.state for study in search.studies for trial in study.trials)
+    text = report.render(
+        suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
+        setting=captions.setting(search, search.studies),
+        main=main,
+        others=others,
+        pictures=pictures,
+        failures=_failures(search),
+        samples=[],
+        environments=[],
+        states=sorted(states.items()),
+    )
+    page = write_text(folder / PAGE, text)
+    return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
+
+
+def rebuild(root: Path) -> list[ReportPaths]:
+    """Make the pages of every search of the results in `root` again, and of its test."""
+    made = []
+    for folder in sorted(path.parent for path in root.glob(f"tune*/{FILE}")):
+        suite = read(folder).suite
+        tested = tested_folder(folder, suite["suite"], suite["profile"])
+        if (tested / "suite.json").exists():
+            made.append(report.build(tested))
+        made.append(build(folder))
+    return made
+
+
+def _failures(search: Search) -> list[tuple[str, str]]:
+    """Trials that failed, by their reasons."""
+    return [
+        (study.label, f"trial {trial.number}: {trial.reason or trial.state}")
+        for study in search.studies
+        for trial in study.trials
+        if trial.state == FAILED
+    ]

@@ -1,0 +1,169 @@
+"""The winners of a search: their settings for the suite, their suite file and their one test."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from compact_bench.analysis import results
+from compact_bench.analysis.results import Results
+from compact_bench.errors import UserError
+from compact_bench.records.cells import status_of
+from compact_bench.records.suite_record import read_suite_record
+from compact_bench.suite.schema import Suite
+from compact_bench.tune import trials
+from compact_bench.tune.targets import Target
+from compact_bench.tune.trials import LEARNING_RATE, Study, Trial
+from compact_bench.utils.files import write_text
+
+
+def settings_of(root: Path, rate: float) -> dict[str, tuple[dict[str, float], float]]:
+    """Settings and learning rate of the best trial by row, of the searches that are over.
+
+    root: the results of the suite. rate: the learning rate where none was searched.
+    """
+    folder = root / "tune"
+    if not (folder / trials.FILE).exists():
+        return {}
+    found = {}
+    for study in trials.read(folder).studies:
+        if study.over and (best := study.best):
+            values = dict(best.settings)
+            own = values.pop(LEARNING_RATE, rate)
+            found[study.label] = values, own
+    return found
+
+
+def with_tuned(suite: Suite, root: Path) -> Suite:
+    """The suite with what was searched for the rows of its ablation, as far as that is over.
+
+    root: the results of the suite.
+    """
+    if suite.ablation is None or not suite.ablation.tuned:
+        return suite
+    return suite.with_tuned(settings_of(root, suite.training.learning_rate))
+
+
+BEST = "best.yaml"
+
+TUNED = "tuned"
+
+HEADER = """\
+# The settings that `tune` found on the dev split, beside the methods' own, with fresh seeds:
+#   python -m compact_bench run {name}
+# {found}
+"""
+
+
+def winners(study: Study) -> list[tuple[str, Trial]]:
+    """The trials to be tested, with the labels of their rows.
+
+    Of one objective the best; of two the ends of the front and the trial between that is nearest
+    to being best in both, in units of the front's extent.
+    """
+    front = study.front
+    if not front:
+        return []
+    if len(study.objectives) == 1:
+        return [(f"{study.label}, {TUNED}", front[0])]
+    ends = {"for reasoning": front[0], "for old skills": front[-1]}
+    best = [one.values for one in (front[0], front[-1])]
+    extent = [abs(a - b) or 1.0 for a, b in zip(*best, strict=True)]
+    ideal = (front[0].values[0], front[-1].values[1])
+
+    def away(trial: Trial) -> float:
+        parts = zip(trial.values, ideal, extent, strict=True)
+        return sum(((value - goal) / size) ** 2 for value, goal, size in parts)
+
+    chosen = ends | {"between": min(front, key=away)}
+    found: dict[int, tuple[str, Trial]] = {}
+    for said, trial in chosen.items():
+        found.setdefault(trial.number, (f"{study.label}, {TUNED} {said}", trial))
+    return list(found.values())
+
+
+def entries(target: Target, study: Study, rate: float) -> list[dict[str, Any]]:
+    """The rows of a study in best.yaml: the method's own settings, then the winners'."""
+    rows = [target.entry(target.label, {}, rate)]
+    rows += [target.entry(label, trial.settings, rate) for label, trial in winners(study)]
+    return rows
+
+
+def content(
+    suite: Suite,
+    untrained: Sequence[str | dict[str, Any]],
+    rows: Sequence[dict[str, Any]],
+    studies: Sequence[Study],
+) -> dict[str, Any]:
+    """The suite of the test: the same data, student, training and tasks; no search in it."""
+    labels = [row["label"] for row in rows]
+    trials = ", ".join(f"{len(one.finished)} trials of {one.label}" for one in studies)
+    objectives = " and ".join(studies[0].objectives)
+    found = f"settings of the rows called {TUNED}: chosen by {objectives} on dev in {trials}"
+    left_out = ("methods", "ablation", "ladder", "regret_to", "selection", "evidence", "tune")
+    values = suite.model_dump(mode="json", exclude=set(left_out))
+    values["suite"] = f"{suite.suite}_{TUNED}"
+    values["title"] = f"{suite.title}: what tuning bought"
+    values["compare_to"] = suite.compare_to if suite.compare_to in labels else labels[0]
+    values["notes"] = "; ".join(part for part in (suite.notes, found) if part)
+    values["methods"] = [*untrained, *rows]
+    return values
+
+
+def write_best(folder: Path, values: dict[str, Any], studies: Sequence[Study]) -> Path:
+    """Write best.yaml, which `run` takes as it is."""
+    path = folder / BEST
+    said = []
+    for study in studies:
+        for label, trial in winners(study):
+            shown = ", ".join(f"{key} {value:.4g}" for key, value in trial.settings.items())
+            said.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
+    head = HEADER.format(name=BEST, found="\n# ".join(said))
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
+    return write_text(path, head + text)
+
+
+def read_best(folder: Path) -> dict[str, Any] | None:
+    """The values of best.yaml; None where no search is over."""
+    path = folder / BEST
+    return yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+
+
+def tested_folder(folder: Path, suite_name: str, profile: str) -> Path:
+    """Where the results of the test lie."""
+    return folder / f"{suite_name}_{TUNED}" / profile
+
+
+def read_test(folder: Path, suite_name: str, profile: str) -> Results | None:
+    """The results of the test; None where there are none yet."""
+    try:
+        return results.read(tested_folder(folder, suite_name, profile))
+    except UserError:
+        return None
+
+
+def tested(folder: Path, suite_name: str, profile: str) -> set[str]:
+    """Labels of rows that the test split was asked for already."""
+    root = tested_folder(folder, suite_name, profile)
+    try:
+        plan = read_suite_record(root)
+    except UserError:
+        return set()
+    return {
+        cell["label"]
+        for cell in plan.cells
+        if cell["run_id"] and status_of(root / "runs" / cell["run_id"]) == "done"
+    }
+
+
+def refuse_after_test(done: set[str], study_label: str, enough: bool) -> None:
+    """Raise UserError where more trials were to be chosen from after a look at test."""
+    looked = any(label.startswith(f"{study_label}, {TUNED}") for label in done)
+    if looked and not enough:
+        raise UserError(
+            f"{study_label}: its winner was tested already, and more trials would be chosen from "
+            "after a look at test; begin another search with --study NAME"
+        )

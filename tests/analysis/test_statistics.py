@@ -1,0 +1,195 @@
+"""The statistics against scipy, against least squares, and by simulation under the null."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
+from statsmodels.stats.power import TTestPower
+
+from compact_bench.analysis import statistics
+
+
+def residual_mean_squares(values: np.ndarray) -> tuple[float, float, float]:
+    """Mean squares by nested least-squares fits with indicator columns."""
+    seeds, items = values.shape
+    seed, item = np.divmod(np.arange(values.size), items)
+    one = np.ones((values.size, 1))
+    by_seed, by_item = np.eye(seeds)[seed], np.eye(items)[item]
+
+    def rest(*columns: np.ndarray) -> float:
+        design = np.hstack([one, *columns])
+        fitted = design @ np.linalg.lstsq(design, values.ravel(), rcond=None)[0]
+        return float(((values.ravel() - fitted) ** 2).sum())
+
+    both = rest(by_seed, by_item)
+    return (
+        (rest(by_item) - both) / (seeds - 1),
+        (rest(by_seed) - both) / (items - 1),
+        both / ((seeds - 1) * (items - 1)),
+    )
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 7), (5, 20)])
+def test_mean_squares_match_least_squares(shape: tuple[int, int]) -> None:
+    values = np.random.default_rng(1).normal(0.3, 1, shape) + np.arange(shape[0])[:, None]
+    np.testing.assert_allclose(
+        statistics.mean_squares(values), residual_mean_squares(values), rtol=1e-9
+    )
+
+
+def test_crossed_by_hand() -> None:
+    # grand mean 2; seeds -1, 1; items -0.5, 0.5; residuals +-0.5
+    found = statistics.crossed(np.array([[1.0, 1.0], [2.0, 4.0]]))
+    assert statistics.mean_squares(np.array([[1.0, 1.0], [2.0, 4.0]])) == (4.0, 1.0, 1.0)
+    assert found.mean == 2.0
+    df = (4 + 1 - 1) ** 2 / (16 + 1 + 1)
+    assert found.df == max(df, 1.0)
+    assert found.half_width == pytest.approx(reference.t.ppf(0.975, 1.0) * np.sqrt(4 / 4))
+
+
+def test_without_item_effects_it_is_the_t_test_over_seeds() -> None:
+    by_seed = np.array([0.1, 0.4, -0.2, 0.3])
+    found = statistics.crossed(np.repeat(by_seed[:, None], 50, axis=1))
+    expected = reference.ttest_1samp(by_seed, 0.0)
+    assert found.p == pytest.approx(expected.pvalue)
+    low, high = expected.confidence_interval()
+    assert found.half_width == pytest.approx((high - low) / 2)
+
+
+def test_without_seed_effects_it_is_the_t_test_over_items() -> None:
+    by_item = np.random.default_rng(0).normal(0.2, 1, 40)
+    found = statistics.crossed(np.repeat(by_item[None], 3, axis=0))
+    expected = reference.ttest_1samp(by_item, 0.0)
+    assert found.p == pytest.approx(expected.pvalue)
+    assert found.df == pytest.approx(39)
+    assert statistics.over_items(by_item).p == pytest.approx(expected.pvalue)
+
+
+@pytest.mark.parametrize("shape", [(1, 9), (4, 1), (0, 3)])
+def test_too_little_data_gives_no_test(shape: tuple[int, int]) -> None:
+    found = statistics.crossed(np.full(shape, 0.5))
+    assert np.isnan(found.half_width)
+    assert np.isnan(found.p)
+    assert found.test == "none"
+
+
+def test_no_spread_is_exact_and_never_nan() -> None:
+    assert statistics.crossed(np.zeros((3, 5))).p == 1.0
+    assert statistics.crossed(np.ones((3, 5))).p == 0.0
+    assert statistics.crossed(np.ones((3, 5))).half_width == 0.0
+
+
+def test_a_variance_that_comes_out_negative_is_replaced() -> None:
+    values = np.array([[1.0, -1.0, 0.0], [-1.0, 1.0, 0.0]])  # only residuals
+    found = statistics.crossed(values)
+    assert found.mean == 0.0
+    assert found.p == 1.0
+    assert found.half_width > 0
+
+
+def test_a_component_that_comes_out_negative_is_zero() -> None:
+    draw = np.random.default_rng(3)
+    values = draw.normal(0.1, 1, (4, 30)) + draw.normal(0, 1, (1, 30))
+    even = values - values.mean(axis=1, keepdims=True) + values.mean()  # no seed effect at all
+    by_item = reference.ttest_1samp(even.mean(axis=0), 0.0)
+    found = statistics.crossed(even)
+    assert statistics.mean_squares(even)[0] == pytest.approx(0.0, abs=1e-12)
+    assert (found.p, found.df) == (pytest.approx(by_item.pvalue), 29)
+    found = statistics.crossed(even.T)  # seeds and items change places
+    assert (found.p, found.df) == (pytest.approx(by_item.pvalue), 29)
+
+
+def test_the_variance_is_never_below_that_of_seeds_or_items_alone() -> None:
+    draw = np.random.default_rng(4)
+    for _ in range(200):
+        values = draw.normal(0, 1, (3, 12)) + draw.normal(0, draw.choice([0, 1]), (3, 1))
+        found = statistics.crossed(values)
+        error = found.half_width / reference.t.ppf(0.975, found.df)
+        for axis in (0, 1):
+            means = values.mean(axis=axis)
+            assert error >= means.std(ddof=1) / np.sqrt(len(means)) * (1 - 1e-9)
+
+
+def test_holm_is_that_of_statsmodels() -> None:
+    draw = np.random.default_rng(0)
+    for size in (1, 2, 17, 300):
+        p = draw.random(size) ** 3
+        p[:: max(1, size // 3)] = p[0]  # ties
+        expected = multipletests(p, method="holm")[1]
+        np.testing.assert_allclose(statistics.holm(p), expected, rtol=1e-12)
+        kept = statistics.holm([float("nan"), *p])
+        assert np.isnan(kept[0])
+        np.testing.assert_allclose(kept[1:], expected, rtol=1e-12)
+    assert statistics.holm([]).shape == (0,)
+
+
+@pytest.mark.parametrize(("df", "within"), [(2, 0.04), (4, 0.02), (20, 0.005), (99, 0.001)])
+def test_the_detectable_difference_is_found_in_four_of_five_cases(df: float, within: float) -> None:
+    """Against the noncentral t, which the formula approximates from below for few seeds."""
+    quantile = reference.t.ppf(0.975, df)
+    found = statistics.detectable_difference(quantile * 0.7, df) / 0.7  # in standard errors
+    power = reference.nct.sf(quantile, df, found) + reference.nct.cdf(-quantile, df, found)
+    assert power == pytest.approx(0.8, abs=within)
+
+
+def test_the_detectable_difference_is_that_of_statsmodels() -> None:
+    expected = TTestPower().solve_power(nobs=60, alpha=0.05, power=0.8) * np.sqrt(60)
+    quantile = reference.t.ppf(0.975, 59)
+    assert statistics.detectable_difference(quantile, 59) == pytest.approx(expected, rel=2e-3)
+    assert np.isnan(statistics.Difference(0.3).detectable)
+    values = np.random.default_rng(0).normal(0, 1, (3, 9))
+    assert statistics.crossed(values).detectable > statistics.crossed(values).half_width
+
+
+def simulated(rng: np.random.Generator, seeds: int, items: int) -> np.ndarray:
+    """Differences of two methods that are equal but for seed, item and interaction noise."""
+    seed = rng.normal(0, 0.12, (seeds, 1))
+    return seed + rng.normal(0, 0.3, (1, items)) + rng.normal(0, 0.6, (seeds, items))
+
+
+@pytest.mark.parametrize("seeds", [3, 5, 10])
+def test_under_the_null_about_five_percent_are_called_significant(seeds: int) -> None:
+    rng = np.random.default_rng(seeds)
+    samples = [simulated(rng, seeds, 60) for _ in range(500)]
+    called = np.mean([statistics.crossed(values).p < 0.05 for values in samples])
+    naive = np.mean([statistics.over_items(values.mean(axis=0)).p < 0.05 for values in samples])
+    assert 0.02 <= called <= 0.08  # 5% +- 3 standard errors of 500 draws
+    assert naive > 0.10  # what takes seeds for fixed calls far more
+
+
+def table(seeds: list[int | None], items: str, base: float) -> pd.DataFrame:
+    values = base + np.arange(len(seeds) * len(items)).reshape(len(seeds), len(items))
+    return pd.DataFrame(values, index=pd.Index(seeds, dtype=object), columns=list(items))
+
+
+def test_pairs_common_seeds_and_items_whatever_their_order() -> None:
+    first, second = table([0, 1, 2], "abc", 0.0), table([2, 1, 7], "cab", 0.0)
+    expected = np.array(
+        [[first.loc[s, i] - second.loc[s, i] for i in "abc"] for s in (1, 2)], dtype=float
+    )
+    np.testing.assert_array_equal(statistics.paired(first, second), expected)
+
+
+def test_a_run_without_seed_is_compared_to_every_seed() -> None:
+    seeds, single = table([0, 1], "ab", 0.0), table([None], "ab", 10.0)
+    assert statistics.paired(single, seeds).tolist() == [[10.0, 10.0], [8.0, 8.0]]
+    assert statistics.paired(seeds, single).tolist() == [[-10.0, -10.0], [-8.0, -8.0]]
+    assert statistics.paired(single, single).tolist() == [[0.0, 0.0]]
+
+
+def test_items_that_one_seed_lacks_are_left_out() -> None:
+    first, second = table([0, 1], "abc", 0.0), table([0, 1], "abc", 1.0)
+    first.loc[1, "b"] = np.nan
+    assert statistics.paired(first, second).shape == (2, 2)
+
+
+def test_summary_and_retention() -> None:
+    found = statistics.summarise([0.1, 0.4, float("nan")])
+    assert (found.mean, found.n) == (0.25, 2)
+    assert found.sd == pytest.approx(np.std([0.1, 0.4], ddof=1))
+    assert statistics.summarise([]).n == 0
+    assert statistics.retention(0.5, 0.8, 0.2) == pytest.approx(0.5)
+    assert np.isnan(statistics.retention(0.2, 0.21, 0.2))

@@ -1,0 +1,142 @@
+"""marginal.py against enumeration and an independent computation."""
+
+from __future__ import annotations
+
+import math
+import random
+
+import numpy as np
+import pytest
+import torch
+from scipy.special import logsumexp
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers
+from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+
+from compact_bench.evaluation.marginal_nll import (
+    answer_log_chances,
+    marginal_nll,
+    negative_log_mean_exp,
+)
+from compact_bench.student.encode import Encoder
+from compact_bench.student.generation import prefill
+
+WORDS = ["<eos>", "<unk>", "Question:", "Answer:", "The", "answer", "is", "yes", "no", "up", "down"]
+CUE_IDS = [4, 5, 6]
+
+
+@pytest.fixture(scope="module")
+def tokenizer() -> PreTrainedTokenizerFast:
+    """One token a word."""
+    inner = Tokenizer(models.WordLevel({w: i for i, w in enumerate(WORDS)}, unk_token="<unk>"))
+    inner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    inner.decoder = decoders.WordPiece(prefix="##", cleanup=False)  # words with spaces between
+    return PreTrainedTokenizerFast(tokenizer_object=inner, eos_token="<eos>", unk_token="<unk>")
+
+
+@pytest.fixture(scope="module")
+def student() -> LlamaForCausalLM:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        model = LlamaForCausalLM(
+            LlamaConfig(
+                vocab_size=len(WORDS),
+                hidden_size=16,
+                intermediate_size=32,
+                num_hidden_layers=2,
+                num_attention_heads=2,
+                num_key_value_heads=1,
+                max_position_embeddings=64,
+                eos_token_id=0,
+                bos_token_id=None,
+                pad_token_id=0,
+            )
+        )
+        torch.nn.init.normal_(model.lm_head.weight, std=0.7)
+    return model.eval().double()
+
+
+def log_chance(model: LlamaForCausalLM, before: list[int], after: list[int]) -> float:
+    """log p(after | before) of one row, without cache or padding."""
+    with torch.no_grad():
+        logits = model(torch.tensor([before + after])).logits[0].log_softmax(-1)
+    return sum(float(logits[len(before) - 1 + i, token]) for i, token in enumerate(after))
+
+
+@pytest.mark.parametrize("scale", [0.0, -5.0, -2000.0])
+def test_negative_log_mean_exp_equals_scipys(scale):
+    values = [scale + v for v in (-0.3, -1.2, 0.0, -7.0)]
+    expected = -(logsumexp(values) - math.log(len(values)))
+    assert negative_log_mean_exp(values) == pytest.approx(expected, rel=1e-12)
+
+
+def test_negative_log_mean_exp_of_the_impossible():
+    assert negative_log_mean_exp([-math.inf, -math.inf]) == math.inf
+    assert negative_log_mean_exp([-math.inf, 0.0]) == pytest.approx(math.log(2))
+
+
+def test_answer_chances_in_a_padded_batch(student, tokenizer):
+    encoder = Encoder(tokenizer)
+    prompts = [encoder.ids("Question: up down Answer:"), encoder.ids("Question: Answer:")]
+    bodies, answers = ["up up down", ""], ["yes", "no no"]
+    found = answer_log_chances(student, encoder, prefill(student, prompts), bodies, answers)
+    for prompt, body, answer, value in zip(prompts, bodies, answers, found, strict=True):
+        before = prompt + encoder.ids(body) + CUE_IDS
+        assert value == pytest.approx(log_chance(student, before, encoder.ids(answer)), abs=1e-9)
+
+
+def test_marginal_equals_the_enumerated_one(student, tokenizer):
+    """Rationales of at most one token: p(answer) = sum_r p(r) p(answer | r, cue), exactly."""
+    encoder = Encoder(tokenizer)
+    prompt = encoder.ids("Question: up Answer:")
+    gold = encoder.ids("yes")
+    exact = 0.0
+    for token in range(len(WORDS)):
+        # The end, an unknown word and the next question leave nothing written.
+        body = [] if token in (0, 1, 2) else [token]
+        chance = log_chance(student, prompt, [token])
+        exact += math.exp(chance + log_chance(student, prompt + body + CUE_IDS, gold))
+    samples = 4000
+    (value,) = marginal_nll(
+        student,
+        encoder,
+        [(prompt, "yes")],
+        samples=samples,
+        max_new_tokens=1,
+        batch_size=16,
+        seed=3,
+    )
+    assert value == pytest.approx(-math.log(exact), abs=0.02)
+
+
+def test_sampled_rationales_are_cut_before_the_cue(student, tokenizer, monkeypatch):
+    """Whatever the student writes, the scored text holds the cue once, before the gold answer."""
+    from compact_bench.evaluation import marginal_nll as marginal
+
+    seen: list[str] = []
+    original = marginal.answer_log_chances
+
+    def spy(model, encoder, prefix, bodies, answers):
+        seen.extend(bodies)
+        return original(model, encoder, prefix, bodies, answers)
+
+    monkeypatch.setattr(marginal, "answer_log_chances", spy)
+    monkeypatch.setattr(marginal, "CUE", " up")  # a cue that this student writes often
+    encoder = Encoder(tokenizer)
+    items = [(encoder.ids("Question: down Answer:"), "no")]
+    marginal_nll(student, encoder, items, samples=50, max_new_tokens=6, batch_size=8, seed=0)
+    assert len(seen) == 50 and all("up" not in body for body in seen)
+    assert len({len(body.split()) for body in seen}) > 1
+
+
+def test_seeded_and_apart_from_the_global_state(student, tokenizer):
+    encoder = Encoder(tokenizer)
+    asked = {"up": "yes", "no up": "no"}
+    items = [(encoder.ids(f"Question: {q} Answer:"), a) for q, a in asked.items()]
+    options = {"samples": 3, "max_new_tokens": 5, "batch_size": 6}
+    random.seed(1), np.random.seed(1), torch.manual_seed(1)
+    before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    first = marginal_nll(student, encoder, items, seed=7, **options)
+    after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
+    assert before == after
+    assert marginal_nll(student, encoder, items, seed=7, **options) == first
+    assert marginal_nll(student, encoder, items, seed=8, **options) != first

@@ -1,0 +1,263 @@
+"""From a suite to its data: splits, sizes, tasks, leaks and bad input, on small JSONL files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compact_bench.data.splits import is_dev, question_id
+from compact_bench.errors import UserError
+from compact_bench.execution.prepare import prepare
+from compact_bench.suite.schema import Suite
+
+IN_DOMAIN = {"task": "in_domain", "role": "reasoning"}
+
+
+def suite(
+    source: object, tasks: list[dict[str, Any]] | None = None, limit: int | None = None,
+    select: bool = False, **data: Any,
+) -> Suite:  # fmt: skip
+    return Suite.model_validate(
+        {
+            "suite": "gsm8k",
+            "title": "t",
+            "profile": "p",
+            "methods": ["average"],
+            "seeds": [0],
+            "data": {"source": str(source), **data},
+            "training": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 1},
+            "evaluation": {"tasks": tasks or [IN_DOMAIN], "select": select},
+            "limit": limit,
+        }
+    )
+
+
+def row(number: int, teachers: tuple[str, ...] = ("ada", "bob", "human")) -> dict[str, Any]:
+    texts = dict.fromkeys(teachers, f"{number} + 1 = {number + 1}. The answer is {number + 1}")
+    if "bob" in texts:
+        texts["bob"] = [f"The answer is {number}", "I can't say."]
+    question = f"Ann has {number} apples and buys one. How many?"
+    return {"question": question, "answer": number + 1, "rationales": texts}
+
+
+def write(path: Path, rows: list[dict[str, Any]]) -> Path:
+    path.write_text("".join(json.dumps(r) + "\n" for r in rows))
+    return path
+
+
+@pytest.fixture
+def train(tmp_path: Path) -> Path:
+    """60 questions with ada, bob (two samples) and a human; 10 with ada alone."""
+    rows = [row(n) for n in range(60)] + [row(n, ("ada",)) for n in range(60, 70)]
+    return write(tmp_path / "train.jsonl", rows)
+
+
+@pytest.fixture
+def test_file(tmp_path: Path) -> str:
+    rows = [{"question": f"Bob has {n} pears?", "answer": n} for n in range(20)]
+    return str(write(tmp_path / "test.jsonl", rows))
+
+
+def test_a_users_file(train: Path, test_file: str) -> None:
+    prepared = prepare(suite(train, test_source=test_file))
+    bank = prepared.train
+    assert bank.teachers == ("ada", "bob")
+    questions = bank.questions["question"]
+    assert not questions.map(is_dev).any()
+    assert prepared.dev["question"].map(is_dev).all()
+    assert len(questions) + len(prepared.dev) >= 60
+    assert list(bank.questions["question_id"]) == sorted(map(question_id, questions))
+    rows = bank.rationales.set_index(["teacher", "sample"])
+    assert rows.loc["ada", "right"].all()
+    assert not rows.loc["bob", "right"].any()
+    assert rows.loc[("bob", 1), "answer"].isna().all()
+    assert (rows.loc["human", "role"] == "human").all()
+    (task,) = prepared.tasks
+    assert list(task.items.columns) == ["question_id", "question", "answer", "answer_kind"]
+    assert (task.name, task.kind, len(task.items)) == ("in_domain", "generate", 20)
+
+
+def test_incomplete_questions_on_request(train: Path, test_file: str) -> None:
+    some = prepare(suite(train, test_source=test_file, complete=False))
+    every = prepare(suite(train, test_source=test_file))
+    assert len(some.train.questions) > len(every.train.questions)
+    alone = prepare(suite(train, test_source=test_file, teachers=["ada"]))
+    assert alone.train.teachers == ("ada",)
+    assert set(alone.train.rationales["teacher"]) == {"ada", "human"}
+    assert set(alone.train.questions["question_id"]) == set(some.train.questions["question_id"])
+
+
+def test_sizes_and_limit(train: Path, test_file: str) -> None:
+    full = prepare(suite(train, test_source=test_file))
+    cut = prepare(suite(train, test_source=test_file, train=9, dev=2, test=5))
+    assert list(cut.train.questions["question_id"]) == list(full.train.questions["question_id"][:9])
+    assert (len(cut.dev), len(cut.tasks[0].items)) == (2, 5)
+    limited = prepare(suite(train, test_source=test_file, train=9, test=5, limit=3))
+    assert (len(limited.train.questions), len(limited.tasks[0].items)) == (3, 3)
+    short = prepare(suite(train, test_source=test_file, train=1000))
+    assert any("instead of the 1000 asked for" in note for note in short.notes)
+
+
+def test_the_fingerprint_follows_data_and_tasks(train: Path, test_file: str) -> None:
+    suites = [
+        suite(train, test_source=test_file),
+        suite(train, test_source=test_file, teachers=["bob", "ada"]),
+        suite(train, test_source=test_file, train=5),
+        suite(train, test_source=test_file, test=5),
+    ]
+    assert len({prepare(s).fingerprint for s in suites}) == 4
+    assert prepare(suites[0]).fingerprint == prepare(suites[0]).fingerprint
+
+
+def test_select_asks_the_dev_split(train: Path) -> None:
+    prepared = prepare(suite(train, select=True))
+    items = prepared.tasks[0].items
+    assert list(items["question_id"]) == list(prepared.dev["question_id"])
+    with pytest.raises(UserError, match=r"no test questions; set data.test_source"):
+        prepare(suite(train))
+
+
+def test_a_test_question_in_the_training_set_stops(train: Path, tmp_path: Path) -> None:
+    known = row(3)["question"].upper().replace(".", " !")
+    leaky = write(tmp_path / "leak.jsonl", [{"question": known, "answer": 4}])
+    with pytest.raises(UserError, match="1 of the 1 test questions of 'in_domain' are in the"):
+        prepare(suite(train, test_source=str(leaky)))
+    task = {"task": "other", "role": "forgetting", "source": str(leaky)}
+    with pytest.raises(UserError, match="test questions of 'other' are in the"):
+        prepare(suite(train, [IN_DOMAIN, task], select=True))
+
+
+def test_kinds_are_inferred_or_set(tmp_path: Path) -> None:
+    def made(*answers: object) -> Path:
+        rows = [row(n) | {"answer": answer} for n, answer in enumerate(answers)]
+        return write(tmp_path / "kinds.jsonl", rows)
+
+    for answers, kind in (
+        ([1, "2.5", "$3"], "number"),
+        ([True, "no", "false"], "boolean"),
+        (["A", "(b)", "E"], "choice"),
+    ):
+        questions = prepare(suite(made(*answers), select=True)).train.questions
+        assert set(questions["kind"]) == {kind}
+    path = made(1, 2, "green")
+    with pytest.raises(UserError, match=r"kinds.jsonl:3: the answers are not all .*'green'"):
+        prepare(suite(path, select=True))
+    with pytest.raises(UserError, match=r"kinds.jsonl:1: the answer '1' is not a choice"):
+        prepare(suite(path, select=True, answer="choice"))
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        ({"teachers": ["adda"]}, r"has the teacher 'adda' \(did you mean 'ada'\?\); known: ada"),
+        ({"teachers": ["human"]}, "has the teacher 'human'"),
+        ({"test_source": "nowhere.jsonl"}, "nowhere.jsonl: can't be read"),
+    ],
+)
+def test_bad_input_of_a_users_file(train: Path, data: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        prepare(suite(train, **data))
+
+
+def test_unknown_names() -> None:
+    with pytest.raises(UserError, match=r"unknown data source 'gsm9k'.*did you mean 'gsm8k'"):
+        prepare(suite("gsm9k"))
+    with pytest.raises(UserError, match="has the teacher 'gpt-5'"):
+        prepare(suite("svamp", teachers=["gpt-5"]))
+    with pytest.raises(UserError, match="names a teacher twice: gpt-4o, gpt-4o/level1"):
+        prepare(suite("svamp", teachers=["gpt-4o", "gpt-4o/level1"]))
+    task = {"task": "mini_two_stp", "role": "forgetting"}
+    with pytest.raises(UserError, match=r"unknown task 'mini_two_stp' \(did you mean 'mini_two_s"):
+        prepare(suite("mini", [task], train=4, dev=4, test=4))
+
+
+def test_no_question_is_left(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.jsonl", [row(1, ("ada",)), row(2, ("bob",))])
+    with pytest.raises(UserError, match="no training question is left with the teachers ada, bob"):
+        prepare(suite(path, select=True))
+
+
+def test_choice_tasks(tmp_path: Path, train: Path) -> None:
+    rows = [{"question": "Where to? Answer choices: A: bank, B: mall", "answer": "B"}]
+    task = {"task": "c", "role": "forgetting", "kind": "choice"}
+    task["source"] = str(write(tmp_path / "c.jsonl", rows))
+    choice = [{**r, "answer": "B"} for r in (row(n) for n in range(9))]
+    path = write(tmp_path / "choice.jsonl", choice)
+    prepared = prepare(suite(path, [IN_DOMAIN, task], select=True))
+    assert prepared.tasks[1].items[["choices", "gold"]].to_dict("list") == {
+        "choices": [["bank", "mall"]],
+        "gold": [1],
+    }
+    assert prepared.tasks[1].chance == pytest.approx(0.5)
+    with pytest.raises(UserError, match="task in_domain: no choices, or not the right one, in"):
+        prepare(suite(path, [IN_DOMAIN | {"kind": "choice"}], select=True))
+
+
+def test_an_lm_eval_task_has_no_items_here(train: Path) -> None:
+    task = {"task": "arc_easy", "role": "forgetting", "kind": "lm_eval", "chance": 0.25}
+    prepared = prepare(suite(train, [IN_DOMAIN, task], select=True))
+    assert prepared.tasks[1].items.empty
+    assert prepared.tasks[1].chance == 0.25
+
+
+def test_mini_needs_no_file() -> None:
+    forgetting = {"task": "mini_one_step", "role": "forgetting", "limit": 7}
+    prepared = prepare(suite("mini", [IN_DOMAIN, forgetting], train=12, dev=6, test=8))
+    assert [len(task.items) for task in prepared.tasks] == [8, 7]
+    assert len(prepared.train.questions) == 12
+    assert len(prepared.dev) == 6
+    assert "human" in set(prepared.train.rationales["teacher"])
+    assert "generated problems" in prepared.notes[0]
+    one = prepared.train.teachers[0]
+    alone = prepare(suite("mini", train=12, dev=6, test=8, teachers=[one]))
+    assert alone.train.teachers == (one,)
+
+
+def test_corruption_is_of_the_training_rationales_alone(train: Path, test_file: str) -> None:
+    clean = prepare(suite(train, test_source=test_file))
+    none = prepare(suite(train, test_source=test_file, corrupt={}))
+    assert none.fingerprint == clean.fingerprint and none.notes == clean.notes
+    spoilt = prepare(suite(train, test_source=test_file, corrupt={"wrong_answer": 0.5}))
+    assert spoilt.fingerprint != clean.fingerprint
+    assert spoilt.dev.equals(clean.dev)
+    assert spoilt.tasks[0].items.equals(clean.tasks[0].items)
+    assert spoilt.train.questions.equals(clean.train.questions)
+    rows = spoilt.train.rationales
+    hit = rows["corruption"] == "wrong_answer"
+    total = 3 * len(clean.train.questions)  # ada once, bob twice
+    assert abs(hit.sum() - total / 2) <= 0.5
+    assert rows[~hit].equals(clean.train.rationales[~hit])
+    assert not hit[rows["teacher"] == "human"].any()
+    note, coverage = spoilt.notes[len(clean.notes) - 2 : -1]
+    share = f"{hit.sum() / total:.1%} ({hit.sum()} of {total} rationales)"
+    assert note == f"corrupted on purpose: wrong_answer {share}"
+    right = rows.loc[rows["teacher"] == "ada", "right"].mean()
+    assert right < 1
+    assert coverage.endswith(f"ada {right:.1%}, bob 0.0%")
+    with pytest.raises(UserError, match=r"unknown fault 'wrong_anser' \(did you mean"):
+        prepare(suite(train, test_source=test_file, corrupt={"wrong_anser": 0.5}))
+
+
+def test_mini_teachers_by_name_samples_faults_and_corruption() -> None:
+    sizes = {"train": 20, "dev": 6, "test": 8}
+    plain = prepare(suite("mini", **sizes))
+    named = prepare(suite("mini", **sizes, teachers=["careful", "equations"]))
+    assert named.train.teachers == ("careful", "equations")
+    assert set(named.train.rationales["teacher"]) == {"careful", "equations", "human"}
+    with pytest.raises(UserError, match=r"'hastey' \(did you mean 'hasty'\?\); known: equations, "):
+        prepare(suite("mini", **sizes, teachers=["hastey"]))
+    several = prepare(suite("mini", **sizes, mini={"faults": 0, "samples": 3}))
+    rows = several.train.rationales
+    assert len(rows) == 20 * (4 * 3 + 1)
+    assert rows["right"].all()
+    spoilt = prepare(suite("mini", **sizes, mini={"faults": 0}, corrupt={"wrong_answer": 0.25}))
+    teachers = spoilt.train.rationales[spoilt.train.rationales["role"] == "teacher"]
+    assert (teachers.groupby("question_id")["right"].sum() == 3).all()
+    assert spoilt.notes[1] == "corrupted on purpose: wrong_answer 25.0% (20 of 80 rationales)"
+    for other in (named, several, spoilt):
+        assert other.dev.equals(plain.dev)
+        assert other.tasks[0].items.equals(plain.tasks[0].items)
+        assert other.fingerprint != plain.fingerprint

@@ -1,0 +1,250 @@
+"""The runner and its workers, with a stub in place of the function that trains a cell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import filelock
+import pytest
+
+from compact_bench.commands.run import run_suite
+from compact_bench.errors import UserError
+from compact_bench.execution.plan import Options, make_plan
+from compact_bench.execution.pool import WorkerEntry
+from compact_bench.records.cells import read_cells
+from compact_bench.records.suite_record import read_suite_record
+from compact_bench.report import page
+from compact_bench.suite.schema import load_suite
+
+STUBS = Path(__file__).parents[1] / "stubs"
+ENTRY = WorkerEntry(threads=1, cell="stub_cells:cell", check="stub_cells:check")
+
+
+@pytest.fixture(autouse=True)
+def _stubs(monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(STUBS))
+    monkeypatch.setattr(page, "show", lambda root, say: say("the table"))
+
+
+@pytest.fixture
+def results(tmp_path):
+    return tmp_path / "results"
+
+
+@pytest.fixture
+def go(write_suite, plugins, results):
+    """Run the tiny suite; return exit code, lines, and cells by their name."""
+
+    def run(*rows, overrides=(), jobs=None, retry=False, only=()):
+        suite = load_suite(write_suite(methods=["still", *rows], seeds=[0]), "mini", overrides)
+        options = Options(results, None, (plugins,), only, jobs, retry)
+        lines: list[str] = []
+        code = run_suite(suite, options, lines.append, ENTRY)
+        cells = {cell.spec["label"]: cell for cell in read_cells(results / "tiny/mini")}
+        return code, lines, cells
+
+    return run
+
+
+def _behave(*names):
+    return [{"dummy": {"behave": name}} for name in names]
+
+
+def _tries(cell) -> int:
+    return len((cell.folder / "tries").read_text())
+
+
+def test_all_cells_are_done_and_nothing_is_repeated(go):
+    code, lines, cells = go("dummy")
+    assert code == 0
+    assert {label: cell.state for label, cell in cells.items()} == {
+        "still": "done",
+        "dummy": "done",
+    }
+    assert "the table" in lines
+    code, lines, cells = go("dummy")
+    assert code == 0
+    assert [_tries(cell) for cell in cells.values()] == [1, 1]
+    assert "tiny mini: 2 cells, 2 of them kept" in lines
+
+
+def test_failures_are_recorded_and_the_other_cells_go_on(go):
+    code, lines, cells = go(*_behave("raise", "die", "silent", "diverged", "skipped"), "dummy")
+    assert code == 1
+    status = {label.removeprefix("dummy"): cell.status for label, cell in cells.items()}
+    assert status["(behave=raise)"]["reason"] == "ValueError: two lines"
+    assert "killed by signal 9" in status["(behave=die)"]["reason"]
+    assert "without writing its status" in status["(behave=silent)"]["reason"]
+    states = [status[f"(behave={name})"]["state"] for name in ("raise", "die", "silent")]
+    assert states == ["failed"] * 3
+    assert status["(behave=diverged)"]["state"] == "diverged"
+    assert status["(behave=skipped)"]["state"] == "skipped"
+    assert status["(behave=done)"]["state"] == "done"
+    assert any("worker killed by signal 9" in line for line in lines)
+
+
+def test_failed_cells_are_tried_again_and_diverged_ones_only_when_asked(go):
+    rows = _behave("raise", "diverged")
+    go(*rows)
+    _, _, cells = go(*rows)
+    assert [_tries(cells[f"dummy(behave={name})"]) for name in ("raise", "diverged")] == [2, 1]
+    _, _, cells = go(*rows, retry=True)
+    assert [_tries(cells[f"dummy(behave={name})"]) for name in ("raise", "diverged")] == [3, 2]
+
+
+def test_exit_code_0_where_every_cell_is_done_or_skipped(go):
+    assert go(*_behave("skipped"))[0] == 0
+
+
+def test_only_runs_the_named_row_but_plans_them_all(go, results):
+    code, _, cells = go("dummy", only=("dummy",))
+    assert code == 0
+    assert list(cells) == ["dummy"]
+    planned = read_suite_record(results / "tiny/mini").cells
+    assert [cell["label"] for cell in planned] == ["still", "dummy"]
+
+
+def test_output_of_a_cell_is_in_its_log(go):
+    _, _, cells = go("dummy")
+    log = (cells["dummy"].folder / "log.txt").read_text()
+    assert {"to stdout", "past sys.stdout", "to stderr"} <= set(log.splitlines())
+
+
+def test_two_jobs_share_the_cells(go):
+    code, _, cells = go(*_behave("environment", "done", "skipped"), jobs=2)
+    assert code == 0
+    assert len(cells) == 4
+    assert (cells["dummy(behave=environment)"].folder / "threads").read_text() == "1"
+
+
+@pytest.mark.parametrize("revision", ["broken", "deadly"])
+def test_a_student_that_cannot_be_loaded_stops_before_any_cell(go, results, revision):
+    with pytest.raises(UserError, match=r"student\.revision|student|signal 9"):
+        go("dummy", overrides=[f"student.revision={revision}"])
+    assert read_cells(results / "tiny/mini") == []
+    assert not (results / "tiny/mini/suite.json").exists()
+
+
+def test_unwritable_results_folder(go, results):
+    results.write_text("a file is in the way")
+    with pytest.raises(UserError, match="can't write to the results folder"):
+        go("dummy")
+
+
+def test_a_second_run_of_the_same_folder_is_refused(go, results):
+    (results / "tiny/mini").mkdir(parents=True)
+    with (
+        filelock.FileLock(results / "tiny/mini/.lock"),
+        pytest.raises(UserError, match="another run"),
+    ):
+        go("dummy")
+
+
+def test_unknown_row_of_only(go):
+    with pytest.raises(UserError, match=r"--only dumy: no such row \(did you mean 'dummy'\?\)"):
+        go("dummy", only=("dumy",))
+
+
+def test_seeds_come_one_after_the_other(write_suite, plugins, results):
+    suite = load_suite(write_suite(methods=["dummy", "still"], seeds=[3, 1]))
+    plan = make_plan(suite, Options(results, None, (plugins,)))
+    order = [(spec.label, spec.seed) for spec in plan.pending()]
+    assert order == [("still", None), ("dummy", 3), ("dummy", 1)]
+
+
+INTERRUPTED = """
+import signal
+import sys
+from pathlib import Path
+from compact_bench.commands.run import run_suite
+from compact_bench.execution.plan import Options
+from compact_bench.execution.pool import WorkerEntry
+from compact_bench.suite.schema import load_suite
+
+# A shell starts background jobs with Ctrl-C ignored; this process is in the foreground's place.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+suite, results, plugins = sys.argv[1:]
+entry = WorkerEntry(1, "stub_cells:cell", "stub_cells:check")
+options = Options(Path(results), None, (Path(plugins),))
+say = lambda line: print(line, flush=True)
+sys.exit(run_suite(load_suite(suite), options, say, entry))
+"""
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_a_stopped_runner_leaves_no_worker(write_suite, plugins, results, how):
+    path = write_suite(methods=["still", *_behave("sleep")], seeds=[0])
+    command = [sys.executable, "-c", INTERRUPTED, str(path), str(results), str(plugins)]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    seen = []
+    while "dummy, seed 0: started\n" not in seen:
+        seen.append(process.stdout.readline())
+        assert seen[-1], seen
+    worker = _children(process.pid)
+    assert worker
+    process.send_signal(how)
+    rest = process.communicate(timeout=60)[0]
+    if how == signal.SIGINT:
+        assert process.returncode == 130
+        assert "cells left: 1. The same command goes on from here." in rest
+    deadline = time.monotonic() + 60
+    while any(_runs(pid) for pid in worker):
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def _children(pid: int) -> list[int]:
+    tasks = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for task in tasks for child in task.read_text().split()]
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+READER = {"dummy": {"weights_from": "source"}, "label": "reader"}
+
+
+def test_a_cell_that_reads_another_s_weights_waits_for_it(go):
+    """Two workers, and the reader first in the table: it must not start before the other ends."""
+    rows = [READER, {"dummy": {}, "label": "source"}]
+    code, lines, cells = go(*rows, jobs=2)
+    assert code == 0
+    order = [line for line in lines if line.startswith(("reader", "source"))]
+    assert order.index("reader, seed 0: started") > next(
+        i for i, line in enumerate(order) if line.startswith("source, seed 0: done")
+    )
+    assert cells["reader"].spec["config"]["weights_from"] == cells["source"].run_id
+
+
+def test_a_failed_source_does_not_hold_up_its_reader(go):
+    rows = [READER, {"dummy": {"behave": "die"}, "label": "source"}]
+    code, _, cells = go(*rows, jobs=2)
+    assert code == 1
+    assert cells["source"].state == "failed" and cells["reader"].state == "done"
+
+
+def test_only_a_reader_brings_its_source_along(go):
+    rows = [READER, {"dummy": {}, "label": "source"}]
+    _, _, cells = go(*rows, only=("reader",))
+    assert set(cells) == {"reader", "source"}
+
+
+def test_conditions_of_equal_data_are_one_cell(go, write_suite, plugins, results):
+    twice = [{"name": name, "data": {"train": 4}} for name in ("four", "also four")]
+    suite = load_suite(write_suite(seeds=[0], conditions=twice), "mini")
+    plan = make_plan(suite, Options(results, plugins=(plugins,)))
+    assert [(c.label, c.condition) for c in plan.cells] == [
+        ("still", ""), ("dummy", "four"), ("dummy", "also four"),
+    ]  # fmt: skip
+    assert [c.label for c in plan.pending()] == ["still", "dummy"]

@@ -1,0 +1,139 @@
+"""Records survive odd text, full disks and half-written folders."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compact_bench.errors import UserError
+from compact_bench.records.cells import (
+    EVAL_COLUMNS,
+    CellWriter,
+    read_cell,
+    read_cells,
+    status_of,
+    without_paths,
+)
+from compact_bench.records.suite_record import read_suite_record
+from compact_bench.records.texts import read_bank_teachers, read_items
+from compact_bench.utils import files
+from compact_bench.utils.files import write_parquet
+from tests import synthetic
+
+
+def test_what_is_written_is_read_back(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path, synthetic.Made(seeds=(0,), labels=("base", "average"), items=5))
+    cells = {cell.spec["label"]: cell for cell in read_cells(root)}
+    assert {cell.state for cell in cells.values()} == {"done"}
+    values = cells["average"].eval()
+    assert set(EVAL_COLUMNS) <= set(values.columns)
+    items = cells["average"].items()
+    accuracy = values[(values["metric"] == "accuracy") & (values["filter"] == "strict")]
+    for task, value in zip(accuracy["task"], accuracy["value"], strict=True):
+        assert items[items["task"] == task]["right"].mean() == pytest.approx(value)
+    assert len(cells["average"].steps()) == 40 * 2 * 4
+    assert cells["base"].steps(["step", "weight"]).empty
+    assert read_bank_teachers(root) == list(synthetic.TEACHERS)
+    assert read_items(root)["in_domain", synthetic.question_id("in_domain/3")]
+    plan = read_suite_record(root)
+    assert [cell["label"] for cell in plan.cells] == ["base", "average"]
+
+
+def test_odd_texts_come_back(tmp_path: Path) -> None:
+    texts = ["line\u2028separator", "nul\x00 and \x1c", "two\nlines", "é 🧮", "</script>"]
+    writer = CellWriter(tmp_path)
+    writer.samples({"task": "t", "question_id": str(i), "output": t} for i, t in enumerate(texts))
+    cell = read_cell(tmp_path)
+    assert [sample["output"] for sample in cell.samples()] == texts
+    assert len(cell.items()) == len(texts)
+    writer.samples([{"task": "t", "question_id": "0", "output": "half \ud83e"}])
+    assert cell.samples()[0]["output"] == "half ?"
+
+
+def test_numbers_that_json_lacks(tmp_path: Path) -> None:
+    rows = [{"task": "t", "metric": "accuracy", "value": 0.5, "stderr": "N/A", "n": 3}]
+    writer = CellWriter(tmp_path)
+    writer.eval(rows)
+    writer.status("done", loss=float("nan"), n=np.int64(3), where=Path("a"), parts=(1, 2))
+    cell = read_cell(tmp_path)
+    assert np.isnan(cell.eval()["stderr"].iloc[0])
+    assert cell.status == {
+        "state": "done", "reason": "", "loss": None, "n": 3, "where": "a", "parts": [1, 2]
+    }  # fmt: skip
+
+
+def test_states(tmp_path: Path) -> None:
+    assert status_of(tmp_path / "nowhere") == "missing"
+    CellWriter(tmp_path / "a").spec({"label": "x"})
+    assert status_of(tmp_path / "a") == "missing"
+    (tmp_path / "a" / "status.json").write_text("{", encoding="utf-8")
+    assert status_of(tmp_path / "a") == "failed"
+    with pytest.raises(ValueError, match="finished"):
+        CellWriter(tmp_path).status("finished")
+
+
+def test_a_full_disk_is_one_line_and_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = files.write_text(tmp_path / "a.txt", "old")
+
+    def full(handle: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(UserError, match=r"cannot write .*a\.txt: No space left on device"):
+        files.write_text(path, "new")
+    assert path.read_text(encoding="utf-8") == "old"
+    assert [found.name for found in tmp_path.iterdir()] == ["a.txt"]
+
+
+def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    with pytest.raises(UserError, match="cannot write") as caught:
+        CellWriter(tmp_path / "file" / "cell").spec({})
+    assert "\n" not in str(caught.value)
+
+
+def test_no_results_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run the suite first"):
+        read_suite_record(tmp_path)
+    assert read_cells(tmp_path) == []
+    (tmp_path / "suite.json").write_text('{"suite": {}}', encoding="utf-8")
+    with pytest.raises(UserError, match=r"cannot read .*suite\.json"):
+        read_suite_record(tmp_path)
+
+
+def test_a_cut_off_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "eval.parquet").write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"cannot read .*eval\.parquet"):
+        read_cell(tmp_path).eval()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("no file /home/me/models/tiny here", "no file tiny here"),
+        ("https://huggingface.co/a/b stays", "https://huggingface.co/a/b stays"),
+        ("HuggingFaceTB/SmolLM2-135M", "HuggingFaceTB/SmolLM2-135M"),
+        (r"C:\Users\me\tiny.gguf", "tiny.gguf"),
+        ("12 / 4 = 3", "12 / 4 = 3"),
+    ],
+)
+def test_paths_are_cut_to_their_last_name(text: str, expected: str) -> None:
+    assert without_paths(text) == expected
+    assert without_paths({"a": [text, 1]}) == {"a": [expected, 1]}
+
+
+def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"a": [1.0, None], "b": ["x", None]})
+    for name in ("one", "two"):
+        write_parquet(tmp_path / name, frame)
+        files.write_json(tmp_path / f"{name}.json", {"b": 1, "a": {3, 1}})
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == {"a": [1, 3], "b": 1}

@@ -1,0 +1,222 @@
+"""Tables against numbers computed apart from them, and their text in three formats."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compact_bench.analysis import results as collect
+from compact_bench.analysis.results import Results, read
+from compact_bench.records import cells, suite_record
+from compact_bench.report import tables
+from compact_bench.report.parts import formats
+from compact_bench.report.parts import numbers as shown_numbers
+from compact_bench.report.tables import main
+from tests import synthetic
+from tests.synthetic import Made
+
+STATES = {
+    ("human_sft", 0): ("skipped", "no human | rationales"),
+    ("human_sft", 1): ("skipped", "no human | rationales"),
+    ("human_sft", 2): ("skipped", "no human | rationales"),
+    ("answer_sft", 1): ("diverged", "loss is nan\nat step 3"),
+    ("random_teacher", 2): ("missing", ""),
+}
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.make(tmp_path_factory.mktemp("results"), Made(states=STATES, steps=6))
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    return read(root)
+
+
+def read_values(root: Path, label: str, task: str, metric: str = "accuracy") -> pd.Series:
+    """Strict values by seed, straight from the files."""
+    found = {}
+    for cell in cells.read_cells(root):
+        if cell.spec["label"] == label and cell.state == "done":
+            frame = pd.read_parquet(cell.folder / "eval.parquet")
+            chosen = frame[(frame["task"] == task) & (frame["metric"] == metric)]
+            found[cell.spec["seed"]] = chosen[chosen["filter"] != "flexible"]["value"].iloc[0]
+    return pd.Series(found)
+
+
+def text(table: formats.Table, label: str, column: str) -> formats.Entry:
+    row = next(row for row in table.rows if row[0].text == label)
+    return row[next(i for i, name in enumerate(table.columns) if name.startswith(column))]
+
+
+@pytest.mark.parametrize("task", synthetic.TASKS)
+def test_means_and_sds_are_those_of_the_files(root: Path, results: Results, task: str) -> None:
+    numbers = main.main_table(cells.read_cells(root), suite_record.read_suite_record(root))
+    for label in synthetic.AFTER:
+        values = read_values(root, label, task)
+        row = numbers[numbers["label"] == label].iloc[0]
+        if values.empty:
+            assert np.isnan(row[f"{task}.accuracy.mean"])
+            continue
+        assert row[f"{task}.accuracy.mean"] == pytest.approx(values.mean())
+        if len(values) > 1:
+            assert row[f"{task}.accuracy.sd"] == pytest.approx(values.std(ddof=1))
+        assert row["done"] == len(values)
+        shown = text(main.main(results), label, task.replace("_", " ") + ": accuracy").text
+        assert shown.startswith(f"{100 * values.mean():.1f}")
+
+
+def test_differences_pair_seeds(root: Path, results: Results) -> None:
+    numbers = main.main_numbers(results).set_index("label")
+    average = read_values(root, "average", "in_domain")
+    for label in ("compact", "answer_sft", "random_teacher"):
+        mine = read_values(root, label, "in_domain")
+        expected = (mine - average[mine.index]).mean()
+        assert numbers.loc[label, "in_domain.accuracy.difference"] == pytest.approx(expected)
+        assert numbers.loc[label, "in_domain.accuracy.half_width"] > 0
+    base = read_values(root, "base", "in_domain").iloc[0]
+    found = numbers.loc["base", "in_domain.accuracy.difference"]
+    assert found == pytest.approx((base - average).mean())
+    assert np.isnan(numbers.loc["average", "in_domain.accuracy.difference"])
+
+
+def test_old_skill_kept_is_relative_to_the_untrained_student(root: Path, results: Results) -> None:
+    numbers = main.main_numbers(results).set_index("label")
+    shares = []
+    for task in synthetic.TASKS[1:]:
+        before = read_values(root, "base", task).iloc[0]
+        shares.append(read_values(root, "compact", task) / before)
+    assert numbers.loc["compact", "kept.mean"] == pytest.approx(np.mean(shares))
+    assert numbers.loc["base", "kept.mean"] == pytest.approx(1.0)
+
+
+def test_only_complete_trained_rows_are_bold(root: Path, results: Results) -> None:
+    table = main.main(results)
+    for column in (i for i, name in enumerate(table.columns) if name.endswith(("↑", "↓"))):
+        bold = {row[0].text for row in table.rows if row[column].best}
+        assert bold and "base" not in bold
+        assert all(len(read_values(root, label, "mini_facts")) == 3 for label in bold)
+    nll = next(i for i, name in enumerate(table.columns) if "NLL" in name)
+    complete = [row for row in table.rows if len(read_values(root, row[0].text, "in_domain")) == 3]
+    lowest = min(complete, key=lambda row: float(row[nll].text.split()[0]))
+    assert lowest[nll].best  # less is better there
+
+
+def test_every_row_says_what_became_of_it(results: Results) -> None:
+    table = main.main(results)
+    assert [row[0].text for row in table.rows] == list(synthetic.AFTER)
+    assert text(table, "human_sft", "done").text == "0/3"
+    assert text(table, "answer_sft", "done").text == "2/3"
+    assert text(table, "base", "done").text == "1/1"
+    assert "human_sft: skipped (seeds 0, 1, 2): no human | rationales" in table.notes
+    assert "answer_sft: diverged (seed 1): loss is nan at step 3" in table.notes
+    assert "random_teacher: not run yet (seed 2)" in table.notes
+    assert text(table, "compact", "gold").text == "yes"
+
+
+def test_caption_names_what_a_reader_needs(results: Results) -> None:
+    caption = str(main.main(results).caption)
+    for part in ("profile mini", "Student: nano", "Data: mini", "equations, sentences",
+                 "Seeds 0, 1, 2", "dev split of average", "Generated problems",
+                 "26 of 31 planned cells", "half-width", "400 questions that all 4"):  # fmt: skip
+        assert part in caption, part
+    assert "no claim about" not in caption
+
+
+@pytest.mark.parametrize(
+    ("seeds", "said"), [((4,), "One seed (4): this supports no claim"), ((0, 1), "Two seeds")]
+)
+def test_few_seeds_are_called_few(tmp_path: Path, seeds: tuple[int, ...], said: str) -> None:
+    made = Made(seeds=seeds, labels=("base", "average", "compact"), steps=3)
+    results = read(synthetic.make(tmp_path, made))
+    for table in tables.build(results):
+        assert said in str(table.caption)
+    shown = text(main.main(results), "compact", "Δ").text
+    assert ("±" in shown) == (len(seeds) > 1)
+
+
+def test_markdown_has_one_line_a_row_and_equal_columns(results: Results) -> None:
+    for table in tables.build(results):
+        lines = [line for line in formats.markdown(table).splitlines() if line.startswith("|")]
+        assert len(lines) == len(table.rows) + 2
+        counts = {line.replace("\\|", "").count("|") for line in lines}
+        assert counts == {len(table.columns) + 1}
+        assert len({len(line) for line in lines}) == 1
+
+
+def test_latex_is_escaped_and_balanced(results: Results) -> None:
+    for table in tables.build(results):
+        source = formats.latex(table)
+        assert "\\toprule" in source
+        bare = source.replace("\\{", "").replace("\\}", "")
+        assert bare.count("{") == bare.count("}")
+        body = source.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
+        assert len(body) == len(table.rows)
+        for line in body:
+            assert line.replace("\\&", "").count("&") == len(table.columns) - 1
+    assert formats.escape_latex("a_b & 5% $x$ {y} #1 ~^\\") == (
+        r"a\_b \& 5\% \$x\$ \{y\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{}"
+    )
+
+
+def test_csv_holds_unrounded_numbers(root: Path, results: Results) -> None:
+    made = {table.name: table for table in tables.build(results)}
+    frame = pd.read_csv(io.StringIO(formats.csv(made["metrics"])))
+    row = frame[(frame["label"] == "compact") & (frame["seed"] == 1)
+                & (frame["task"] == "mini_facts") & (frame["metric"] == "accuracy")
+                & (frame["filter"] == "strict")]  # fmt: skip
+    assert row["value"].iloc[0] == read_values(root, "compact", "mini_facts")[1]
+    differences = pd.read_csv(io.StringIO(formats.csv(made["differences"])))
+    assert set(differences["reference"]) == {"average"}
+    assert (differences["test"] == "crossed").all()
+
+
+def test_cells_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
+    synthetic.make(tmp_path, Made(labels=("average", "compact"), steps=3))
+    kept = read(tmp_path)
+    stale = tmp_path / "runs" / "0123456789ab"
+    synthetic.write_cell(stale, "average", 0, Made(shift=-0.3, steps=3))
+    assert main.main_numbers(read(tmp_path)).equals(main.main_numbers(kept))
+
+
+def test_a_done_cell_without_values_is_a_failure(tmp_path: Path) -> None:
+    synthetic.make(tmp_path, Made(labels=("average",), steps=3))
+    cell = next(c for c in cells.read_cells(tmp_path) if c.spec["seed"] == 1)
+    (cell.folder / "eval.parquet").unlink()
+    row = read(tmp_path).rows[0]
+    assert len(row.done) == 2
+    assert row.problems() == ["failed (seed 1): eval.parquet holds no values"]
+    assert collect.states(read(tmp_path)) == {"done": 2, "failed": 1}
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [(0.0, "0"), (999.0, "999"), (1.234e6, "1.23M"), (4.5e9, "4.5G"), (2.5e15, "2.50e15"),
+     (31.42, "31.4"), (float("nan"), "–"), (1850.0, "1.85k")],
+)  # fmt: skip
+def test_counts_are_short(value: float, shown: str) -> None:
+    assert shown_numbers.compact(value) == shown
+
+
+def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> None:
+    """A written task has strict accuracy, a choice task has accuracy without a filter."""
+    root = synthetic.make(tmp_path, synthetic.Made(labels=("base", "average"), steps=3))
+    for path in root.glob("runs/*/eval.parquet"):
+        frame = pd.read_parquet(path)
+        facts = frame["task"].eq("mini_facts") & frame["metric"].eq("accuracy")
+        frame.loc[facts, "filter"] = "none"
+        frame[~facts | frame["filter"].eq("none")].drop_duplicates(
+            ["task", "metric", "filter", "stage"]
+        ).to_parquet(path)
+    table = main.metrics(
+        collect.collect(cells.read_cells(root), suite_record.read_suite_record(root))
+    )
+    accuracy = next(i for i, name in enumerate(table.columns) if name.startswith("accuracy, "))
+    by_task = {row[1].text: row[accuracy].text for row in table.rows if row[0].text == "average"}
+    assert set(by_task) >= {"in domain", "mini facts"}
+    assert all(value[0].isdigit() for value in by_task.values())

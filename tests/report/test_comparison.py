@@ -1,0 +1,196 @@
+"""`compare` and `agree`: what they say, against numbers made apart from them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from scipy import stats as reference
+from statsmodels.stats.multitest import multipletests
+
+from compact_bench.__main__ import commands
+from compact_bench.analysis import statistics
+from compact_bench.errors import UserError
+from compact_bench.records import cells
+from compact_bench.report import agreement, comparison
+from tests import synthetic
+from tests.synthetic import Made
+
+LABELS = (
+    *("base", "answer_sft", "single_teacher[terse]", "single_teacher[equations]"),
+    *("random_teacher", "average", "compact"),
+)
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Made(labels=LABELS, items=120, steps=2)
+    return synthetic.make(tmp_path_factory.mktemp("results"), made)
+
+
+@pytest.fixture(scope="module")
+def other(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Made(labels=(*LABELS[:-1], "human_sft"), items=50, steps=2, random=3)
+    return synthetic.make(tmp_path_factory.mktemp("other"), made)
+
+
+def run(*arguments: object) -> str:
+    done = CliRunner().invoke(commands, [str(one) for one in arguments], standalone_mode=False)
+    if done.exception:
+        raise done.exception
+    return done.output
+
+
+def values(root: Path, label: str, task: str, column: str = "right") -> np.ndarray:
+    rows = {}
+    for cell in cells.read_cells(root):
+        if cell.spec["label"] == label:
+            lines = [x for x in cell.samples() if x["task"] == task]
+            ordered = sorted(lines, key=lambda x: x["question_id"])
+            rows[cell.spec["seed"]] = [float(x[column]) for x in ordered]
+    return np.array([rows[seed] for seed in sorted(rows)])
+
+
+def test_compare_corrects_for_its_own_table(root: Path) -> None:
+    found = json.loads(run("compare", root, "answer_sft", "average", "--json"))
+    asked = [("in_domain", "right"), ("in_domain", "marginal_nll"),
+             *((task, "right") for task in synthetic.TASKS[1:])]  # fmt: skip
+    tests = [
+        statistics.crossed(values(root, "answer_sft", *one) - values(root, "average", *one))
+        for one in asked
+    ]
+    adjusted = multipletests([one.p for one in tests], method="holm")[1]
+    assert found["comparisons"] == len(asked)
+    for line, one, holm in zip(found["measures"], tests, adjusted, strict=True):
+        assert (line["mean"], line["p"]) == pytest.approx((one.mean, one.p))
+        assert line["p_holm"] == pytest.approx(holm)
+        assert line["claim"] == bool(holm < 0.05)
+        assert (line.get("mcnemar_p") is None) == (line["metric"] == "marginal_nll")
+    json.dumps(found, allow_nan=False)
+
+
+@pytest.mark.parametrize(("first", "says"), [("answer_sft", "below average"),
+                                             ("compact", "above average")])  # fmt: skip
+def test_the_paragraph_says_who_how_much_and_whether(root: Path, first: str, says: str) -> None:
+    paragraph = run("compare", root, first, "average").split("\n\n")[0]
+    got = statistics.crossed(
+        values(root, first, "in_domain") - values(root, "average", "in_domain")
+    )
+    assert says in paragraph and f"{abs(100 * got.mean):.1f} points" in paragraph
+    assert "3 seeds x 120 items" in paragraph
+    line = comparison.compare(root, first, "average").lines[0]
+    assert ("This is a claim" in paragraph) == (line.holm < 0.05)
+    assert ("This is no claim" in paragraph) == (line.holm >= 0.05)
+
+
+def test_the_order_of_the_rows_turns_the_sign(root: Path) -> None:
+    one, two = (comparison.compare(root, *names).lines for names in
+                (("compact", "average"), ("average", "compact")))  # fmt: skip
+    for line, turned in zip(one, two, strict=True):
+        assert line.found.mean == pytest.approx(-turned.found.mean)
+        assert line.found.p == pytest.approx(turned.found.p)
+
+
+def test_one_seed_supports_no_claim(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path, Made(labels=("average", "compact"), seeds=(1,), steps=2))
+    text = run("compare", root, "compact", "average")
+    assert "One seed supports no claim" in text and "1 seed x 60 items" in text
+    assert "This is a claim" not in text and "95% interval" not in text.split("\n\n")[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "said"),
+    [
+        (("avrage", "compact"), "did you mean 'average'"),
+        (("single_teacher", "compact"), "'single_teacher' is 2 rows"),
+        (("compact", "compact"), "are the same row"),
+    ],
+)
+def test_unknown_and_unclear_names_are_one_line(
+    root: Path, names: tuple[str, str], said: str
+) -> None:
+    with pytest.raises(UserError, match=said) as caught:
+        comparison.compare(root, *names)
+    assert "\n" not in str(caught.value)
+
+
+def test_no_results_and_nothing_in_common_are_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="run the suite first"):
+        comparison.compare(tmp_path, "a", "b")
+    states = {("compact", 0): ("failed", "why"), ("compact", 1): ("failed", "why")}
+    made = Made(labels=("average", "compact"), seeds=(0, 1), states=states, steps=2)
+    root = synthetic.make(tmp_path, made)
+    with pytest.raises(UserError, match="no finished seed in common"):
+        comparison.compare(root, "compact", "average")
+    with pytest.raises(UserError, match="run the suite first"):
+        agreement.agree(root, tmp_path / "nowhere")
+    lonely = synthetic.make(tmp_path / "b", Made(labels=("base", "human_sft"), steps=2))
+    with pytest.raises(UserError, match="no trained row in common"):
+        agreement.agree(root, lonely)
+
+
+def test_tau_is_of_the_trained_rows_that_both_have(root: Path, other: Path) -> None:
+    found = json.loads(run("agree", root, other, "--json"))
+    assert found["rows"] == list(LABELS[1:-1])
+    assert found["untrained"] == ["base"]
+    assert (found["only_first"], found["only_second"]) == (["compact"], ["human_sft"])
+    for title, column in (("first reasoning headline", "right"), ("answer NLL", "marginal_nll")):
+        sides = [[values(side, label, "in_domain", column).mean() for label in LABELS[1:-1]]
+                 for side in (root, other)]  # fmt: skip
+        got, expected = found["taus"][title], reference.kendalltau(*sides)
+        assert (got["value"], got["p"]) == pytest.approx((expected.statistic, expected.pvalue))
+        assert got["rows"] == 5
+    text = run("agree", root, other)
+    assert "1 not trained (base)" in text and "1 only in the first (compact)" in text
+
+
+def test_results_agree_with_themselves_and_have_no_interval_then(root: Path) -> None:
+    found = agreement.agree(root, root).taus["answer NLL"]
+    assert found.value == pytest.approx(1.0)
+    assert np.isnan(found.low) and "all pairs agree" in found.why
+    assert "undefined" in run("agree", root, root)
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "why"),
+    [
+        ([1.0], [2.0], "fewer than two"),
+        ([1.0, 1.0, 1.0], [1.0, 2.0, 3.0], "same value"),
+        ([1.0, 2.0, 3.0, 4.0], [1.0, 3.0, 2.0, 4.0], "below 5 rows"),
+    ],
+)
+def test_what_is_undefined_says_why(first: list[float], second: list[float], why: str) -> None:
+    found = agreement.tau(first, second)
+    assert np.isnan(found.low) and why in found.why
+
+
+def test_a_tau_of_zero_has_its_interval() -> None:
+    found = agreement.tau([1, 2, 3, 4, 5], [3, 1, 5, 2, 4.0])
+    zero = agreement.tau([1, 2, 3, 4, 5.0], [2, 5, 1, 4, 3.0])
+    assert found.value == pytest.approx(reference.kendalltau(range(5), [3, 1, 5, 2, 4]).statistic)
+    assert zero.value == 0.0
+    assert zero.high == pytest.approx(np.tanh(1.959964 * np.sqrt(0.437)))
+    assert zero.low == -zero.high
+
+
+@pytest.mark.parametrize("correlation", [0.0, 0.6])
+def test_the_interval_holds_the_true_tau_about_as_often_as_it_says(correlation: float) -> None:
+    """Of two normal variables tau is 2/pi arcsin(correlation)."""
+    truth = 2 / np.pi * np.arcsin(correlation)
+    draw, held = np.random.default_rng(0), []
+    for _ in range(600):
+        x, noise = draw.normal(size=(2, 14))
+        found = agreement.tau(x, correlation * x + np.sqrt(1 - correlation**2) * noise)
+        held.append(found.low <= truth <= found.high)
+    assert 0.92 <= np.mean(held) <= 0.98
+
+
+def test_old_skill_kept_is_undefined_without_the_untrained_student(root: Path) -> None:
+    results = comparison.compare(root, "compact", "average").results
+    rows = [row for row in results.rows if row.trained]
+    found = agreement.quantities(replace(results, before={}), rows)
+    assert np.isnan(found["old skill kept"]).all()

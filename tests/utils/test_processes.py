@@ -1,0 +1,82 @@
+"""Work that is shared out to forks: the same as in one process, errors and order included."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from types import ModuleType
+
+import pytest
+
+from compact_bench.errors import UserError
+from compact_bench.utils import processes
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="this system has no fork")
+
+
+@pytest.fixture
+def two_cores(monkeypatch):
+    monkeypatch.setattr(processes, "available_cores", lambda: 2)
+    # pytest's plugins may have threads of their own, which would keep the work in this process.
+    monkeypatch.setattr(threading, "active_count", lambda: 1)
+    monkeypatch.delitem(sys.modules, "torch", raising=False)
+
+
+def test_found_in_order_in_other_processes(two_cores):
+    seen = processes.mapped(lambda number: (number**2, os.getpid()), range(40))
+    assert [square for square, _ in seen] == [number**2 for number in range(40)]
+    assert os.getpid() not in {pid for _, pid in seen}
+
+
+def test_what_is_read_need_not_be_copied(two_cores):
+    """A lock can't be pickled; forks see it all the same."""
+    lock = threading.Lock()
+    assert processes.mapped(lambda number: lock.locked() or number, range(9)) == list(range(9))
+
+
+def test_an_error_comes_out_as_it_is(two_cores):
+    def refuse(number):
+        if number == 5:
+            raise UserError("row 5 can't be read")
+        return number
+
+    with pytest.raises(UserError, match="row 5 can't be read"):
+        processes.mapped(refuse, range(20))
+    assert processes.mapped(str, range(9)) == [
+        str(number) for number in range(9)
+    ]  # goes on after it
+
+
+@pytest.mark.parametrize("why", ["one core", "few items", "threads", "torch"])
+def test_in_this_process_where_forks_would_not_do(two_cores, monkeypatch, why):
+    if why == "one core":
+        monkeypatch.setattr(processes, "available_cores", lambda: 1)
+    if why == "threads":
+        monkeypatch.setattr(threading, "active_count", lambda: 2)
+    if why == "torch":
+        monkeypatch.setitem(sys.modules, "torch", ModuleType("torch"))
+    items = range(2 if why == "few items" else 20)
+    assert set(processes.mapped(lambda number: os.getpid(), items)) == {os.getpid()}
+
+
+def test_a_killed_process_is_one_line(two_cores):
+    with pytest.raises(UserError, match="was killed"):
+        processes.mapped(lambda number: os.kill(os.getpid(), signal.SIGKILL), range(9))
+
+
+def test_ctrl_c_is_said_by_one_process(two_cores):
+    def interrupted(number):
+        os.kill(os.getpid(), signal.SIGINT)
+        return number
+
+    assert processes.mapped(interrupted, range(9)) == list(range(9))
+
+
+def test_a_fork_does_not_fork_again(two_cores):
+    def pids_of(number):
+        return {os.getpid(), *processes.mapped(lambda other: os.getpid(), range(9))}
+
+    pids = processes.mapped(pids_of, range(9))
+    assert all(len(one) == 1 for one in pids)
