@@ -57,7 +57,7 @@ def results(tmp_path_factory):
     frame["question"] = [f"{'Told' if i % 3 else 'Test'} question {i}?" for i in range(len(frame))]
     trained_on = ["Test question 9?"]
     task = SimpleNamespace(name="in_domain", items=frame)
-    write_items(root, [task], trained_on)
+    write_items(root, [task], template_clean_items([task], trained_on))
     return read(root)
 
 
