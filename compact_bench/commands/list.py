@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compact_bench.commands.options import JSON, PLUGINS
 from compact_bench.errors import UserError
-from compact_bench.methods import registry as registry_module
-from compact_bench.suite.schema import Suite, load_suite, profiles
 from compact_bench.utils import printing
 from compact_bench.utils.printing import Rows
+
+if TYPE_CHECKING:
+    from compact_bench.suite.schema import Suite
 
 Found = tuple[Rows, list[str]]
 
@@ -32,6 +33,8 @@ def find(what: str, plugins: Sequence[Path]) -> Found:
 
 def methods(plugins: Sequence[Path]) -> Found:
     """Every distiller, and every source of distillers that can't be read, with its reason."""
+    from compact_bench.methods import registry as registry_module
+
     registry = registry_module.load(plugins)
     rows: Rows = [
         {
@@ -63,6 +66,8 @@ def _suite_files() -> list[Path]:
 
 def _loaded() -> tuple[list[tuple[Path, Suite]], list[str]]:
     """Every profile of every suite file that can be read, and the errors of the others."""
+    from compact_bench.suite.schema import load_suite, profiles
+
     found: list[tuple[Path, Suite]] = []
     errors: list[str] = []
     for file in _suite_files():

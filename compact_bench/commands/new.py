@@ -11,7 +11,6 @@ import click
 
 from compact_bench.commands.options import FOLDER, PLUGINS
 from compact_bench.errors import UserError
-from compact_bench.methods import registry
 
 TEMPLATES = Path(__file__).parent / "templates"
 
@@ -54,6 +53,8 @@ def render(name: str, own_folder: bool) -> tuple[str, str]:
     """The texts of the method's file and of its test."""
     import jinja2
 
+    from compact_bench.methods import registry
+
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATES),
         undefined=jinja2.StrictUndefined,
@@ -84,6 +85,8 @@ def _folders(to: Path | None) -> tuple[Path, Path]:
 
 
 def _check_name(name: str, plugins: Sequence[Path]) -> None:
+    from compact_bench.methods import registry
+
     if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
         raise UserError(
             f"name {name!r}: expected lower-case letters, digits and single underscores"

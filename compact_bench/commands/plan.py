@@ -7,13 +7,14 @@ from typing import Any
 import click
 
 from compact_bench.commands.options import CHOOSING, JSON, suite_and_options
-from compact_bench.execution.progress import clock_time
 from compact_bench.utils import printing
 from compact_bench.utils.printing import table_text
 
 
 def plan_text(found: dict[str, Any]) -> str:
     """Return a plan as a table with its estimate."""
+    from compact_bench.execution.progress import clock_time
+
     columns = {"label": "row", "condition": "condition", "seed": "seed"}
     if len({cell["split"] for cell in found["cells"]}) > 1:
         columns |= {"split": "split", "learning_rate": "learning rate"}

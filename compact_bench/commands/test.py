@@ -10,7 +10,6 @@ import click
 
 from compact_bench.commands.options import JSON, PLUGINS
 from compact_bench.errors import UserError
-from compact_bench.methods import registry
 from compact_bench.utils import printing
 
 Rows = list[dict[str, str]]
@@ -21,6 +20,8 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
 
     Raises UserError for an unknown method or settings that it doesn't have.
     """
+    from compact_bench.methods import registry
+
     method = registry.load(plugins).get(name)
     values = _settings(settings)
 

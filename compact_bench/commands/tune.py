@@ -10,7 +10,6 @@ import click
 
 from compact_bench.commands.options import TUNING
 from compact_bench.errors import UserError
-from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
 
 
 @click.command()
@@ -39,6 +38,7 @@ def tune(
     --storage many processes and machines work on one search. Exit code as of run.
     """
     from compact_bench.execution.plan import Options
+    from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
     from compact_bench.tune import tuning
 
     names = (
@@ -75,6 +75,8 @@ def _overrides(
     trial_seeds: str | None,
     tokens: float | None,
 ) -> list[str]:
+    from compact_bench.suite.schema import parse_seeds
+
     given: dict[str, Any] = {
         "trials": trials,
         "objective": list(objective) or None,

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from compact_bench.commands.options import MIRROR, PLUGINS
 from compact_bench.errors import UserError
-from compact_bench.methods import registry
-from compact_bench.suite import matrix
-from compact_bench.suite.schema import Suite, load_suite, profiles, suite_path
-from compact_bench.suite.sections import ConditionSpec
+
+if TYPE_CHECKING:
+    from compact_bench.methods.registry import Registry
+    from compact_bench.suite.schema import Suite
+    from compact_bench.suite.sections import ConditionSpec
 
 
 def check(
@@ -23,6 +25,9 @@ def check(
     say: Callable[[str], None],
 ) -> list[str]:
     """Return the problems of a suite file, one a profile at most; say what is right."""
+    from compact_bench.methods import registry
+    from compact_bench.suite.schema import load_suite, profiles
+
     try:
         names: list[str | None] = [profile] if profile else [*profiles(file)] or [None]
         methods = registry.load(plugins)
@@ -40,9 +45,10 @@ def check(
     return problems
 
 
-def _check(suite: Suite, methods: registry.Registry, mirror: Path | None) -> tuple[int, str]:
+def _check(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
     """Check methods and student; and the data where that needs no download."""
     from compact_bench.student.identity import student_hash
+    from compact_bench.suite import matrix
 
     try:
         student_hash(suite.student)
@@ -88,6 +94,8 @@ def validate(
     files: tuple[Path, ...], profile: str | None, mirror: Path | None, plugins: tuple[Path, ...]
 ) -> None:
     """Check suite FILES without running them; with --mirror, their data too."""
+    from compact_bench.suite.schema import suite_path
+
     problems = [
         problem
         for file in files
