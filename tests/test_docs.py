@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 from pathlib import Path
 
@@ -130,3 +131,33 @@ def test_the_page_of_hidden_states_has_every_number():
     assert f"first {SUBSPACE} components" in page and f"m = {SKETCH:,}" in page
     assert f"C = {STRENGTH}" in page and f"{FOLDS}-fold" in page
     assert f"within {NEAR:.0%}, in at most {TRIES} tries" in page
+
+
+def test_the_house_lists_every_file_with_its_first_line():
+    """docs/design.md draws the rooms: a file that is added, moved or renamed is drawn anew."""
+    text = (DOCS / "design.md").read_text("utf-8").split("### Every file\n")[1].split("\n## ")[0]
+    drawn: dict[str, str] = {}
+    room = ""
+    for line in text.splitlines():
+        if line.startswith("**`"):
+            room = line.split("`")[1].removesuffix("compact_bench/")
+        elif line.startswith("| `"):
+            name, first_line = (cell.strip() for cell in line.strip("|").split("|", 1))
+            drawn[room + name.strip("`")] = first_line
+    package = ROOT / "compact_bench"
+    files = {str(file.relative_to(package)): file for file in package.rglob("*.py")}
+    first_lines = {
+        name: (ast.get_docstring(ast.parse(file.read_text("utf-8"))) or "").split("\n")[0]
+        for name, file in files.items()
+    }
+    said = {name: line.strip().removesuffix(".") for name, line in first_lines.items() if line}
+    assert drawn == said
+    assert all(name.endswith("__init__.py") for name in set(files) - set(said))
+
+
+def test_the_journeys_pass_files_that_exist():
+    text = (DOCS / "design.md").read_text("utf-8").split("### Three journeys\n")[1]
+    for journey in text.split("\n### ")[0].strip().split("\n\n"):
+        passed = re.findall(r"`([\w/]+\.py)`", journey)
+        assert 8 <= len(passed) <= 12, journey
+        assert [name for name in passed if not (ROOT / "compact_bench" / name).exists()] == []

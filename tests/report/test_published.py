@@ -55,7 +55,14 @@ def test_tables_and_page_are_made_of_the_records(folder, tmp_path, monkeypatch):
     monkeypatch.setattr(figures, "build", lambda results: [])  # pixels are another test's
     build(copy)
     made = {p.name: p.read_bytes() for p in (copy / "tables").iterdir()}
-    assert made == {p.name: p.read_bytes() for p in (folder / "tables").iterdir()}
+    published = {p.name: p.read_bytes() for p in (folder / "tables").iterdir()}
+    assert made.keys() == published.keys()
+    for name in published:
+        if made[name] != published[name]:  # the last digit of an exponential is the processor's
+            assert name.endswith(".csv"), name
+            frames = (pd.read_csv(f / "tables" / name, dtype_backend="pyarrow")
+                      for f in (copy, folder))  # fmt: skip
+            pd.testing.assert_frame_equal(*frames, rtol=1e-12, atol=0)
 
 
 @pytest.mark.parametrize("folder", FOLDERS, ids=IDS)

@@ -12,12 +12,13 @@ import yaml
 from compact_bench.commands.publish import publish_folder
 from compact_bench.commands.run import run_suite
 from compact_bench.errors import UserError
-from compact_bench.execution.plan import make_plan
+from compact_bench.execution.plan import make_plan, suite_folder
 from compact_bench.records.cells import read_cells
 from compact_bench.suite.schema import load_suite
 from compact_bench.tune import trials
 from compact_bench.tune.report import page
 from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter, Study, Trial
+from compact_bench.tune.winners import with_tuned
 from tests.tune.conftest import ENTRY
 
 
@@ -157,7 +158,8 @@ def test_an_ablation_is_tuned_alike_before_it_is_run(suite, options, read):
     assert {label: len(one.finished) for label, one in studies.items()} == {
         "knobs": 4, "no x": 4, "wide": 4,
     }  # fmt: skip
-    plan = make_plan(whole, options)
+    root = suite_folder(whole, options.results)
+    plan = make_plan(with_tuned(whole, root), options)
     for spec in plan.cells:
         if spec.label in studies:
             best = studies[spec.label].best.settings
