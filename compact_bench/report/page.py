@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,8 +83,8 @@ class ReportPaths:
     page: Path
 
 
-def build(folder: Path) -> ReportPaths:
-    """Write tables/, figures/ and report.html beside the records in `folder`.
+def build(folder: Path, formats: Sequence[str] = ("svg",)) -> ReportPaths:
+    """Write tables/, figures/ in these formats and report.html beside the records in `folder`.
 
     Cells may be missing, failed or skipped: they are rows that say so.  Raises UserError where
     there are no records or where the folder can't be written.
@@ -95,10 +95,11 @@ def build(folder: Path) -> ReportPaths:
         _compute_ahead(results)
         made_tables, pictures = tables.build(results), figures.build(results)
     table_paths = tables.write(made_tables, folder / "tables")
-    figure_paths = figures.write(pictures, folder / "figures")
+    figure_paths = figures.write(pictures, folder / "figures", formats)
     for path in _stale(folder, [*table_paths, *figure_paths]):
         remove(path)
-    page = write_text(folder / PAGE, html(results, made_tables, pictures, read_items(folder)))
+    text = html(results, made_tables, pictures, read_items(folder), formats)
+    page = write_text(folder / PAGE, text)
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
 
 
@@ -136,6 +137,7 @@ def html(
     made_tables: Iterable[Table],
     pictures: Iterable[Picture],
     questions: Mapping[tuple[str, str], str],
+    formats: Sequence[str],
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
     rows = [(row, row.problems()) for row in results.rows]
@@ -150,11 +152,17 @@ def html(
         samples=sample_groups(results, questions),
         environments=_environments(results),
         states=sorted(states(results).items()),
+        formats=formats,
     )
 
 
-def render(*, pictures: Iterable[Picture], **content: Any) -> str:
-    """The page of tables and figures; `content` is what page.html.j2 names."""
+def render(
+    *, pictures: Iterable[Picture], formats: Sequence[str] = ("svg",), **content: Any
+) -> str:
+    """The page of tables and figures, with links to the figures' files of these formats.
+
+    `content` is what else page.html.j2 names.
+    """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -166,7 +174,7 @@ def render(*, pictures: Iterable[Picture], **content: Any) -> str:
     return environment.get_template("page.html.j2").render(
         pictures=[(picture, _data_uri(picture.content["svg"])) for picture in pictures],
         endings=list(tables.WRITERS),
-        picture_endings=list(style.METADATA),
+        picture_endings=list(formats),
         **content,
     )
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests import make_cells
+from tests.html_page import parsed
 
 ROOT = Path(__file__).parents[2]
 SEEDS, CELLS = 6, 66  # eleven rows
@@ -60,6 +61,8 @@ def test_a_report_is_the_same_in_one_process_and_in_several(folder, tmp_path):
     several = _files(folder)
     names = {Path(name).stem for name in several}
     assert {"main", "forgetting", "latent", "integration", "tradeoff", "latent_map"} <= names
+    # The hidden states are both a figure and a table.
+    assert {"figure-latent", "table-latent"} <= set(parsed(folder / "report.html").ids)
     if len(cores) < 2:
         pytest.skip("one core: there is nothing to share out")
     alone = ["taskset", "-c", str(min(cores)), sys.executable, "-c", WATCHED, "report",

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -13,36 +12,10 @@ import pytest
 from compact_bench.errors import UserError
 from compact_bench.report.page import PAGE, build
 from tests import synthetic
+from tests.html_page import parsed
 from tests.synthetic import Made
 
 EVIL = '<script>alert(1)</script> & "quoted" {{ 7 * 7 }} </pre>'
-VOID = {"meta", "img", "br"}
-
-
-class Page(HTMLParser):
-    """Collects tags and links, and fails on tags that don't match."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.open: list[str] = []
-        self.tags: list[str] = []
-        self.links: list[str] = []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append(tag)
-        self.links += [str(value) for name, value in attrs if name in ("href", "src")]
-        if tag not in VOID:
-            self.open.append(tag)
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-
-def parsed(path: Path) -> Page:
-    page = Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    assert page.open == []
-    return page
 
 
 def contents(root: Path) -> dict[str, bytes]:
@@ -58,7 +31,7 @@ def test_all_parts_are_there_and_links_lead_somewhere(tmp_path: Path) -> None:
     assert len(paths.tables) == 15
     page = parsed(paths.page)
     files = [link for link in page.links if not link.startswith("data:")]
-    assert len(files) == 15 + 9
+    assert len(files) == 15 + 3
     for link in files:
         assert (tmp_path / link).is_file(), link
     assert sum(link.startswith("data:image/svg+xml;base64,") for link in page.links) == 3

@@ -1,8 +1,8 @@
-"""Results -> figures: reasoning against forgetting, and weights by teacher over training."""
+"""Figures of results: which there are, and their files."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from compact_bench.analysis.results import Results
@@ -25,30 +25,41 @@ NAMES = (
 )
 
 
+MAKERS = (
+    tradeoff.tradeoff,
+    retention.retention_curves,
+    differences.differences,
+    conditions.curves,
+    differences.ladder,
+    differences.ablation,
+    conditions.corrupted_weight,
+    weights.weights,
+    hidden_states.latent,
+    hidden_states.latent_map,
+)
+
+
 def build(results: Results) -> list[Picture]:
-    """The figures that these results allow."""
-    makers = (
-        tradeoff.tradeoff,
-        retention.retention_curves,
-        differences.differences,
-        conditions.curves,
-        differences.ladder,
-        differences.ablation,
-        conditions.corrupted_weight,
-        weights.weights,
-        hidden_states.latent,
-        hidden_states.latent_map,
-    )
-    return [picture for picture in mapped(lambda make: make(results), makers) if picture]
+    """The figures that these results allow, drawn as SVG; other formats when they are written."""
+
+    def drawn(make: Callable[[Results], Picture | None]) -> Picture | None:
+        picture = make(results)
+        if picture is not None:
+            _ = picture.content["svg"]  # here, since it takes longest and is shared out
+        return picture
+
+    return [picture for picture in mapped(drawn, MAKERS) if picture]
 
 
-def write(pictures: Iterable[Picture], folder: Path) -> list[Path]:
-    """Write each figure as SVG, PDF and PNG, and their captions as captions.md."""
+def write(
+    pictures: Iterable[Picture], folder: Path, formats: Sequence[str] = ("svg",)
+) -> list[Path]:
+    """Write each figure in these formats (svg, pdf, png), and their captions as captions.md."""
     pictures = list(pictures)
     paths = [
-        write_bytes(Path(folder) / f"{picture.name}.{ending}", content)
+        write_bytes(Path(folder) / f"{picture.name}.{ending}", picture.content[ending])
         for picture in pictures
-        for ending, content in picture.content.items()
+        for ending in formats
     ]
     texts = [f"**{one.name}**: {escape_markdown(str(one.caption))}\n" for one in pictures]
     if texts:

@@ -24,8 +24,8 @@ def consensus_graph(
     names: Sequence[str],
     right: Sequence[bool],
     centralities: Sequence[float],
-) -> dict[str, bytes]:
-    """Draw one question's rationales as a graph, in the formats of `drawing.render`.
+) -> Mapping[str, bytes]:
+    """Draw one question's rationales as a graph, in the formats of `render`.
 
     Nodes are rationales: green circles with the right answer, orange squares with a wrong one,
     their size and number the centrality; an edge is as wide as the two agree.
@@ -96,7 +96,7 @@ def epiphany_curve(
     gains: Mapping[str, Sequence[float]],
     right: Mapping[str, bool],
     epiphanies: Mapping[str, Sequence[bool]] | None = None,
-) -> dict[str, bytes]:
+) -> Mapping[str, bytes]:
     """Draw how far each reasoning step brings the student to the gold answer, a line a teacher.
 
     The line is the sum of gains up to a step, in nats an answer token, 0 before the first one;

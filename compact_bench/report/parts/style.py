@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import matplotlib
 import seaborn
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
@@ -58,9 +59,28 @@ METADATA: Mapping[str, dict[str, Any]] = {
 }
 
 
+class Rendering(Mapping[str, bytes]):
+    """A figure's files by ending, each drawn when it is first read and kept from then on."""
+
+    def __init__(self, figure: Figure) -> None:
+        self.figure = figure
+        self._drawn: dict[str, bytes] = {}
+
+    def __getitem__(self, ending: str) -> bytes:
+        if ending not in self._drawn:
+            self._drawn[ending] = _draw(self.figure, ending)
+        return self._drawn[ending]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(METADATA)
+
+    def __len__(self) -> int:
+        return len(METADATA)
+
+
 @dataclass(frozen=True)
 class Picture:
-    """One figure in its three formats."""
+    """One figure with its title and caption."""
 
     name: str
     title: str
@@ -104,11 +124,16 @@ def looks(results: Results) -> dict[str, Look]:
     return found
 
 
-def render(figure: Figure) -> dict[str, bytes]:
-    """The figure as SVG, PDF and PNG, without dates or versions in the files.
+def render(figure: Figure) -> Rendering:
+    """The figure as SVG, PDF and PNG, without dates or versions in the files."""
+    return Rendering(figure)
 
-    For each format savefig draws twice, first only to lay the panels out.  With fifty rows drawing
-    takes long, so the first time no more is done than the layout: the files are the same.
+
+def _draw(figure: Figure, ending: str) -> bytes:
+    """One format of the figure.
+
+    savefig draws twice, first only to lay the panels out.  With fifty rows drawing takes long, so
+    the first time no more is done than the layout: the files are the same.
     """
     FigureCanvasAgg(figure)
     draw = figure.draw
@@ -117,13 +142,14 @@ def render(figure: Figure) -> dict[str, bytes]:
         engine = figure.get_layout_engine()  # a placeholder when it draws for good
         engine.execute(figure) if isinstance(engine, ConstrainedLayoutEngine) else draw(renderer)
 
+    buffer = io.BytesIO()
     vars(figure)["draw"] = draw_once
-    content = {}
-    for ending, metadata in METADATA.items():
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format=ending, dpi=160, metadata=metadata)
-        content[ending] = buffer.getvalue()
-    return content
+    try:
+        with matplotlib.rc_context(STYLE):
+            figure.savefig(buffer, format=ending, dpi=160, metadata=METADATA[ending])
+    finally:
+        del vars(figure)["draw"]  # a figure goes to another process without it
+    return buffer.getvalue()
 
 
 def legend_columns(labels: Sequence[str]) -> int:

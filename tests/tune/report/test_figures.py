@@ -61,7 +61,8 @@ def test_another_process_makes_the_same_bytes_without_torch(
         "from compact_bench.tune import trials\n"
         "from compact_bench.tune.report import figures\n"
         "assert 'optuna' not in sys.modules\n"
-        "folder = Path(sys.argv[1]); write(figures.build(trials.read(folder)), folder)\n"
+        "folder = Path(sys.argv[1]); pictures = figures.build(trials.read(folder))\n"
+        "write(pictures, folder, ['svg', 'png'])\n"
         "assert 'torch' not in sys.modules"
     )
     root = str(Path(figures.__file__).parents[3])  # conftest has the stubs there instead
@@ -78,8 +79,9 @@ def test_another_process_makes_the_same_bytes_without_torch(
     assert "study created" not in done.stderr
     for picture in pictures.values():
         assert set(picture.content) == {"svg", "pdf", "png"}
-        for ending, content in picture.content.items():
-            assert (tmp_path / f"{picture.name}.{ending}").read_bytes() == content, picture.name
+        for ending in ("svg", "png"):
+            drawn = (tmp_path / f"{picture.name}.{ending}").read_bytes()
+            assert drawn == picture.content[ending], picture.name
 
 
 def test_captions_say_what_a_figure_is_made_from(pictures: dict[str, Picture]) -> None:
@@ -223,6 +225,6 @@ def test_pictures_can_be_written_as_those_of_results(
     pictures: dict[str, Picture], tmp_path: Path
 ) -> None:
     paths = results_figures.write(pictures.values(), tmp_path)
-    assert len(paths) == 3 * len(pictures) + 1
+    assert len(paths) == len(pictures) + 1
     written = (tmp_path / "captions.md").read_text("utf-8")
     assert [line.split("**")[1] for line in written.splitlines() if line] == list(pictures)
