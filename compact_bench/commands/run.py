@@ -47,5 +47,5 @@ def run_suite(
             return code
     code = execution.run(winners.with_tuned(suite, root), options, say, entry)
     if code != execution.INTERRUPTED:
-        page.show(root, say)
+        page.show(root, say, options.only)
     return code

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from compact_bench.analysis.results import Results, Row, read, states
 from compact_bench.analysis.retention import evidence_recorded
 from compact_bench.analysis.weights import readings
 from compact_bench.records.texts import read_items
-from compact_bench.report import figures, tables
+from compact_bench.report import figures, tables, terminal
 from compact_bench.report.parts import captions, style
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.style import Picture
@@ -83,14 +83,17 @@ class ReportPaths:
     page: Path
 
 
-def build(folder: Path, formats: Sequence[str] = ("svg",)) -> ReportPaths:
+def build(
+    folder: Path, formats: Sequence[str] = ("svg",), results: Results | None = None
+) -> ReportPaths:
     """Write tables/, figures/ in these formats and report.html beside the records in `folder`.
 
     Cells may be missing, failed or skipped: they are rows that say so.  Raises UserError where
-    there are no records or where the folder can't be written.
+    there are no records or where the folder can't be written. results: what the folder holds,
+    where it is read already.
     """
     folder = Path(folder)
-    results = read(folder)
+    results = results or read(folder)
     with processes.one_thread():
         _compute_ahead(results)
         made_tables, pictures = tables.build(results), figures.build(results)
@@ -103,10 +106,19 @@ def build(folder: Path, formats: Sequence[str] = ("svg",)) -> ReportPaths:
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
 
 
-def show(folder: Path, say: Callable[[str], None] = print) -> None:
-    """Make the report of the records in `folder`; print the main table and where the page is."""
-    paths = build(folder)
-    say(paths.summary.read_text(encoding="utf-8"))
+def show(
+    folder: Path,
+    say: Callable[[str], None] = print,
+    only: Collection[str] = (),
+    formats: Sequence[str] = ("svg",),
+) -> None:
+    """Make the report of the records in `folder`; print its answer and where the page is.
+
+    only: labels or methods of the rows that are printed, none for all; the report has them all.
+    """
+    results = read(folder)
+    paths = build(folder, formats, results)
+    say(terminal.summary(results, only))
     say(f"report: {paths.page}")
 
 

@@ -199,12 +199,15 @@ def test_run_report_and_run_again(call, tmp_path, readme_plugin):
     arguments = ["run", GSM8K, "--seeds", "0", "--only", "average"]
     arguments += ["--set", "data.train=6", "--set", "data.test=6"]
     arguments += ["--set", "evaluation.tasks=[{task: in_domain, role: reasoning}]"]
-    arguments += ["--set", "methods=[average, shortest]", "--plugins", readme_plugin]
+    arguments += ["--set", "methods=[average, shortest, answer_sft]", "--plugins", readme_plugin]
     arguments += ["--only", "shortest", "--set", "training.epochs=1"]
     code, out, err = call(*arguments, "--results", results)
     assert code == 0, out + err
     root = results / "gsm8k" / "mini"
     assert "shortest" in out
+    # What nobody asked for is in the report alone.
+    assert "answer_sft" not in out and "not run yet" not in out
+    assert "| answer_sft |" in (root / "tables" / "main.md").read_text()
     assert f"report: {root / 'report.html'}" in out
     page = (root / "report.html").read_bytes()
     assert (root / "suite.json").exists()

@@ -28,7 +28,7 @@ ENTRY = WorkerEntry(threads=1, cell="stub_cells:cell", check="stub_cells:check")
 @pytest.fixture(autouse=True)
 def _stubs(monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(STUBS))
-    monkeypatch.setattr(page, "show", lambda root, say: say("the table"))
+    monkeypatch.setattr(page, "show", lambda root, say, only=(): say("the table"))
 
 
 @pytest.fixture

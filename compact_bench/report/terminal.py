@@ -1,0 +1,100 @@
+"""The answer in a terminal: the columns of the main table that say it, fitted to the width."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import textwrap
+from collections.abc import Collection, Sequence
+
+from rich import box
+from rich.console import Console
+from rich.table import Table
+
+from compact_bench.analysis import claims
+from compact_bench.analysis.results import Results, Row
+from compact_bench.report.parts.numbers import NONE, compact, heading, with_half_width, with_sd
+from compact_bench.suite.metrics import Measure
+
+GAP = 2  # characters between columns
+NARROWEST_LABEL = 12  # characters of a wrapped label
+
+Columns = dict[str, list[str]]
+
+
+def summary(results: Results, only: Collection[str] = (), width: int | None = None) -> str:
+    """Return reasoning accuracy, its difference, retention and tokens as plain text.
+
+    only: labels or methods of the rows that are wanted, none for all. width: characters a line;
+    None for the terminal's, which is COLUMNS or 80 where there is no terminal. Long labels are
+    wrapped and the last columns left out, but no number is ever cut.
+    """
+    width = width or shutil.get_terminal_size().columns
+    rows = [row for row in results.rows if not only or {row.name, row.method} & {*only}]
+    columns, legend = _columns(results, rows)
+    title = textwrap.fill(str(results.suite.get("title") or ""), width)
+    labels: dict[str, list[str]] = {}
+    for row in rows:
+        for problem in row.problems():
+            labels.setdefault(problem, []).append(row.label)
+    notes = [legend, *(f"{', '.join(names)}: {problem}" for problem, names in labels.items())]
+    below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
+    return "\n".join([*filter(None, [title]), _fitted(columns, rows, width), *below])
+
+
+def _columns(results: Results, rows: Sequence[Row]) -> tuple[Columns, str]:
+    """The columns beside the label, most important first, and how to read them.
+
+    A difference or a retention that no row has is left out.
+    """
+    columns: Columns = {}
+    legend = ["± sd over seeds"] if len(results.seeds) > 1 else []
+    if headline := next(iter(results.headlines("reasoning")), None):
+        columns[heading(headline)] = [with_sd(row.summary(headline), headline) for row in rows]
+        differences = _differences(results, rows, headline)
+        if {*differences} - {NONE} and results.reference:
+            columns[f"Δ to {results.reference.name}"] = differences
+            legend.append("Δ ± half-width of the 95% interval, * significant (Holm)")
+    if forgetting := results.headlines("forgetting"):
+        shown = Measure(forgetting[0].task, "accuracy", "none", "forgetting")  # as percent
+        kept = [with_sd(claims.kept(results, row), shown) for row in rows]
+        if {*kept} - {NONE}:
+            columns["old skill kept, % ↑"] = kept
+    columns["tokens"] = [compact(row.cost("tokens").mean) for row in rows]
+    return columns, "; ".join([*legend, "tokens: trained on, a cell's mean"])
+
+
+def _differences(results: Results, rows: Sequence[Row], measure: Measure) -> list[str]:
+    family = claims.family(results)
+    return [
+        with_half_width(results.difference(row, measure), measure)
+        + ("*" if family.survives(row, measure) else "")
+        for row in rows
+    ]
+
+
+def _fitted(columns: Columns, rows: Sequence[Row], width: int) -> str:
+    """The table with columns as wide as their numbers; the labels have what is left."""
+    labels = [row.label for row in rows]
+    heads = {title: title.replace(" ↑", "\N{NO-BREAK SPACE}↑") for title in columns}
+    widths = {
+        title: max(map(len, [*heads[title].split(" "), *values])) + GAP
+        for title, values in columns.items()
+    }
+    longest = max(map(len, ["method", *labels]))
+    # A last column is left out where not even short labels would fit beside it.
+    while len(widths) > 1 and width - sum(widths.values()) < min(longest, NARROWEST_LABEL):
+        widths.popitem()
+    table = Table(box=box.SIMPLE_HEAD, show_edge=False, padding=0, pad_edge=False)
+    left = max(1, width - sum(widths.values()))
+    table.add_column("method", width=min(longest, left), overflow="fold")
+    for title, size in widths.items():
+        # Rich draws one character between columns.
+        head = textwrap.fill(heads[title], size - GAP)
+        table.add_column(head, width=size - 1, justify="right", vertical="bottom")
+    for index, label in enumerate(labels):
+        table.add_row(label, *(columns[title][index] for title in widths))
+    text = io.StringIO()
+    console = Console(file=text, width=width, color_system=None, markup=False, emoji=False)
+    console.print(table, highlight=False)
+    return "\n".join(line.rstrip() for line in text.getvalue().splitlines())

@@ -1,0 +1,95 @@
+"""The answer in a terminal fits its width, cuts no number and has the rows that were asked for."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from compact_bench.analysis.results import Results, read
+from compact_bench.report import terminal
+from tests import synthetic
+from tests.synthetic import AFTER, Made
+
+LONG = "a_method_with_quite_a_long_name(temperature=0.5, teacher=sentences)"
+NUMBER = re.compile(r"[+−]?\d+\.\d ± \d+\.\d\*?")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    states = {("answer_sft", 1): ("failed", "out of memory"), ("human_sft", 0): ("missing", "")}
+    return synthetic.make(
+        tmp_path_factory.mktemp("results") / "gsm8k/mini", Made(items=12, steps=2, states=states)
+    )
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    return read(root)
+
+
+@pytest.mark.parametrize("width", [40, 60, 80, 200])
+def test_every_line_fits_and_every_number_is_whole(results: Results, width: int) -> None:
+    text = terminal.summary(results, width=width)
+    assert max(map(len, text.splitlines())) <= width
+    wide = terminal.summary(results, width=500)
+    # In a narrow terminal the last columns are missing, what is there is as in a wide one.
+    numbers, shown = NUMBER.findall(wide), NUMBER.findall(text)
+    assert len(shown) == len(numbers) if width >= 60 else set(shown) < set(numbers)
+    assert set(shown) <= set(numbers)
+
+
+def test_numbers_are_those_of_the_rows(results: Results) -> None:
+    compact = results.named("compact")
+    assert compact is not None
+    measure = results.headlines("reasoning")[0]
+    mean = 100 * sum(compact.values[measure].values()) / 3
+    line = next(
+        line for line in terminal.summary(results, width=80).splitlines() if "compact " in line
+    )
+    assert line.split()[1] == f"{mean:.1f}"
+    assert "Δ to average" in terminal.summary(results, width=80)
+
+
+def test_long_labels_are_wrapped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(AFTER, LONG, AFTER["compact"])  # type: ignore[arg-type]
+    made = Made(items=12, steps=2, labels=("base", "average", LONG))
+    text = terminal.summary(read(synthetic.make(tmp_path, made)), width=60)
+    assert max(map(len, text.splitlines())) <= 60
+    label = "".join(line[:13].strip() for line in text.splitlines()[7:])
+    assert label.startswith(LONG.replace(" ", "")[:40])
+
+
+def test_only_the_rows_that_are_asked_for(results: Results) -> None:
+    text = terminal.summary(results, ("compact", "single_teacher"), 80)
+    labels = {line.split()[0] for line in text.splitlines() if NUMBER.search(line)}
+    assert labels == {"compact", *(label for label in AFTER if label.startswith("single_teacher"))}
+    assert "not run yet" not in text and "out of memory" not in text
+
+
+def test_what_is_not_done_is_said_below(results: Results) -> None:
+    lines = terminal.summary(results, width=80).splitlines()
+    assert "answer_sft: failed (seed 1): out of memory" in lines
+    assert "human_sft: not run yet (seed 0)" in lines
+
+
+@pytest.mark.parametrize("columns", ["60", "80", "200", None])
+def test_report_in_a_pipe(root: Path, columns: str | None) -> None:
+    """As plain text, at most as wide as COLUMNS says, or else 80."""
+    environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
+    environment |= {"COLUMNS": columns} if columns else {}
+    suite = Path(__file__).parents[2] / "suites" / "gsm8k.yaml"
+    words = [sys.executable, "-m", "compact_bench", "report", str(suite)]
+    done = subprocess.run(
+        [*words, "--results", str(root.parents[1])],
+        capture_output=True, text=True, check=True, env=environment,
+    )  # fmt: skip
+    *table, last = done.stdout.splitlines()
+    assert last == f"report: {root / 'report.html'}"
+    assert "\x1b" not in done.stdout
+    assert max(map(len, table)) <= int(columns or 80)
+    assert any(line.startswith("compact ") for line in table)
