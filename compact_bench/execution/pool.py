@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compact_bench.execution import worker as worker_module
+from compact_bench.records.cells import status_of
 from compact_bench.suite.matrix import RunSpec
 
 SECONDS_TO_STOP = 5
@@ -131,6 +132,14 @@ class News:
     slot: int
     spec: RunSpec
     event: dict[str, Any]
+
+
+def record_lost(news: News, folder: Path) -> None:
+    """Record a cell as failed whose worker died, or that ended without writing its status."""
+    error = news.event.get("error")
+    if error is not None or status_of(folder) == "missing":
+        reason = error or "the cell ended without writing its status"
+        worker_module.record_failure(news.spec, folder, reason)
 
 
 class Todo:

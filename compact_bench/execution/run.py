@@ -21,10 +21,10 @@ from compact_bench.execution.plan import (
     suite_folder,
     tried_entry,
 )
-from compact_bench.execution.pool import News, Pool, WorkerEntry
+from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
 from compact_bench.records import texts
-from compact_bench.records.cells import CellWriter, read_cell, status_of
+from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import write_suite_record
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
@@ -167,19 +167,9 @@ def _show(news: News, plan: Plan, display: Display) -> None:
         display.started(news.slot, news.spec.name)
     elif kind == "end":
         folder = plan.folder(news.spec)
-        _record_silence(news, folder)
+        record_lost(news, folder)
         status = read_cell(folder).status
         state, reason = status.get("state", "missing"), status.get("reason", "")
         display.ended(news.slot, news.spec.name, state, reason)
     else:
         display.event(news.slot, news.event)
-
-
-def _record_silence(news: News, folder: Path) -> None:
-    """A cell whose worker died, or that ended without a word, is a failed one with a reason."""
-    error = news.event.get("error")
-    if error is None and status_of(folder) != "missing":
-        return
-    writer = CellWriter(folder)
-    writer.spec(news.spec.to_json() | {"run_id": news.spec.run_id})
-    writer.status("failed", error or "the cell ended without writing its status")

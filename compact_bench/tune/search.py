@@ -15,9 +15,9 @@ from optuna.trial import TrialState
 
 from compact_bench.errors import UserError
 from compact_bench.execution.plan import Options
-from compact_bench.execution.pool import News, Pool, WorkerEntry
+from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
 from compact_bench.execution.progress import Display
-from compact_bench.records.cells import Cell, CellWriter, read_cell, status_of
+from compact_bench.records.cells import Cell, read_cell, status_of
 from compact_bench.records.learning_rates import dev_value
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.sections import TuneSpec
@@ -156,17 +156,10 @@ class Searcher:
             go = self._report(attempt, event["point"], event["value"])
             self.pool.answer(news.slot, go)
         elif event["event"] == "end":
-            self._record_silence(attempt, event.get("error"))
+            record_lost(news, self.folder(attempt.spec))
             self._ended(news.slot)
         elif event["event"] != "start":
             self.display.event(news.slot, event)
-
-    def _record_silence(self, attempt: Attempt, error: str | None) -> None:
-        """A cell whose worker died, or that ended without a word, failed."""
-        folder = self.folder(attempt.spec)
-        if error is None and status_of(folder) != "missing":
-            return
-        CellWriter(folder).status("failed", error or "the cell ended without writing its status")
 
     def _report(self, attempt: Attempt, point: int, value: float) -> bool:
         """Tell a value on the way; whether to go on. A later seed's comes with the mean of those

@@ -23,9 +23,16 @@ def check(spec: RunSpec) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+def _writer(spec: RunSpec, folder: Path) -> CellWriter:
+    writer = CellWriter(folder)
+    writer.spec(spec.to_json() | {"run_id": spec.run_id})
+    return writer
+
+
 def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Do what the method's setting `behave` says."""
     behave = spec.config.get("behave", "done")
+    writer = _writer(spec, folder)
     progress({"event": "phase", "phase": "train"})
     progress({"event": "step", "step": 1, "steps": 2, "loss": 1.5})
     (folder / "tries").open("a").write("x")
@@ -42,7 +49,6 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
         time.sleep(60)
     if behave == "environment":
         (folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
-    writer = CellWriter(folder)
     state = behave if behave in ("skipped", "diverged", "failed") else "done"
     reason = "" if state == "done" else f"it is {state}"
     writer.status(state, reason, seconds=2.0, flops=100.0, tokens=10)
@@ -52,7 +58,7 @@ def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Its dev NLL is |rate - 2e-3| + seed; a rate of 4e-3 diverges."""
     rate = spec.training["learning_rate"]
     (folder / "tries").open("a").write("x")
-    writer = CellWriter(folder)
+    writer = _writer(spec, folder)
     if rate == 4e-3:
         writer.status("diverged", "the loss is nan")
         return
@@ -76,7 +82,7 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     value = (a - 1) ** 2 + (x - 0.3) ** 2 + abs(math.log2(rate / 2e-3))
     value += (spec.seed or 0) % 10 / 100
     (folder / "tries").open("a").write("x")
-    writer = CellWriter(folder)
+    writer = _writer(spec, folder)
     if behave in ("failed", "diverged", "skipped") or (behave == "x>0.5" and x > 0.5):
         state = "diverged" if behave == "x>0.5" else behave
         writer.status(state, f"it is {state}", tokens=10)
