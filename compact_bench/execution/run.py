@@ -158,7 +158,7 @@ def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool:
 
 def display_for(total: int, jobs: int, say: Say) -> Display:
     """Bars on a terminal, lines elsewhere."""
-    return BarDisplay(total, jobs) if sys.stdout.isatty() else LineDisplay(total, jobs, say)
+    return BarDisplay(total) if sys.stdout.isatty() else LineDisplay(total, jobs, say)
 
 
 def _show(news: News, plan: Plan, display: Display) -> None:
