@@ -1,4 +1,4 @@
-"""A few steps on old examples: does a skill come back at once, or is it gone?"""
+"""A few steps on old examples tell a skill that is gone from one that comes back at once."""
 
 from __future__ import annotations
 

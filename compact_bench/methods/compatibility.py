@@ -1,5 +1,6 @@
-"""The student's compatibility with each rationale: three scores, what they are measured against,
-and the weights that they come to. The formulas are pure functions in `scores` and `fusion`.
+"""The student's compatibility with each rationale: three scores, their scales, and the weights.
+
+The formulas are pure functions in `scores` and `fusion`.
 """
 
 from __future__ import annotations
