@@ -1,4 +1,4 @@
-"""Tiny models with random weights that stand in for real students."""
+"""Tiny models with random weights that stand in for real students, and a batch for them."""
 
 from __future__ import annotations
 
@@ -13,6 +13,10 @@ from transformers import (
     PreTrainedTokenizerFast,
     Qwen2Config,
 )
+
+from compact_bench.api import Batch
+from compact_bench.student.encode import Encoder, Example, collate
+from compact_bench.student.student import Student
 
 WINDOW = 12  # shorter than any row of the tests
 KINDS = ("llama", "qwen2", "qwen2_window", "gemma3")
@@ -75,3 +79,48 @@ def save_tiny(kind: str, folder: Path) -> Path:
     tiny_model(kind).save_pretrained(folder)
     tiny_tokenizer().save_pretrained(folder)
     return folder
+
+
+QUESTIONS = {
+    "Ann has 7 apples. Ann buys 5 more. How many?": [
+        ("7 + 5 = 12. So Ann has 12.", "12"),
+        ("First there are 7. Then 5 more come.", "13"),
+        ("Ann starts with 7 apples and adds 5 to them, which gives 12 apples in all.", "12"),
+    ],
+    "Bob had 3 pens and lost 1. How many are left?": [
+        ("3 - 1 = 2.", "2"),
+        ("He lost 1 of 3. That leaves 2.", "2"),
+    ],
+}
+
+
+def make_batch(tokenizer) -> Batch:
+    encoder = Encoder(tokenizer)
+    examples = [
+        Example(
+            question_id=str(i),
+            question=question,
+            prompt_ids=encoder.prompt(question),
+            answer_ids=encoder.answer(rationales[0][1]),
+            rationales=tuple(
+                encoder.rationale(text, answer, teacher=k)
+                for k, (text, answer) in enumerate(rationales)
+            ),
+        )
+        for i, (question, rationales) in enumerate(QUESTIONS.items())
+    ]
+    return collate(examples, teachers=("a", "b", "c"))
+
+
+def make_student(kind: str, layout: str, dtype=torch.float32) -> Student:
+    model = tiny_model(kind, dtype)
+    return Student(model, model, tiny_tokenizer(), layout=layout)
+
+
+def row_alone(student: Student, prefix: list[int], target: list[int]) -> float:
+    """The mean NLL of a target by the model's own forward on this row and nothing else."""
+    ids = torch.tensor([prefix + target])
+    with torch.no_grad():
+        log_p = torch.log_softmax(student.causal(ids).logits[0].double(), -1)
+    picks = [log_p[len(prefix) - 1 + i, token] for i, token in enumerate(target)]
+    return -float(torch.stack(picks).mean())

@@ -32,7 +32,7 @@ LONGEST_FILE = 500  # one role, whatever its length up to this
 # Rooms that a command without a student may load whole; of others, the named modules.
 LIGHT = (
     *("errors", "utils", "suite", "records", "methods", "analysis", "report", "tune", "commands"),
-    *("api", "__main__", "student.identity", "student.batch", "data.tasks"),
+    *("api", "__main__", "student.load", "student.batch", "data.tasks"),
     *("execution.plan", "execution.prepare", "execution.run", "execution.pool"),
     *("execution.worker", "execution.progress", "execution.estimate"),
 )

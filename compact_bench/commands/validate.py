@@ -47,7 +47,7 @@ def check(
 
 def _check(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
     """Check methods and student; and the data where that needs no download."""
-    from compact_bench.student.identity import student_hash
+    from compact_bench.student.load import student_hash
     from compact_bench.suite import matrix
 
     try:

@@ -138,7 +138,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     Raises UserError for anything in the suite that can't work: an unknown method, teacher or
     data set, a student that is not there, a test question in the training set.
     """
-    from compact_bench.student.identity import student_hash
+    from compact_bench.student.load import student_hash
 
     root = suite_folder(suite, options.results)
     registry = registry_module.load(options.plugins)

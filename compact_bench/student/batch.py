@@ -1,4 +1,4 @@
-"""All that a baseline may import.
+"""What student, methods and trainer hand each other: batches, a forward's output, a step.
 
 Sizes in docstrings: B questions, R rationales a question, T tokens, A answer tokens, S steps,
 D hidden size, V vocabulary, P trainable parameters.
@@ -17,28 +17,23 @@ if TYPE_CHECKING:
 
 
 PromptKind = Literal["plain", "predict", "explain", "teacher"]
-
 Target = Literal["rationale+answer", "rationale", "answer"]
-
 Context = Literal["question", "question+rationale"]
-
 DevMeasure = Literal["accuracy", "marginal_nll"]
+RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 
 @dataclass(frozen=True)
 class Decoding:
-    """How a trained student is asked: which prompt, and in one or two passes.
+    """How a trained student answers: which prompt, and in one or two passes.
 
-    With `passes=2` the rationale is generated first and the answer in a pass of its own, after
-    the cue "The answer is".
+    prefix: text before the question where the prompt is "teacher". With `passes=2` the
+    rationale is generated first and the answer in a pass of its own, after the cue "The answer is".
     """
 
     prompt: PromptKind = "plain"
     passes: int = 1
     prefix: str = ""
-
-
-RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 
 def uniform(present: Tensor) -> Tensor:
@@ -110,23 +105,23 @@ class Batch:
 
     def by_rationale(self, values: Tensor) -> dict[RationaleKey, float]:
         """(question_id, teacher, sample) -> value, of what is present. values: (B,R)."""
-        found = values.detach().tolist()
+        numbers = values.detach().tolist()
         return {
             (self.question_id[b], self.teachers[int(self.teacher[b, r])], int(self.sample[b, r])): (
-                found[b][r]
+                numbers[b][r]
             )
             for b, r in self.present.nonzero().tolist()
         }
 
-    def from_rationale(self, found: Mapping[RationaleKey, float]) -> Tensor:
+    def from_rationale(self, values: Mapping[RationaleKey, float]) -> Tensor:
         """(B,R) float32: the values that `by_rationale` named, 0 where absent.
 
         Raises KeyError for a rationale that has none.
         """
-        values = torch.zeros(self.teacher.shape)
-        keys = self.by_rationale(values)
-        values[self.present.cpu()] = torch.tensor([found[key] for key in keys], dtype=values.dtype)
-        return values.to(self.teacher.device)
+        grid = torch.zeros(self.teacher.shape)
+        keys = self.by_rationale(grid)
+        grid[self.present.cpu()] = torch.tensor([values[key] for key in keys], dtype=grid.dtype)
+        return grid.to(self.teacher.device)
 
     def mismatched(self) -> Batch | None:
         """The same questions and gold answers with the rationales of another question each.

@@ -1,4 +1,4 @@
-"""The one prompt template that training and evaluation share."""
+"""Questions and rationales as tokens, by the one template that training and evaluation share."""
 
 from __future__ import annotations
 
@@ -110,7 +110,11 @@ class Encoder:
         target, answer_at = target_text(text, answer)
         encoded = self.tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)
         ends = [end for _, end in encoded["offset_mapping"]]
-        tokens_until = _tokens_until(ends)
+
+        def tokens_until(index: int) -> int:
+            """How many tokens lie wholly before a character index."""
+            return sum(end <= index for end in ends)
+
         body = target[:answer_at].removesuffix(CUE)
         steps = [tokens_until(end) for _, end in step_spans(body)]
         return EncodedRationale(
@@ -121,15 +125,6 @@ class Encoder:
             answer_start=tokens_until(answer_at),
             step_ends=sorted({s for s in steps if s > 0}),
         )
-
-
-def _tokens_until(ends: Sequence[int]) -> Any:
-    """How many tokens lie wholly before a character index."""
-
-    def count(index: int) -> int:
-        return sum(end <= index for end in ends)
-
-    return count
 
 
 def encode_bank(
@@ -145,7 +140,7 @@ def encode_bank(
     examples = []
     for question in bank.questions.itertuples():
         prompt = encoder.prompt(question.question)
-        kept = []
+        rationales = []
         rows = by_question.get(question.question_id, [])
         for row in sorted(rows, key=lambda r: (index[r.teacher], r.sample)):
             answer = row.answer if isinstance(row.answer, str) else None
@@ -153,15 +148,15 @@ def encode_bank(
             if len(prompt) + len(encoded.ids) > max_tokens:
                 dropped[row.teacher] += 1
             else:
-                kept.append(encoded)
-        if kept:
+                rationales.append(encoded)
+        if rationales:
             examples.append(
                 Example(
                     question_id=question.question_id,
                     question=question.question,
                     prompt_ids=prompt,
                     answer_ids=encoder.answer(question.answer),
-                    rationales=tuple(kept),
+                    rationales=tuple(rationales),
                 )
             )
     return examples, dropped

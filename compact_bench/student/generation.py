@@ -17,6 +17,8 @@ from typing import Any
 import torch
 from transformers import DynamicCache
 
+from compact_bench.student.layouts import pad_rows, real_places
+
 
 @dataclass(frozen=True)
 class Generated:
@@ -100,24 +102,12 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
         yield order[start : start + size]
 
 
-def left_pad(rows: Sequence[Sequence[int]], device: Any) -> tuple[torch.Tensor, torch.Tensor]:
-    """Ids and mask of rows padded on the left, both (N,T) int64; the mask comes from lengths.
-
-    Padding is token 0 whatever the tokenizer says: it is masked, and a pad token may be the EOS.
-    """
-    longest = max(len(row) for row in rows)
-    ids = torch.zeros((len(rows), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for i, row in enumerate(rows):
-        ids[i, longest - len(row) :] = torch.tensor(row, dtype=torch.long)
-        mask[i, longest - len(row) :] = 1
-    return ids.to(device), mask.to(device)
-
-
 @torch.no_grad()
 def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
     """Read N prompts, padded on the left, into a cache."""
-    ids, mask = left_pad(prompts, model.device)  # (N,T)
+    # Padding is token 0 whatever the tokenizer says: it is masked.
+    ids = pad_rows(prompts, model.device, side="left")  # (N,T)
+    mask = real_places(prompts, model.device, side="left")
     cache = DynamicCache(config=model.config)
     logits = model(
         input_ids=ids,
@@ -183,29 +173,24 @@ def continue_with(
 
     Summed over the tokens from `start` on. The prefix is used up.
     """
-    width = max(len(row) for row in rows)
     device = prefix.mask.device
-    ids = torch.zeros((len(rows), width), dtype=torch.long)  # (N,S), padded on the right
-    mask = torch.zeros_like(ids)
-    for n, row in enumerate(rows):
-        ids[n, : len(row)] = torch.tensor(row)
-        mask[n, : len(row)] = 1
+    ids, mask = pad_rows(rows, device), real_places(rows, device)  # (N,S)
     # The token at t is predicted at t - 1, the first one by the prompt itself.
     spans = [range(at, len(row)) for row, at in zip(rows, starts, strict=True)]
     read = sorted({t - 1 for span in spans for t in span})
     logits = prefix.logits[:, None]  # (N,1,V)
     if read[-1] >= 0:
         inside = [t for t in read if t >= 0]
-        position = prefix.mask.sum(-1, keepdim=True) + torch.arange(width, device=device)  # (N,S)
-        found = model(
-            input_ids=ids.to(device),
-            attention_mask=torch.cat([prefix.mask, mask.to(device)], dim=1),  # (N,T+S)
-            position_ids=position,
+        later = torch.arange(ids.shape[1], device=device)
+        after_rows = model(
+            input_ids=ids,
+            attention_mask=torch.cat([prefix.mask, mask], dim=1),  # (N,T+S)
+            position_ids=prefix.mask.sum(-1, keepdim=True) + later,  # (N,S)
             past_key_values=prefix.cache,
             use_cache=True,
             logits_to_keep=torch.tensor(inside, device=device),
         ).logits  # (N,len(inside),V)
-        logits = torch.cat([logits, found], dim=1) if read[0] < 0 else found
+        logits = torch.cat([logits, after_rows], dim=1) if read[0] < 0 else after_rows
     column = {t: c for c, t in enumerate(read)}
     out = []
     for n, (row, span) in enumerate(zip(rows, spans, strict=True)):
@@ -228,7 +213,7 @@ def generate(
 ) -> list[Generated]:
     """Greedy continuations of all prompts, in the order given, decoded in batches of like length.
 
-    `progress` is told how many prompts a batch has finished.
+    progress: called with how many prompts a batch has finished.
     """
     out: dict[int, Generated] = {}
     for chosen in batches([len(prompt) for prompt in prompts], batch_size):

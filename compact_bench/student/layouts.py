@@ -11,10 +11,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 from compact_bench.student.batch import Batch, Context, PromptKind, Target
 from compact_bench.student.encode import Encoder
@@ -37,6 +38,99 @@ class TokenRow:
     def ids(self) -> list[int]:
         """All tokens in order."""
         return self.prefix + self.target
+
+
+def make_rows(
+    batch: Batch, encoder: Encoder, target: Target, prompt: PromptKind, context: Context
+) -> list[TokenRow]:
+    """The rows of a forward, absent rationales left out.
+
+    A target "answer" given the question alone does not depend on the rationale: one row a
+    question, in slot 0.
+    """
+    present = batch.present.tolist()
+    rows = []
+    for b, question in enumerate(batch.questions):
+        gold = batch.answer_ids[b] + encoder.eos
+        if target == "answer" and context == "question" and prompt != "teacher":
+            prefix = _prompt(batch, encoder, b, 0, prompt)
+            rows.append(TokenRow(b, 0, prefix, encoder.cue + gold))
+            continue
+        for r, here in enumerate(present[b]):
+            if not here:
+                continue
+            prefix = _prompt(batch, encoder, b, r, prompt)
+            ids, body_end = batch.rationale_ids[b][r], batch.body_end[b][r]
+            if target == "rationale+answer":
+                rows.append(TokenRow(b, r, prefix, ids))
+            elif target == "rationale":
+                rows.append(TokenRow(b, r, prefix, ids[:body_end] + encoder.eos))
+            elif context == "question+rationale":
+                rows.append(TokenRow(b, r, prefix + ids[:body_end] + encoder.cue, gold))
+            else:
+                rows.append(TokenRow(b, r, prefix, encoder.cue + gold))
+        if not question:
+            raise ValueError(f"question {batch.question_id[b]} has no text")
+    return rows
+
+
+def _prompt(batch: Batch, encoder: Encoder, b: int, r: int, kind: PromptKind) -> list[int]:
+    if kind == "plain":
+        return batch.prompt_ids[b]
+    mark = ""
+    if kind == "teacher":
+        mark = f"[{batch.teachers[int(batch.teacher[b, r])]}] "
+    return encoder.prompt(batch.questions[b], kind, mark)
+
+
+def pad_rows(
+    rows: Sequence[Sequence[int]],
+    device: Any = "cpu",
+    value: int = 0,
+    side: Literal["left", "right"] = "right",
+) -> Tensor:
+    """(N,T) int64: rows of token ids, or other integers, filled up to the longest."""
+    tensors = [torch.tensor(list(row), dtype=torch.int64) for row in rows]
+    padded = pad_sequence(tensors, batch_first=True, padding_value=value, padding_side=side)
+    return padded.to(device)
+
+
+def real_places(
+    rows: Sequence[Sequence[int]], device: Any = "cpu", side: Literal["left", "right"] = "right"
+) -> Tensor:
+    """(N,T) int64: 1 where `pad_rows` has a token, from lengths: a pad token may be the EOS."""
+    return pad_rows([[1] * len(row) for row in rows], device, side=side)
+
+
+@dataclass
+class OpenSequence:
+    """One sequence of the model's input while it is filled."""
+
+    ids: list[int] = field(default_factory=list)
+    positions: list[int] = field(default_factory=list)
+    groups: list[int] = field(default_factory=list)
+    branches: list[int] = field(default_factory=list)
+
+    def add(self, tokens: list[int], first: int, group: int, branch: int) -> range:
+        """Appends tokens with positions from `first` on; returns their places."""
+        start = len(self.ids)
+        self.ids += tokens
+        self.positions += range(first, first + len(tokens))
+        self.groups += [group] * len(tokens)
+        self.branches += [branch] * len(tokens)
+        return range(start, len(self.ids))
+
+
+def stacked(
+    sequences: Sequence[OpenSequence], pad_id: int, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Token ids, positions, groups and branches of Q sequences: (Q,L) int64 each."""
+    return (
+        pad_rows([s.ids for s in sequences], device, pad_id),
+        pad_rows([s.positions for s in sequences], device),
+        pad_rows([s.groups for s in sequences], device, PAD),
+        pad_rows([s.branches for s in sequences], device, PAD),
+    )
 
 
 @dataclass
@@ -99,97 +193,61 @@ def pack(lengths: Sequence[int], scale: float) -> list[list[int]]:
     return best[1]
 
 
-@dataclass
-class OpenSequence:
-    """One sequence while it is filled."""
-
-    ids: list[int] = field(default_factory=list)
-    positions: list[int] = field(default_factory=list)
-    groups: list[int] = field(default_factory=list)
-    branches: list[int] = field(default_factory=list)
-
-    def add(self, tokens: list[int], first: int, group: int, branch: int) -> range:
-        """Appends tokens with positions from `first` on; returns their places."""
-        start = len(self.ids)
-        self.ids += tokens
-        self.positions += range(first, first + len(tokens))
-        self.groups += [group] * len(tokens)
-        self.branches += [branch] * len(tokens)
-        return range(start, len(self.ids))
-
-
 def place(
     rows: Sequence[TokenRow], shared: bool, pad_id: int, device: torch.device, scale: float = 1024.0
 ) -> Placement:
     """Lays the rows out, right-padded to the longest sequence; for `scale` see `pack`."""
-    groups: list[list[int]] = [[number] for number in range(len(rows))]
-    members = [[g] for g in range(len(groups))]  # which groups each sequence holds
-    if shared:
-        by_question: dict[int, list[int]] = {}
-        for number, row in enumerate(rows):
-            by_question.setdefault(row.question, []).append(number)
-        groups = list(by_question.values())
+    by_question: dict[int, list[int]] = {}
+    for number, row in enumerate(rows):
+        by_question.setdefault(row.question if shared else number, []).append(number)
+    groups = list(by_question.values())
     # A trunk ends inside the prefix, so that every target token is in its row's own branch.
     trunks = [common_prefix([rows[n].prefix for n in g]) if len(g) > 1 else 0 for g in groups]
+    members = [[g] for g in range(len(groups))]  # which groups each sequence holds
     if shared:
         lengths = [
             trunk + sum(len(rows[n].ids) - trunk for n in group)
             for group, trunk in zip(groups, trunks, strict=True)
         ]
         members = pack(lengths, scale)
-    lines = [OpenSequence() for _ in members]
-    sequence = [0] * len(rows)
+    sequences = [OpenSequence() for _ in members]
+    holder = [0] * len(rows)  # for each row the sequence that holds it
     places: list[list[int]] = [[] for _ in rows]
-    for q, line in enumerate(lines):
+    for q, sequence in enumerate(sequences):
         for g in members[q]:
             trunk = trunks[g]
-            shared_places = line.add(rows[groups[g][0]].prefix[:trunk], 0, g, TRUNK)
+            shared_places = sequence.add(rows[groups[g][0]].prefix[:trunk], 0, g, TRUNK)
             for number in groups[g]:
-                own = line.add(rows[number].ids[trunk:], trunk, g, number)
-                sequence[number] = q
+                own = sequence.add(rows[number].ids[trunk:], trunk, g, number)
+                holder[number] = q
                 places[number] = [*shared_places, *own]
-    return _as_tensors(rows, lines, sequence, places, pad_id, device)
-
-
-def _as_tensors(
-    rows: Sequence[TokenRow],
-    lines: list[OpenSequence],
-    sequence: list[int],
-    places: list[list[int]],
-    pad_id: int,
-    device: torch.device,
-) -> Placement:
-    length = max(len(line.ids) for line in lines)
+    ids, positions, group, branch = stacked(sequences, pad_id, device)
+    length = ids.shape[1]
 
     def flat(values: list[int]) -> Tensor:
         return torch.tensor(values, dtype=torch.int64, device=device)
 
-    def padded(name: str, value: int) -> Tensor:
-        filled = [getattr(line, name) for line in lines]
-        filled = [values + [value] * (length - len(values)) for values in filled]
-        return torch.tensor(filled, dtype=torch.int64, device=device)
-
     # The state at a token predicts the next: the first target comes from the prefix's last token.
     predictor = [
-        sequence[n] * length + places[n][len(row.prefix) - 1 + i]
+        holder[n] * length + places[n][len(row.prefix) - 1 + i]
         for n, row in enumerate(rows)
         for i in range(len(row.target))
     ]
     return Placement(
-        input_ids=padded("ids", pad_id),
-        position_ids=padded("positions", 0),
-        group=padded("groups", PAD),
-        branch=padded("branches", PAD),
+        input_ids=ids,
+        position_ids=positions,
+        group=group,
+        branch=branch,
         predictor=flat(predictor),
         target=flat([token for row in rows for token in row.target]),
         row=flat([n for n, row in enumerate(rows) for _ in row.target]),
         offset=flat([i for row in rows for i in range(len(row.target))]),
-        sequence=sequence,
+        sequence=holder,
         places=places,
     )
 
 
-def attention_masks(placement: Placement, config: Any) -> Tensor | dict[str, Tensor]:
+def block_mask(placement: Placement, config: Any) -> Tensor | dict[str, Tensor]:
     """The block mask of a shared placement, in the form that the architecture takes.
 
     (Q,1,L,L) bool, True where the row position may look at the column position: the own
@@ -216,46 +274,3 @@ def windowed(visible: Tensor, distance: Tensor, config: Any) -> Tensor | dict[st
     if window and "sliding_attention" in layer_types:
         return {"full_attention": visible[:, None], "sliding_attention": near[:, None]}
     return visible[:, None] if layer_types else near[:, None]
-
-
-def make_rows(
-    batch: Batch, encoder: Encoder, target: Target, prompt: PromptKind, context: Context
-) -> list[TokenRow]:
-    """The rows of a forward, absent rationales left out.
-
-    A target "answer" asked from the question alone does not depend on the rationale: one row a
-    question, in slot 0.
-    """
-    present = batch.present.tolist()
-    rows = []
-    for b, question in enumerate(batch.questions):
-        gold = batch.answer_ids[b] + encoder.eos
-        if target == "answer" and context == "question" and prompt != "teacher":
-            prefix = _prompt(batch, encoder, b, 0, prompt)
-            rows.append(TokenRow(b, 0, prefix, encoder.cue + gold))
-            continue
-        for r, here in enumerate(present[b]):
-            if not here:
-                continue
-            prefix = _prompt(batch, encoder, b, r, prompt)
-            ids, body_end = batch.rationale_ids[b][r], batch.body_end[b][r]
-            if target == "rationale+answer":
-                rows.append(TokenRow(b, r, prefix, ids))
-            elif target == "rationale":
-                rows.append(TokenRow(b, r, prefix, ids[:body_end] + encoder.eos))
-            elif context == "question+rationale":
-                rows.append(TokenRow(b, r, prefix + ids[:body_end] + encoder.cue, gold))
-            else:
-                rows.append(TokenRow(b, r, prefix, encoder.cue + gold))
-        if not question:
-            raise ValueError(f"question {batch.question_id[b]} has no text")
-    return rows
-
-
-def _prompt(batch: Batch, encoder: Encoder, b: int, r: int, kind: PromptKind) -> list[int]:
-    if kind == "plain":
-        return batch.prompt_ids[b]
-    mark = ""
-    if kind == "teacher":
-        mark = f"[{batch.teachers[int(batch.teacher[b, r])]}] "
-    return encoder.prompt(batch.questions[b], kind, mark)

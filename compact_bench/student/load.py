@@ -1,24 +1,58 @@
-"""Loading a student: hub id, local folder, GGUF file or the nano student that ships along."""
+"""A student by its id, a hub id, a local folder, a GGUF file or `nano`: its hash and its model."""
 
 from __future__ import annotations
 
-from typing import Any
-
-import torch
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError
-from compact_bench.student.identity import is_gguf, student_path
-from compact_bench.student.layouts import TokenRow
-from compact_bench.student.student import Student
+from compact_bench.utils.lazy import torch
 
-LAYOUT_TOLERANCE = 1e-3  # of a mean NLL of some nats; wrong masks are off by 1e-2 and more
+# The hash is asked for by commands that never load a model, so torch is loaded with the first one.
+if TYPE_CHECKING:
+    from compact_bench.student.student import Student
+
+WEIGHT_AND_TOKENIZER_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
 
 
-def pick_device(wanted: str) -> str:
-    """The device for "auto": a GPU where there is one."""
-    if wanted != "auto":
-        return wanted
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def student_path(student_id: str) -> Path | None:
+    """The local file or folder that holds the student, None for a hub id (`owner/name`).
+
+    Raises UserError where a path does not exist.
+    """
+    if student_id == "nano":
+        from compact_bench.mini.nano import nano_path
+
+        return nano_path()
+    path = Path(student_id).expanduser()
+    if path.exists():
+        return path
+    if student_id.startswith((".", "/", "~")) or _is_gguf(student_id):
+        raise UserError(
+            f"student.id: no file or folder {student_id!r}; "
+            "allowed: nano, a hub id, a model folder, a .gguf file"
+        )
+    return None
+
+
+def _is_gguf(student_id: str) -> bool:
+    return student_id.lower().endswith(".gguf")
+
+
+def student_hash(spec: Any) -> str:
+    """SHA-256 over a local student's files; for a hub id, the id and its revision."""
+    path = student_path(spec.id)
+    if path is None:
+        return f"{spec.id}@{spec.revision or 'main'}"
+    files = [path]
+    if path.is_dir():
+        files = sorted(f for pattern in WEIGHT_AND_TOKENIZER_FILES for f in path.glob(pattern))
+    digest = hashlib.sha256()
+    for file in files:
+        with open(file, "rb") as handle:
+            digest.update(hashlib.file_digest(handle, "sha256").digest())
+    return digest.hexdigest()[:16]
 
 
 def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Student:
@@ -26,14 +60,18 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
 
     `seed` fixes the initial LoRA weights. Raises UserError where the student can't be loaded.
     """
-    device = pick_device(spec.device)
+    from compact_bench.student.forward import choose_layout
+    from compact_bench.student.student import Student, pad_token
+
+    device = spec.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
         causal, tokenizer = _from_pretrained(spec)
     except UserError:
         raise
     except Exception as error:  # any of transformers' many: all mean the same to the user
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"student.id: can't load {spec.id!r}: {reason[:200]}") from error
+        raise UserError(f"student.id: can't load {spec.id!r}: {_first_line(error)}") from error
     if tokenizer.eos_token_id is None:
         raise UserError(f"student.id: the tokenizer of {spec.id!r} has no end-of-sequence token")
     causal.to(device)
@@ -43,7 +81,7 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     if spec.gradient_checkpointing:
         causal.gradient_checkpointing_enable()
         causal.enable_input_require_grads()
-    layout, reason = choose_layout(spec.layout, model, causal, tokenizer, device)
+    layout, reason = choose_layout(spec.layout, model, causal, pad_token(tokenizer), device)
     return Student(
         model,
         causal,
@@ -61,13 +99,17 @@ def same_tokenizer(spec: Any, student_id: str) -> bool:
     Raises UserError where a tokenizer can't be loaded.
     """
     vocabularies = []
-    for one in (spec, spec.model_copy(update={"id": student_id, "revision": None})):
+    for model in (spec, spec.model_copy(update={"id": student_id, "revision": None})):
         try:
-            vocabularies.append(_tokenizer(one)[0].get_vocab())
+            vocabularies.append(_tokenizer(model)[0].get_vocab())
         except Exception as error:
-            reason = str(error).strip().splitlines()[:1] or [type(error).__name__]
-            raise UserError(f"can't load the tokenizer of {one.id!r}: {reason[0][:200]}") from error
+            reason = _first_line(error)
+            raise UserError(f"can't load the tokenizer of {model.id!r}: {reason}") from error
     return bool(vocabularies[0] == vocabularies[1])
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
 def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
@@ -77,7 +119,7 @@ def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
     path = student_path(spec.id)
     where: Any = spec.id if path is None else path
     arguments: dict[str, Any] = {}
-    if path is not None and is_gguf(spec.id):
+    if path is not None and _is_gguf(spec.id):
         where, arguments["gguf_file"] = path.parent, path.name
     elif path is None and spec.revision:
         arguments["revision"] = spec.revision
@@ -114,44 +156,3 @@ def _with_lora(causal: Any, lora: Any, dropout: float, seed: int) -> Any:
             return get_peft_model(causal, config)
         except ValueError as error:
             raise UserError(f"student.lora.targets: {str(error).splitlines()[0]}") from error
-
-
-def choose_layout(
-    wanted: str, model: Any, causal: Any, tokenizer: Any, device: str
-) -> tuple[str, str]:
-    """The layout to use and, where that is not the shared prefix, why.
-
-    The shared prefix is tried on a few tokens, since an architecture may ignore or misread a
-    block mask without a word.
-    """
-    if wanted == "padded":
-        return "padded", "asked for"
-    if causal.config._attn_implementation != "sdpa":
-        return "padded", f"attention is {causal.config._attn_implementation}, not sdpa"
-    student = Student(model, causal, tokenizer, device=device)
-    vocabulary = causal.get_input_embeddings().weight.shape[0]
-    window = getattr(causal.config, "sliding_window", None) or 8
-    draw = torch.Generator().manual_seed(0)
-
-    def tokens(count: int) -> list[int]:
-        return torch.randint(0, vocabulary, (count,), generator=draw).tolist()
-
-    prefix = tokens(min(window, 24) + 3)
-    rows = [TokenRow(0, 0, prefix, tokens(5)), TokenRow(0, 1, prefix, tokens(9))]
-    training = model.training
-    model.eval()
-    try:
-        with torch.no_grad():
-            nll = [
-                student.pass_rows(rows, (1, 2), name).losses(student.head, ()).nll
-                for name in ("padded", "shared")
-            ]
-    except Exception as error:  # an architecture that refuses the mask falls back, with the reason
-        return "padded", f"shared prefix failed: {type(error).__name__}: {error}"[:200]
-    finally:
-        model.train(training)
-    gap = float((nll[0] - nll[1]).abs().max())
-    tolerance = LAYOUT_TOLERANCE if causal.dtype != torch.bfloat16 else 0.1
-    if gap < tolerance:
-        return "shared", ""
-    return "padded", f"shared prefix gives other numbers (NLL off by {gap:.1e})"

@@ -11,13 +11,20 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from compact_bench.student import gradients
-from compact_bench.student.answer_gain import answer_gain, new_cache
-from compact_bench.student.batch import Batch, Context, Output, PromptKind, Target, TeacherGradients
+from compact_bench.student.answer_gain import answer_gain
+from compact_bench.student.batch import (
+    Batch,
+    Context,
+    Output,
+    PromptKind,
+    Target,
+    TeacherGradients,
+    uniform,
+)
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder, collate, encode_bank
-from compact_bench.student.layouts import Placement, TokenRow, attention_masks, make_rows, place
-from compact_bench.student.outputs import Head, Passed
+from compact_bench.student.forward import Network, Passed
+from compact_bench.student.layouts import TokenRow, make_rows
 
 if TYPE_CHECKING:
     from compact_bench.data.rationales import RationaleBank
@@ -47,10 +54,10 @@ class Student:
     ) -> None:
         self.model = model
         self.causal = causal
-        self.decoder = causal.get_decoder()
         self.tokenizer = tokenizer
         self.encoder = Encoder(tokenizer, chat)
-        self.head = Head(causal)
+        self.network = Network(causal, pad_token(tokenizer), device)
+        self.decoder = self.network.decoder
         self.layout = layout
         self.layout_reason = layout_reason
         self.chat = chat
@@ -62,9 +69,6 @@ class Student:
         self.parameters_passed = parameters_passed(causal)
         trained = sum(p.numel() for p in self.trainable().values())
         self.full_training = trained >= self.parameters_passed
-        self.pad_id = tokenizer.pad_token_id
-        if self.pad_id is None:
-            self.pad_id = tokenizer.eos_token_id
 
     # --- parameters -------------------------------------------------------------------------
 
@@ -126,7 +130,7 @@ class Student:
             chosen = examples[at : at + size]
             yield collate(chosen, micro=number, teachers=bank.teachers, device=self.device)
 
-    # --- forwards ---------------------------------------------------------------------------
+    # --- forwards and gradients -------------------------------------------------------------
 
     def forward(
         self,
@@ -135,7 +139,6 @@ class Student:
         prompt: PromptKind = "plain",
         context: Context = "question",
         needs: Collection[str] = (),
-        layout: str | None = None,
     ) -> Output:
         """Mean NLL of each row's target, and what `needs` names (see `Output`).
 
@@ -151,34 +154,35 @@ class Student:
             raise ValueError(f"needs name one thing twice: {sorted(needs)}")
         if unknown := set(wanted) - NEEDS:
             raise ValueError(f"unknown needs {sorted(unknown)}; allowed: {sorted(NEEDS)}")
-        if "full" in wanted or wanted.get("logits") == ["all"]:
-            layout = "padded"
         rows = make_rows(batch, self.encoder, target, prompt, context)
         if not rows:
             raise ValueError("no rationale is present in this batch")
         one_row = target == "answer" and context == "question" and prompt != "teacher"
-        shape = (len(batch.questions), 1 if one_row else batch.teacher.shape[1])
-        passed = self.pass_rows(
+        every_position = "full" in wanted or wanted.get("logits") == ["all"]
+        passed = self.network.read(
             rows,
-            shape,
-            layout or self.layout,
+            (len(batch.questions), 1 if one_row else batch.teacher.shape[1]),
+            "padded" if every_position else self.layout,
             all_layers="states" in wanted,
             use_cache="answer_gain" in wanted,
         )
-        out = passed.losses(self.head, wanted)
-        self._count(rows, passed.placement, teacher_written=batch.taught and not one_row)
+        out = passed.losses(wanted)
+        self._count(passed, teacher_written=batch.taught and not one_row)
         if "states" in wanted:
             pooling, layer = (*wanted["states"], "mean", "-1")[:2]
             out.states = passed.states(pooling, int(layer))
         if "full" in wanted:
             out.full = passed.full()
         if "logits" in wanted:
-            out.logits = passed.logits(self.head, batch, wanted["logits"][0])
+            out.logits = passed.logits(batch, wanted["logits"][0])
         if "teacher_logits" in wanted:
-            out.teacher_logits = self._teacher_logits(rows, shape, batch)
+            out.teacher_logits = self._teacher_logits(passed, batch)
         if "answer_gain" in wanted:
             cut = wanted["answer_gain"] != ["uncut"]
-            out.answer_gain = answer_gain(self, batch, passed, cut)
+            out.answer_gain, tokens, physical = answer_gain(
+                self.network, self.encoder.cue, batch, passed, cut
+            )
+            self.cost.count(tokens, physical, self.flops(tokens, trained=False))
         return out
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Output]:
@@ -186,7 +190,11 @@ class Student:
 
         One forward, R backward passes; P trainable parameters in `trainable()`'s order.
         """
-        return gradients.by_slot(self.forward, list(self.trainable().values()), batch)
+        out = self.forward(batch)
+        counts = batch.present.sum(0).clamp_min(1)  # (R,)
+        slots = range(out.nll.shape[1])
+        rows = [self._gradient(out.nll[:, r].sum() / counts[r], r < slots[-1]) for r in slots]
+        return torch.stack(rows), out
 
     def teacher_gradients(self, batch: Batch) -> TeacherGradients:
         """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
@@ -195,7 +203,34 @@ class Student:
         one pass over all rows reads, and only one teacher's activations are held at a time.
         Raises ValueError for an empty batch.
         """
-        return gradients.by_teacher(self.forward, list(self.trainable().values()), batch)
+        teachers = batch.teacher[batch.present].unique()
+        if not len(teachers):
+            raise ValueError("no rationale is present in this batch")
+        average = uniform(batch.present)  # (B,R)
+        share, loss = average.new_zeros(len(teachers)), average.new_zeros(len(teachers))
+        # Filled row by row: a stack of vectors would hold all of them twice.
+        size = sum(p.numel() for p in self.trainable().values())
+        gradient = average.new_zeros(len(teachers), size)
+        nll = torch.zeros_like(average)
+        for k, teacher in enumerate(teachers):
+            rows = batch.teacher == teacher
+            out = self.forward(batch.restrict(rows))
+            part = average * rows
+            own = (part * out.nll).sum() / part.sum()
+            gradient[k] = self._gradient(own)
+            share[k], loss[k] = part.sum() / len(batch.questions), own.detach()
+            nll = torch.where(rows, out.nll.detach(), nll)
+        return TeacherGradients(batch, teachers, share, loss, gradient, nll)
+
+    def _gradient(self, loss: Tensor, retain: bool = False) -> Tensor:
+        """(P,) float32: a scalar's gradient; 0 where it doesn't depend on a parameter."""
+        parameters = list(self.trainable().values())
+        grads = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+        flat = [
+            (torch.zeros_like(p) if g is None else g).flatten().float()
+            for g, p in zip(grads, parameters, strict=True)
+        ]
+        return torch.cat(flat)
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
@@ -222,59 +257,44 @@ class Student:
         unknown = self.tokenizer.unk_token_id
         return sorted({i[0] for i in ids if len(i) == 1 and i[0] != unknown})
 
-    # --- inside -----------------------------------------------------------------------------
-
-    def pass_rows(
-        self,
-        rows: list[TokenRow],
-        shape: tuple[int, int],
-        layout: str,
-        all_layers: bool = False,
-        use_cache: bool = False,
-    ) -> Passed:
-        """One pass of these rows through the decoder; counts nothing."""
-        # A layer holds about 12 D^2 weights, attention costs 4 L D a token: they are equal at
-        # L = 6 D, and masked attention runs at about half the speed of a matrix product.
-        scale = 3.0 * self.causal.config.hidden_size
-        placement = place(rows, layout == "shared", self.pad_id, self.device, scale)
-        arguments: dict[str, Any] = {"input_ids": placement.input_ids}
-        if layout == "shared":
-            arguments["attention_mask"] = attention_masks(placement, self.causal.config)
-            arguments["position_ids"] = placement.position_ids
-        else:
-            arguments["attention_mask"] = placement.real.long()
-        if use_cache:
-            arguments["past_key_values"] = new_cache()
-        result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
-        layers = result.hidden_states if all_layers else None
-        cache = result.past_key_values if use_cache else None
-        return Passed(rows, shape, placement, result.last_hidden_state, layers, cache)
-
-    @torch.no_grad()
-    def _teacher_logits(self, rows: list[TokenRow], shape: tuple[int, int], batch: Batch) -> Tensor:
-        if self.teacher is None:
-            raise ValueError("teacher_logits: no teacher model is attached")
-        own = self.teacher is self
-        with self.model.disable_adapter() if own else nullcontext():
-            passed = self.teacher.pass_rows(rows, shape, self.teacher.layout)
-        tokens = sum(len(row.prefix) + len(row.target) for row in rows)
-        flops = 2.0 * self.teacher.parameters_passed * tokens
-        self.cost.count(tokens, passed.placement.input_ids.numel(), flops)
-        return passed.logits(self.teacher.head, batch, "target")
+    # --- cost -------------------------------------------------------------------------------
 
     def flops(self, tokens: int, trained: bool) -> float:
         """FLOPs of a pass of real tokens, forward and, where it is trained on, backward."""
         backward = (4 if self.full_training else 2) if trained else 0
         return (2.0 + backward) * self.parameters_passed * tokens
 
-    def _count(self, rows: list[TokenRow], placement: Placement, teacher_written: bool) -> None:
-        tokens = sum(len(row.prefix) + len(row.target) for row in rows)
-        targets = sum(len(row.target) for row in rows)
+    def _count(self, passed: Passed, teacher_written: bool) -> None:
+        tokens = _tokens(passed.rows)
+        targets = sum(len(row.target) for row in passed.rows)
         trained = torch.is_grad_enabled()
         self.cost.count(
             tokens,
-            placement.input_ids.numel(),
+            passed.placement.input_ids.numel(),
             self.flops(tokens, trained),
             supervised=targets if trained else 0,
             teacher=targets if teacher_written else 0,
         )
+
+    @torch.no_grad()
+    def _teacher_logits(self, passed: Passed, batch: Batch) -> Tensor:
+        """The attached teacher's logits for a pass's rows; its own pass counts as the student's."""
+        teacher = self.teacher
+        if teacher is None:
+            raise ValueError("teacher_logits: no teacher model is attached")
+        with self.model.disable_adapter() if teacher is self else nullcontext():
+            teachers = teacher.network.read(passed.rows, passed.shape, teacher.layout)
+        tokens = _tokens(passed.rows)
+        physical = teachers.placement.input_ids.numel()
+        self.cost.count(tokens, physical, teacher.flops(tokens, trained=False))
+        return teachers.logits(batch, "target")
+
+
+def _tokens(rows: list[TokenRow]) -> int:
+    return sum(len(row.prefix) + len(row.target) for row in rows)
+
+
+def pad_token(tokenizer: Any) -> int:
+    """The id that fills rows up: the tokenizer's own, or its end-of-sequence token."""
+    pad_id = tokenizer.pad_token_id
+    return tokenizer.eos_token_id if pad_id is None else pad_id

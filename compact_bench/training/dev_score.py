@@ -91,7 +91,7 @@ def counted(student: Student) -> Iterator[None]:
         ids = inputs["input_ids"]  # (N,T)
         real = inputs["attention_mask"][:, -ids.shape[1] :]  # the cached ones come first
         tokens = int(real.sum())
-        student.cost.count(tokens, ids.numel(), 2.0 * student.parameters_passed * tokens)
+        student.cost.count(tokens, ids.numel(), student.flops(tokens, trained=False))
 
     handle = student.causal.register_forward_pre_hook(count, with_kwargs=True)
     try:

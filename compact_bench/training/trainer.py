@@ -8,32 +8,68 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
+from torch import Tensor
 
 from compact_bench.errors import CellError, Diverged
 from compact_bench.methods.base import Distiller
 from compact_bench.methods.recorded import RecordedWeights, gain_rows, read_weights, step_rows
 from compact_bench.student.batch import Batch, DevMeasure, Step
 from compact_bench.student.encode import Example, collate, encode_bank, of_teacher
-from compact_bench.student.gradients import scale
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
 from compact_bench.suite.sections import StudentSpec
 from compact_bench.training import checkpoint
-from compact_bench.training.schedule import Position, learning_rate
 
 if TYPE_CHECKING:
     from compact_bench.data.rationales import RationaleBank
-    from compact_bench.student.load import load_student
     from compact_bench.training.dev_score import DevScore
 
 Progress = Callable[[dict[str, Any]], None]
+
+
+@dataclass
+class Position:
+    """How far a stage is: optimizer steps done, epochs finished (of the row, not the stage).
+
+    `earlier` counts the steps of the stages before and `flops` what was spent before a later
+    stage; `seconds` of training are of all stages.
+    """
+
+    step: int = 0
+    epoch: int = 0
+    earlier: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+
+    @property
+    def run(self) -> int:
+        """Optimizer steps done in all stages."""
+        return self.earlier + self.step
+
+
+def learning_rate(spec: Any, share: float, step: float) -> float:
+    """Linear warm-up, then the schedule, both as functions of the share of the budget spent.
+
+    Follows the budget and not the step number, so that no row stops in mid-schedule. spec: a
+    TrainingSpec; step: the share that one step spends, since the first must not have a rate of 0.
+    """
+    warmup = spec.warmup
+    if share < warmup:
+        return float(spec.learning_rate * min(1.0, (share + step) / (warmup + step)))
+    rest = (share - warmup) / (1 - warmup)
+    factor = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * rest)),
+        "linear": 1 - rest,
+        "constant": 1.0,
+    }[spec.schedule]
+    return float(spec.learning_rate * factor)
 
 
 class Trainer:
@@ -42,7 +78,7 @@ class Trainer:
     examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
     no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
     questions of the suite, so that rows that lack some read the others in the same order. dev: the
-    dev questions, for `dev_score`; dev_scores: those asked for so far, in order. old: makes the
+    dev questions, for `dev_score`; dev_scores: those given so far, in order. old: makes the
     examples for `old_batch`.
     """
 
@@ -89,10 +125,10 @@ class Trainer:
             yield self._batch(self.examples[at : at + size], number)
 
     def record(self, batch: Batch, step: Step) -> None:
-        """Records a step that trained nothing."""
+        """Records a step that trained nothing, of a method that only scores."""
         self._record(batch, step, float(step.loss), 0.0)
 
-    # --- what a method may ask beside training ----------------------------------------------
+    # --- for methods, beside training -------------------------------------------------------
 
     def recorded_weights(self, run_id: str) -> RecordedWeights:
         """The weights that another cell of these results recorded.
@@ -116,22 +152,22 @@ class Trainer:
         """
         if self.dev is None:
             raise CellError("there is no dev question to choose by")
-        found = self.dev.of(self.student, self.distiller.decoding(), by, questions)
-        self.dev_scores.append(found)
-        return found
+        score = self.dev.of(self.student, self.distiller.decoding(), by, questions)
+        self.dev_scores.append(score)
+        return score
 
     def old_batch(self, generator: torch.Generator, size: int) -> Batch:
         """`size` examples of what the student knew before, one text each; none of them twice.
 
         Raises CellError where there are none.
         """
-        order = torch.randperm(len(self._old), generator=generator).tolist()
-        chosen = [self._old[i] for i in order[:size]]
+        order = torch.randperm(len(self._old_examples), generator=generator).tolist()
+        chosen = [self._old_examples[i] for i in order[:size]]
         return replace(collate(chosen, device=self.student.device), taught=False)
 
     @cached_property
-    def _old(self) -> list[Example]:
-        """Made when a method asks for the first time: most never do."""
+    def _old_examples(self) -> list[Example]:
+        """Made at the first `old_batch`: most methods never need them."""
         bank = self.old() if self.old else None
         if bank is None:
             raise CellError("no examples of what the student knew are at hand")
@@ -274,9 +310,9 @@ class Trainer:
         for batch in micro_batches:
             share = len(batch.questions) / total
             # A short last micro-batch counts by its questions: g <- g + share * its gradient.
-            scale(parameters, 1 / share)
+            _scale_gradients(parameters, 1 / share)
             step = distiller.backward(self.student, batch)
-            scale(parameters, share)
+            _scale_gradients(parameters, share)
             loss += share * float(step.loss.detach())
             results.append((batch, step))
         norm = torch.nn.utils.clip_grad_norm_(parameters, self.spec.clip)
@@ -335,10 +371,18 @@ class Trainer:
         )
 
     def _resume(self, distiller: Distiller, folder: Path | None) -> None:
-        found = checkpoint.load(
+        saved = checkpoint.load(
             folder, student=self.student, optimizer=self.optimizer, distiller=distiller
         )
-        if found is not None:
-            position, records = found
+        if saved is not None:
+            position, records = saved
             self.position = Position(**position)
             self.records, self.gains = records["steps"], records["gains"]
+
+
+def _scale_gradients(parameters: Sequence[Tensor], factor: float) -> None:
+    """Multiplies the gradients that are there."""
+    if factor != 1:
+        for parameter in parameters:
+            if parameter.grad is not None:
+                parameter.grad.mul_(factor)

@@ -74,7 +74,7 @@ class Bench:
 
 def make_bench(suite: Suite, options: Options) -> Bench:
     """Read data and student. Raises UserError for whatever can't be tuned on."""
-    from compact_bench.student.identity import student_hash
+    from compact_bench.student.load import student_hash
 
     spec = suite.tune or TuneSpec()
     trial = trial_suite(suite, spec)

@@ -7,7 +7,7 @@ from typing import Any
 
 from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
-from tests.student.test_layouts import QUESTIONS
+from tests.models import QUESTIONS
 
 # question_id, teacher, text, answer; and, if they matter, right and sample
 Row = tuple[Any, ...]

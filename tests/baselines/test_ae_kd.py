@@ -9,7 +9,7 @@ from torchjd.aggregation import MGDA
 from compact_bench.methods.registry import load
 from tests.baselines.hand_made import random_gradients, step_along
 from tests.methods.test_min_norm import by_scipy
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 
 METHODS = load().methods
 AE_KD = METHODS["ae_kd"]

@@ -10,7 +10,7 @@ from scipy.special import softmax
 
 from compact_bench.methods.registry import load
 from compact_bench_baselines.ca_mkd import confidence_weights
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 METHOD = load().methods["ca_mkd"]
 VALUES = st.lists(st.floats(0, 20, width=32), min_size=2, max_size=6)

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from compact_bench.api import Axes, Compatibility, fusion
 from compact_bench.methods.registry import load
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 
 METHODS = load().methods
 COMPACT = METHODS["compact"]

@@ -7,7 +7,7 @@ import torch
 
 from compact_bench.api import Decoding
 from compact_bench.methods.registry import load
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 METHOD = load().methods["distilling_step_by_step"]
 

@@ -6,7 +6,7 @@ import pytest
 
 from compact_bench.methods.registry import load
 from tests.baselines.banks import chosen, layout_bank
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 METHOD = load().methods["grape"]
 

@@ -8,7 +8,7 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from compact_bench.methods.registry import load
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 from tests.training.test_trainer import Average, run, same, student, trainer
 
 KL = load().methods["kl_to_base"]

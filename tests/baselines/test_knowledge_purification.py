@@ -12,7 +12,7 @@ from scipy.optimize import minimize
 from compact_bench.methods.registry import load
 from compact_bench_baselines.knowledge_purification import plackett_luce
 from tests.baselines.banks import chosen, layout_bank, run_of
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 METHOD = load().methods["knowledge_purification"]
 

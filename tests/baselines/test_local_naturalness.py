@@ -10,7 +10,7 @@ import torch
 from compact_bench.methods.registry import load
 from compact_bench_baselines.local_naturalness import local_steps
 from tests.baselines.banks import chosen, layout_bank
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 METHOD = load().methods["local_naturalness"]
 

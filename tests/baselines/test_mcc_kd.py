@@ -14,7 +14,7 @@ from scipy.stats import entropy
 from compact_bench.methods.registry import load
 from compact_bench_baselines.mcc_kd import jaccard, most_diverse
 from tests.baselines.banks import bank_of, chosen
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 
 METHOD = load().methods["mcc_kd"]
 TEXTS = st.lists(st.text("ab ", max_size=12), min_size=1, max_size=6)

@@ -9,8 +9,7 @@ from torch.nn.functional import cross_entropy, log_softmax
 from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.methods.registry import load
-from tests.models import save_tiny, tiny_model
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student, save_tiny, tiny_model
 from tests.training.test_trainer import Average, trainer
 
 MENTOR = load().methods["mentor_kd"]

@@ -9,7 +9,7 @@ from scipy.special import softmax
 from compact_bench.methods.registry import load
 from compact_bench_baselines.rank_surprisal import rank_surprisal
 from tests.baselines.banks import chosen, layout_bank
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 
 METHOD = load().methods["rank_surprisal"]
 

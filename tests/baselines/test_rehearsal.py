@@ -13,7 +13,7 @@ from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.errors import CellError
 from compact_bench.methods.registry import load
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 from tests.training.test_trainer import Average, run, same, trainer
 
 METHOD = load().methods["rehearsal"]

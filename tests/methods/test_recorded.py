@@ -12,8 +12,7 @@ import torch
 from compact_bench.api import Step
 from compact_bench.errors import CellError
 from compact_bench.methods.recorded import RecordedWeights, gain_rows, read_weights, step_rows
-from tests.models import tiny_tokenizer
-from tests.student.test_layouts import make_batch
+from tests.models import make_batch, tiny_tokenizer
 
 TEACHERS = ("a", "b", "c")
 

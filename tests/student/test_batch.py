@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from tests.baselines.banks import bank_of, layout_bank
-from tests.student.test_layouts import make_batch, make_student, row_alone
+from tests.models import make_batch, make_student, row_alone
 
 
 def test_they_are_what_training_reads():

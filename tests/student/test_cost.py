@@ -12,7 +12,7 @@ from compact_bench.execution.cell import train
 from compact_bench.methods.registry import load
 from compact_bench.student.cost import Cost
 from tests.baselines.banks import layout_bank
-from tests.student.test_layouts import make_batch, make_student
+from tests.models import make_batch, make_student
 from tests.training.test_trainer import run, spec, trainer
 
 
@@ -79,3 +79,30 @@ def test_a_cells_selection_is_what_its_select_reads(name):
     assert student.cost.selection_tokens == alone.cost.tokens
     assert student.cost.tokens > alone.cost.tokens
     assert (alone.cost.tokens > 0) == (name == "grape")
+
+
+def test_cost_is_the_same_in_both_layouts():
+    costs = {}
+    for layout in ("padded", "shared"):
+        student = make_student("llama", layout)
+        student.forward(make_batch(student.tokenizer))
+        costs[layout] = student.cost.as_dict()
+    physical = {layout: cost.pop("physical_tokens") for layout, cost in costs.items()}
+    assert costs["padded"] == costs["shared"]
+    assert physical["shared"] < physical["padded"]
+    batch = make_batch(student.tokenizer)
+    rows = [len(batch.prompt_ids[b]) + len(ids) for b in range(2) for ids in batch.rationale_ids[b]]
+    assert costs["shared"]["tokens"] == sum(rows)
+    passed = sum(p.numel() for p in student.causal.parameters())
+    passed -= student.causal.get_input_embeddings().weight.numel()
+    assert costs["shared"]["flops"] == 6.0 * passed * sum(rows)
+
+
+def test_unread_rationales_cost_nothing():
+    student = make_student("llama", "padded")
+    batch = make_batch(student.tokenizer)
+    rows = torch.tensor([[True, False, False], [False, True, False]])
+    out = student.forward(batch.restrict(rows))
+    assert (out.nll != 0).tolist() == rows.tolist()
+    read = len(batch.rationale_ids[0][0]) + len(batch.rationale_ids[1][1])
+    assert student.cost.supervised_tokens == read

@@ -10,8 +10,7 @@ import pytest
 import torch
 
 from compact_bench.errors import UserError
-from compact_bench.student.identity import student_hash
-from compact_bench.student.load import load_student, same_tokenizer
+from compact_bench.student.load import load_student, same_tokenizer, student_hash
 from compact_bench.suite.sections import LoraSpec, StudentSpec
 from tests.models import save_tiny
 
@@ -25,7 +24,7 @@ def test_a_folder_is_loaded_for_full_training(folder):
     student = load_student(StudentSpec(id=str(folder)))
     assert student.layout == "shared" and student.layout_reason == ""
     assert student.full_training
-    assert student.pad_id == 0 and student.encoder.eos == [1]
+    assert student.network.pad_id == 0 and student.encoder.eos == [1]
 
 
 def test_bf16_and_a_layout_that_was_asked_for(folder):
