@@ -34,7 +34,7 @@ LIGHT = (
     *("errors", "utils", "suite", "records", "methods", "analysis", "report", "tune", "commands"),
     *("api", "__main__", "student.load", "student.batch", "data.tasks"),
     *("execution.plan", "execution.prepare", "execution.run", "execution.pool"),
-    *("execution.worker", "execution.progress", "execution.estimate"),
+    *("execution.worker", "execution.progress"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
 USES_TORCH = ("methods.recorded", "utils.machine")  # of light rooms: imported by a cell alone

@@ -42,11 +42,10 @@ def plan_text(found: dict[str, Any]) -> str:
 @JSON
 def plan(as_json: bool, **arguments: Any) -> None:
     """Show the cells of the suite FILE, which are done, and what the rest will take."""
-    from compact_bench.execution.estimate import summary
     from compact_bench.execution.plan import make_plan, suite_folder
     from compact_bench.tune import winners
 
     suite, options = suite_and_options(**arguments)
     suite = winners.with_tuned(suite, suite_folder(suite, options.results))
-    made = summary(make_plan(suite, options), options.retry)
+    made = make_plan(suite, options).summary(options.retry)
     click.echo(printing.as_json(made) if as_json else plan_text(made))

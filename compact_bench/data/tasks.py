@@ -20,7 +20,7 @@ SPARE = 200  # questions of a task that are kept beside those that are asked
 class TaskData:
     """The items of one task.
 
-    items: question_id, question, answer, answer_kind; for kind "choice" also choices (list of
+    items: question_id, question, answer, answer_kind; for kind "choice" also choices (tuple of
     str) and gold (index of the right one). Empty for kind "lm_eval". chance: accuracy of guessing.
     spare: more questions of the task, which are not asked; None where there are none.
     """
@@ -47,21 +47,20 @@ class Prepared:
 def dev_task(suite: Suite, dev: pd.DataFrame) -> TaskData:
     """The dev split, asked as the suite's in-domain task is."""
     spec = next((task for task in suite.evaluation.tasks if task.task == IN_DOMAIN), None)
-    items = _items(lowest(dev, None)).reset_index(drop=True)
+    items = items_of(lowest(dev, None)).reset_index(drop=True)
     if spec and spec.kind == "choice":
-        return TaskData(
-            IN_DOMAIN, "choice", spec.role, _with_choices(items, IN_DOMAIN), spec.chance
-        )
+        return TaskData(IN_DOMAIN, "choice", spec.role, with_choices(items, IN_DOMAIN), spec.chance)
     return TaskData(IN_DOMAIN, "generate", "reasoning", items, 0.0)
 
 
-def _items(table: pd.DataFrame) -> pd.DataFrame:
+def items_of(table: pd.DataFrame) -> pd.DataFrame:
+    """A question table as items: the column kind is called answer_kind there."""
     return table.rename(columns={"kind": "answer_kind"})
 
 
-def _with_choices(items: pd.DataFrame, task: str) -> pd.DataFrame:
+def with_choices(items: pd.DataFrame, task: str) -> pd.DataFrame:
     """Items with the columns choices and gold, from the choices that the question lists."""
-    choices = [parse_choices(question)[1] for question in items["question"]]
+    choices = [tuple(parse_choices(question)[1]) for question in items["question"]]
     gold = [ord(answer) - ord("A") if len(answer) == 1 else -1 for answer in items["answer"]]
     for question, listed, index in zip(items["question"], choices, gold, strict=True):
         if not 0 <= index < len(listed):

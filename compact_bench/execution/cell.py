@@ -17,7 +17,7 @@ from compact_bench.data.tasks import Prepared, dev_task
 from compact_bench.diagnostics.checkpoints import Watch
 from compact_bench.errors import CellError, Diverged, Pruned, UserError
 from compact_bench.evaluation.evaluate import evaluate
-from compact_bench.execution.prepare import prepare
+from compact_bench.execution.prepare import prepare_once
 from compact_bench.methods import registry
 from compact_bench.methods.base import Distiller, Run
 from compact_bench.mini.old_skills import at_hand, old_bank
@@ -48,7 +48,6 @@ def run_cell(
     """
     started = time.perf_counter()
     writer = CellWriter(folder)
-    writer.spec(spec.to_json() | {"run_id": spec.run_id})
     writer.env(environment(spec.threads))
     torch.set_num_threads(spec.threads)
     reset_peak_memory()
@@ -88,7 +87,7 @@ def _run(
     suite = suite_of(spec)
     method = registry.load(plugins).get(spec.method)
     distiller = method(method.Config.model_validate(spec.config))
-    prepared = prepare(suite, mirror)
+    prepared = prepare_once(suite, spec.data_hash, mirror)
     if reason := distiller.skip(_before(prepared, suite)):
         return "skipped", reason
     seed = spec.seed or 0

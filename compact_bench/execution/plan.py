@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 from compact_bench.errors import UserError, nearest
 from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
-from compact_bench.records.cells import read_cell, status_of
+from compact_bench.records.cells import CellWriter, read_cell, status_of
 from compact_bench.records.learning_rates import Key
 from compact_bench.suite.matrix import Data, RunSpec, cells, rows
 from compact_bench.suite.schema import Suite
+from compact_bench.utils import files
 from compact_bench.utils.processes import available_cores
 
 if TYPE_CHECKING:
@@ -24,11 +27,16 @@ if TYPE_CHECKING:
 # Beyond this a small student gets slower, not faster; more cores are for more jobs.
 MOST_THREADS = 8
 
-KEPT = ("done", "skipped", "diverged")
+ENDED_WELL = ("done", "skipped")
 
 WAITING = "waiting"  # for its learning rate
 
-Rates = dict[Key, float]
+COSTS = ("seconds", "flops", "tokens")
+
+CHARACTERS_A_TOKEN = 4
+
+# Measured: nano and SmolLM2-135M both train at about 1e11 FLOP/s on two cores.
+FLOPS_A_SECOND_AND_THREAD = 5e10
 
 
 @dataclass(frozen=True)
@@ -43,13 +51,18 @@ class Options:
     retry: bool = False
 
     def request(self, spec: RunSpec, folder: Path) -> dict[str, Any]:
-        """What a worker is told to train a cell whose records go to `folder`, see worker.py."""
+        """Begin a cell's records with its spec.json; return the request to a worker to train it.
+
+        What an earlier try left of a status must not pass for this one's result.
+        """
+        files.remove(folder / "status.json")
+        CellWriter(folder).spec(spec.to_json())
         return {
             "do": "cell",
             "spec": spec.to_json(),
             "folder": str(folder),
             "mirror": str(self.mirror) if self.mirror else None,
-            "plugins": [str(one) for one in self.plugins],
+            "plugins": [str(plugin) for plugin in self.plugins],
         }
 
 
@@ -80,13 +93,13 @@ class Plan:
     @property
     def banks(self) -> dict[str, RationaleBank]:
         """The training rationales by condition; ``""`` where the suite has none."""
-        names = [one.name for one in self.suite.conditions] or [""]
-        return {n: one.train for n, one in zip(names, self.all_prepared, strict=True)}
+        names = [condition.name for condition in self.suite.conditions] or [""]
+        return {n: data.train for n, data in zip(names, self.all_prepared, strict=True)}
 
     @property
     def notes(self) -> tuple[str, ...]:
         """What the captions must say of the data; of many conditions, what all have in common."""
-        first, *others = (one.notes for one in self.all_prepared)
+        first, *others = (data.notes for data in self.all_prepared)
         return tuple(note for note in first if all(note in other for other in others))
 
     def folder(self, spec: RunSpec) -> Path:
@@ -99,7 +112,7 @@ class Plan:
         return {spec.run_id for spec in self.tries}
 
     def status(self, spec: RunSpec) -> str:
-        """Say how a cell stands: one of records.STATES, or that it waits for its learning rate."""
+        """Return the cell's state: one of records.STATES, or WAITING for its learning rate."""
         return WAITING if spec.run_id in self.waiting else status_of(self.folder(spec))
 
     def pending(self, retry: bool = False) -> list[RunSpec]:
@@ -108,22 +121,56 @@ class Plan:
         Done and skipped cells are kept; failed ones are tried again; diverged ones would
         diverge again, so they are kept unless ``retry``.
         """
-        kept = KEPT[:2] if retry else KEPT
+        kept = {*ENDED_WELL, WAITING} | (set() if retry else {"diverged"})
         # Conditions of unlike names may come to the same data, and so to the same cell.
         once = {spec.run_id: spec for spec in reversed(self.selected)}.values()
-        left = [spec for spec in once if self.status(spec) not in (*kept, WAITING)]
-        # Seed by seed, so that an interrupted run leaves a whole table of the first seeds.
-        seeds = [None, *self.suite.seeds]
+        left = [spec for spec in once if self.status(spec) not in kept]
+        # Seed by seed, so that an interrupted run leaves a whole table of the first seeds; in
+        # a seed, condition by condition, so that neighbours share their data (see `prepare_once`).
+        seeds = {seed: place for place, seed in enumerate([None, *self.suite.seeds])}
+        names = ["", *(condition.name for condition in self.suite.conditions)]
+        conditions = {name: place for place, name in enumerate(names)}
         every = [*self.tries, *self.cells]
         places = {spec.run_id: place for place, spec in reversed(list(enumerate(every)))}
-        return sorted(
-            left,
-            key=lambda spec: (
-                (0, 0, places[spec.run_id])
-                if spec.asks_dev and self.tries
-                else (1, seeds.index(spec.seed), places[spec.run_id])
-            ),
-        )
+
+        def order(spec: RunSpec) -> tuple[int, ...]:
+            if self.tries and spec.asks_dev:
+                return 0, places[spec.run_id]
+            return 1, seeds[spec.seed], conditions[spec.condition], places[spec.run_id]
+
+        return sorted(left, key=order)
+
+    def summary(self, retry: bool = False) -> dict[str, Any]:
+        """Return the plan as plain JSON values."""
+        pending = self.pending(retry)
+        pending_ids = {spec.run_id for spec in pending}
+        listed = []
+        for spec in self.selected:
+            status = self.status(spec)
+            known = status != WAITING
+            listed.append(
+                {
+                    "run_id": spec.run_id if known else None,
+                    "label": spec.label,
+                    "method": spec.method,
+                    "condition": spec.condition,
+                    "seed": spec.seed,
+                    "learning_rate": spec.training["learning_rate"] if known else None,
+                    "split": "dev" if spec.asks_dev else "test",
+                    "status": status,
+                    "pending": spec.run_id in pending_ids,
+                }
+            )
+        return {
+            "suite": self.suite.suite,
+            "profile": self.suite.profile,
+            "results": str(self.root),
+            "jobs": self.jobs,
+            "threads": self.threads,
+            "cells": listed,
+            "notes": list(self.prepared.notes),
+            "estimate": _estimate(self, pending),
+        }
 
 
 def suite_folder(suite: Suite, results: Path) -> Path:
@@ -156,7 +203,8 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     chosen = _chosen_rates(suite, tries, root)
     every = cells(suite, registry, data, identity, threads, chosen)
     undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
-    undecided |= {(s.label, s.condition) for s in every if s.label in _untuned(suite)}
+    untuned = _untuned(suite)
+    undecided |= {(spec.label, spec.condition) for spec in every if spec.label in untuned}
     waiting = _with_dependents(every, undecided)
     laid_out = rows(suite, registry, all_prepared[0].train.teachers)
     gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
@@ -191,12 +239,12 @@ def _tries(
     """
     if suite.selection is None:
         return []
-    trials = [suite.trying(rate) for rate in suite.selection.learning_rates]
-    prepared, data = read_data(trials[0], options)  # the same for every learning rate
-    if any(one.dev.empty for one in prepared):
+    suites = [suite.trying(rate) for rate in suite.selection.learning_rates]
+    prepared, data = read_data(suites[0], options)  # the same for every learning rate
+    if any(condition.dev.empty for condition in prepared):
         raise UserError(f"{suite.where(('selection',))}: there is no dev question to choose by")
-    found = [spec for one in trials for spec in cells(one, registry, data, student, threads)]
-    return [spec for spec in found if spec.seed is not None and not spec.after]
+    every = [spec for trial in suites for spec in cells(trial, registry, data, student, threads)]
+    return [spec for spec in every if spec.seed is not None and not spec.after]
 
 
 def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], list[Data]]:
@@ -204,42 +252,48 @@ def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], lis
     from compact_bench.execution.prepare import prepare
 
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
-    suites = [suite.under(condition) for condition in conditions]
-    all_prepared = tuple(prepare(one, options.mirror) for one in suites)
-    data = [
-        Data(
-            one.data.model_dump(mode="json"),
-            prepared.fingerprint,
-            prepared.train.teachers,
-            condition.name if condition else "",
-            condition.rows if condition else (),
+    all_prepared, data = [], []
+    for condition in conditions:
+        own = suite.under(condition)
+        prepared = prepare(own, options.mirror)
+        all_prepared.append(prepared)
+        data.append(
+            Data(
+                own.data.model_dump(mode="json"),
+                prepared.fingerprint,
+                prepared.train.teachers,
+                condition.name if condition else "",
+                condition.rows if condition else (),
+            )
         )
-        for one, prepared, condition in zip(suites, all_prepared, conditions, strict=True)
-    ]
-    return all_prepared, data
+    return tuple(all_prepared), data
 
 
-def _chosen_rates(suite: Suite, tries: Sequence[RunSpec], root: Path) -> Rates:
+def _chosen_rates(suite: Suite, tries: Sequence[RunSpec], root: Path) -> dict[Key, float]:
     """The learning rates that are chosen already, by row and condition."""
     if suite.selection is None:
         return {}
-    found = learning_rates.tried(
+    tried = learning_rates.tried(
         map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
     )
-    return learning_rates.rates(found, suite.selection.metric, suite.training.learning_rate)
+    return learning_rates.rates(tried, suite.selection.metric, suite.training.learning_rate)
 
 
 def tried_entry(spec: RunSpec) -> dict[str, Any]:
-    """What suite.json says of a cell that tries a learning rate."""
-    where = {"condition": spec.condition} if spec.condition else {}
-    found = {"run_id": spec.run_id, "label": spec.label, "seed": spec.seed}
-    return found | where | {"learning_rate": spec.training["learning_rate"]}
+    """The entry of suite.json for a cell that tries a learning rate."""
+    return {
+        "run_id": spec.run_id,
+        "label": spec.label,
+        "seed": spec.seed,
+        **({"condition": spec.condition} if spec.condition else {}),
+        "learning_rate": spec.training["learning_rate"],
+    }
 
 
-def _with_dependents(found: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
+def _with_dependents(every: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
     """The run ids of undecided rows, and of those that read the weights of one of them."""
-    waiting = {s.run_id for s in found if (s.label, s.condition) in undecided}
-    while more := {s.run_id for s in found if s.after in waiting} - waiting:
+    waiting = {spec.run_id for spec in every if (spec.label, spec.condition) in undecided}
+    while more := {spec.run_id for spec in every if spec.after in waiting} - waiting:
         waiting |= more
     return waiting
 
@@ -249,20 +303,97 @@ def threads_of(jobs: int, cores: int) -> int:
     return max(1, min(MOST_THREADS, cores // jobs))
 
 
-def select(found: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:
+def select(every: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]:
     """Keep the cells whose row or method is named; no name keeps all.
 
     Raises UserError for a name that is no row's.
     """
-    known = dict.fromkeys([spec.label for spec in found] + [spec.method for spec in found])
+    known = dict.fromkeys([spec.label for spec in every] + [spec.method for spec in every])
     for name in only:
         if name not in known:
             allowed = ", ".join(known)
             raise UserError(f"--only {name}: no such row{nearest(name, known)}; it has: {allowed}")
-    chosen = [s for s in found if not only or s.label in only or s.method in only]
+    if not only:
+        return tuple(every)
+    wanted = {spec.run_id for spec in every if spec.label in only or spec.method in only}
     # A cell that reads another's weights can't do without it.
-    wanted = {spec.run_id for spec in chosen}
-    after = {spec.run_id: spec.after for spec in found if spec.after}
+    after = {spec.run_id: spec.after for spec in every if spec.after}
     while more := {after[run_id] for run_id in wanted & set(after)} - wanted:
         wanted |= more
-    return tuple(spec for spec in found if spec.run_id in wanted)
+    return tuple(spec for spec in every if spec.run_id in wanted)
+
+
+def _estimate(plan: Plan, pending: Sequence[RunSpec]) -> dict[str, Any]:
+    """Estimate what the pending cells take: seconds of wall time, FLOPs and tokens.
+
+    ``source`` says what it rests on: cells of this suite that are done, or token counts.
+    """
+    pending = [*pending, *(spec for spec in plan.selected if spec.run_id in plan.waiting)]
+    measured = [
+        (spec.label, cost)
+        for spec in (*plan.tries, *plan.cells)
+        if (cost := _measured_cost(plan.folder(spec)))
+    ]
+    if measured:
+        by_row = dict(measured)
+        mean = {key: math.fsum(cost[key] for cost in by_row.values()) / len(by_row)
+                for key in COSTS}  # fmt: skip
+        costs = [by_row.get(spec.label, mean) for spec in pending]
+        source = f"{len(measured)} cells of this suite that are done"
+    else:
+        cost, source = _counted_cost(plan)
+        costs = [cost for _ in pending]
+    total = {key: math.fsum(cost[key] for cost in costs) for key in COSTS}
+    seconds = total["seconds"] / max(1, min(plan.jobs, len(pending)))
+    return {"cells": len(pending), **total, "seconds": seconds, "source": source}
+
+
+def _measured_cost(folder: Path) -> dict[str, float] | None:
+    """What a cell took; None unless it is done."""
+    status = read_cell(folder).status
+    if status.get("state") != "done":
+        return None
+    return {key: float(status.get(key) or 0) for key in COSTS}
+
+
+def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:
+    """The cost of a cell by its characters, as if every row read every rationale; and its source.
+
+    FLOPs = parameters (4 or 6 x trained tokens + 2 x generated tokens): 4 for adapters.
+    """
+    train, spec = plan.prepared.train, plan.suite.training
+    texts = train.rationales.merge(train.questions, on="question_id")
+    teachers = texts[texts["role"] == "teacher"]
+    characters = teachers["text"].str.len().sum() + teachers["question"].str.len().sum()
+    trained = characters / CHARACTERS_A_TOKEN * spec.epochs
+    generated = _generated_texts(plan) * plan.suite.evaluation.max_new_tokens / 2
+    parameters, guess = _parameters(plan.suite.student.id)
+    per_token = 4 if plan.suite.student.lora else 6
+    flops = parameters * (per_token * trained + 2 * generated)
+    seconds = flops / (FLOPS_A_SECOND_AND_THREAD * plan.threads)
+    source = (
+        f"token counts ({CHARACTERS_A_TOKEN} characters a token, {guess}, every rationale read, "
+        f"{FLOPS_A_SECOND_AND_THREAD:.0e} FLOP/s a thread, no GPU): rough"
+    )
+    return {"seconds": seconds, "flops": flops, "tokens": trained}, source
+
+
+def _generated_texts(plan: Plan) -> int:
+    """How many texts an evaluation generates: answers, and the marginal NLL's rationales."""
+    spec = plan.suite.evaluation
+    texts = 0
+    for task in plan.prepared.tasks:
+        if task.kind == "generate":
+            sampled = min(len(task.items), spec.marginal_items or len(task.items))
+            texts += len(task.items)
+            texts += sampled * spec.marginal_samples if task.role == "reasoning" else 0
+    return texts
+
+
+def _parameters(student: str) -> tuple[float, str]:
+    """Read the number of parameters off a student's name: ``SmolLM2-135M``, ``Qwen2.5-1.5B``."""
+    sizes = re.findall(r"(\d+(?:\.\d+)?)([MB])(?![a-z])", student)
+    if sizes:
+        number, unit = sizes[-1]
+        return float(number) * (1e6 if unit == "M" else 1e9), f"{number}{unit} parameters"
+    return 1.5e6 if student == "nano" else 1e9, "parameters guessed"

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compact_bench.execution import worker as worker_module
-from compact_bench.records.cells import status_of
+from compact_bench.records.cells import CellWriter, status_of
 from compact_bench.suite.matrix import RunSpec
 
 SECONDS_TO_STOP = 5
@@ -139,7 +139,7 @@ def record_lost(news: News, folder: Path) -> None:
     error = news.event.get("error")
     if error is not None or status_of(folder) == "missing":
         reason = error or "the cell ended without writing its status"
-        worker_module.record_failure(news.spec, folder, reason)
+        CellWriter(folder).status("failed", reason)
 
 
 class Todo:

@@ -1,8 +1,10 @@
-"""From a suite to what a run trains and asks: joined, split, checked for leaks, fingerprinted."""
+"""From a suite to its data: joined, split, checked for leaks, fingerprinted; once for all cells."""
 
 from __future__ import annotations
 
+import copy
 import os
+from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -22,7 +24,7 @@ from compact_bench.data.importers import user_jsonl
 from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest
-from compact_bench.data.tasks import SPARE, Prepared, TaskData, _items, _with_choices
+from compact_bench.data.tasks import SPARE, Prepared, TaskData, items_of, with_choices
 from compact_bench.errors import UserError, nearest
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
@@ -39,6 +41,27 @@ class _Split:
     test: pd.DataFrame | None
     others: Mapping[str, pd.DataFrame]  # question tables of the generated tasks, by name
     notes: tuple[str, ...]
+
+
+MOST_RECENT = 2  # data sets that a worker holds: those of the suite, or of neighbouring conditions
+
+_recent: OrderedDict[str, Prepared] = OrderedDict()
+
+
+def prepare_once(suite: Suite, data_hash: str, mirror: Path | None = None) -> Prepared:
+    """`prepare`, but the last `MOST_RECENT` data sets of this process are made once.
+
+    data_hash: of the plan, so that a file that has changed since is another data set. Every call
+    gets a copy of its own: what a cell does to it, the next cell doesn't see.
+    """
+    values = suite.model_dump(mode="json", include={"suite", "data", "evaluation", "limit"})
+    key = digest([values, data_hash, str(mirror)])
+    if key not in _recent:
+        _recent[key] = prepare(suite, mirror)
+    _recent.move_to_end(key)
+    while len(_recent) > MOST_RECENT:
+        _recent.popitem(last=False)
+    return copy.deepcopy(_recent[key])
 
 
 def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
@@ -60,14 +83,14 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
             f"{suite.data.source}: no training question is left with the teachers "
             f"{', '.join(split.train.teachers) or '(none)'}; {'; '.join(split.notes)}"
         )
-    split = _spoilt(split, suite.data)
+    split = _corrupted(split, suite.data)
     tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
     # With select the in-domain task is the dev split itself.
-    asked = [task for task in tasks if not (suite.evaluation.select and task.name == IN_DOMAIN)]
+    held_out_tasks = [t for t in tasks if not (suite.evaluation.select and t.name == IN_DOMAIN)]
     check_leaks(
         split.train.questions["question"],
         split.dev["question"],
-        {task.name: task.items["question"] for task in asked if task.kind != "lm_eval"},
+        {task.name: task.items["question"] for task in held_out_tasks if task.kind != "lm_eval"},
     )
     content = [
         split.train.fingerprint(),
@@ -127,7 +150,7 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
     return _Split(chosen.keep(ids[:size]), dev, source.test, {}, tuple(notes))
 
 
-def _spoilt(split: _Split, data: DataSpec) -> _Split:
+def _corrupted(split: _Split, data: DataSpec) -> _Split:
     """The sets with the training rationales corrupted as the suite asks; dev and test stay.
 
     The seed is that of the generated data, for every source: a suite's data has one seed.
@@ -159,14 +182,14 @@ def _chosen(bank: RationaleBank, complete: bool) -> RationaleBank:
 
 def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> TaskData:
     if spec.kind == "lm_eval":
-        return TaskData(spec.task, spec.kind, spec.role, _items(question_table([])), spec.chance)
+        return TaskData(spec.task, spec.kind, spec.role, items_of(question_table([])), spec.chance)
     table, size = _questions(spec, suite, split, mirror)
-    every = _items(lowest(table, None))
-    asked = _least(size, spec.limit, suite.limit)
-    items, spare = every[:asked], every[len(every[:asked]) :].head(SPARE)
+    every = items_of(lowest(table, None))
+    count = _least(size, spec.limit, suite.limit)
+    items, spare = every[:count], every[len(every[:count]) :].head(SPARE)
     if suite.evaluation.spare and spec.task != IN_DOMAIN:
         # Who chooses by a task must not see what the report asks: the questions after those.
-        items, spare = spare.head(asked), spare.iloc[0:0]
+        items, spare = spare.head(count), spare.iloc[0:0]
         if items.empty:
             raise UserError(
                 f"task {spec.task}: all its questions are asked by the report; none is left to "
@@ -174,7 +197,7 @@ def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> T
             )
     chance = spec.chance
     if spec.kind == "choice":
-        items, spare = (_with_choices(part, spec.task) for part in (items, spare))
+        items, spare = (with_choices(part, spec.task) for part in (items, spare))
         chance = chance or round(float((1 / items["choices"].map(len)).mean()), 9)
     items, spare = items.reset_index(drop=True), spare.reset_index(drop=True)
     return TaskData(spec.task, spec.kind, spec.role, items, chance, spare)

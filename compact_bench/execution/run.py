@@ -28,7 +28,6 @@ from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import write_suite_record
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
-from compact_bench.utils import files
 
 INTERRUPTED = 130
 
@@ -144,8 +143,6 @@ def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool:
     """Show the news of the cells until the last has ended."""
 
     def request(spec: RunSpec) -> dict[str, Any]:
-        # What is left of an earlier try must not pass for this one's result.
-        files.remove(plan.folder(spec) / "status.json")
         return options.request(spec, plan.folder(spec))
 
     display = display_for(len(pending), plan.jobs, say)

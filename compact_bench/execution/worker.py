@@ -23,12 +23,9 @@ import threading
 import traceback
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compact_bench.training import pruning
-
-if TYPE_CHECKING:
-    from compact_bench.suite.matrix import RunSpec
 
 CELL = "compact_bench.execution.cell:run_cell"
 
@@ -131,22 +128,13 @@ def check(request: dict[str, Any], dotted: str) -> None:
     resolve(dotted)(RunSpec.from_json(request["spec"]))
 
 
-def record_failure(spec: RunSpec, folder: Path, reason: str) -> None:
-    """Record a cell as failed."""
-    from compact_bench.records.cells import CellWriter
-
-    writer = CellWriter(folder)
-    writer.spec(spec.to_json() | {"run_id": spec.run_id})
-    writer.status("failed", reason)
-
-
 def run_cell(request: dict[str, Any], dotted: str, emit: Emit) -> None:
     """Run one cell with its output in the folder's log.txt; an error makes it a failed cell."""
+    from compact_bench.records.cells import CellWriter
     from compact_bench.suite.matrix import RunSpec
 
     spec = RunSpec.from_json(request["spec"])
     folder = Path(request["folder"])
-    folder.mkdir(parents=True, exist_ok=True)
     mirror = Path(request["mirror"]) if request.get("mirror") else None
     plugins = [Path(name) for name in request.get("plugins", [])]
     with _output_to(folder / "log.txt"):
@@ -154,7 +142,7 @@ def run_cell(request: dict[str, Any], dotted: str, emit: Emit) -> None:
             resolve(dotted)(spec, folder, mirror, plugins, emit)
         except Exception as error:
             traceback.print_exc()
-            record_failure(spec, folder, one_line(error))
+            CellWriter(folder).status("failed", one_line(error))
 
 
 @contextlib.contextmanager

@@ -6,8 +6,10 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Protocol
@@ -50,14 +52,14 @@ class RunSpec:
     evidence: dict[str, Any] | None = None  # what is recorded beside the answers
     condition: str = ""  # the name of the suite's condition, whose data are in `data`
 
-    @property
+    @cached_property  # a plan asks for it many times, and of thousands of cells
     def run_id(self) -> str:
         """First 12 hex digits of SHA-256 over the canonical JSON of all fields.
 
         A local student or data file counts by its content (its hash is a field) and its name,
         not by the folder that it lies in, so that records can be told apart on any machine.
         """
-        values = self.to_json()
+        values = self._values()
         values["student"] = {**self.student, "id": _file_name(self.student.get("id"))}
         names = {key: _file_name(self.data.get(key)) for key in ("source", "test_source")}
         values["data"] = {**self.data, **names}
@@ -85,9 +87,12 @@ class RunSpec:
         """The run id of the cell whose recorded weights this one reads, or ``""``."""
         return str(self.config.get(WEIGHTS_FROM) or "")
 
+    def _values(self) -> dict[str, Any]:
+        return {item.name: getattr(self, item.name) for item in dataclasses.fields(self)}
+
     def to_json(self) -> dict[str, Any]:
-        """Return the fields as plain JSON values."""
-        return dataclasses.asdict(self)
+        """Return the fields and the run id as plain JSON values: what spec.json holds."""
+        return self._values() | {"run_id": self.run_id}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> RunSpec:
@@ -125,29 +130,29 @@ def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple
 
     Raises UserError for an unknown method, a wrong setting, or the same row twice.
     """
-    found: list[ResolvedRow] = []
+    resolved: list[ResolvedRow] = []
     for name, settings, place, label, rate in suite.rows():
         method = registry.get(name, where=suite.where(place))
         config = _config(method, settings, suite, place)
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
-            found.append(ResolvedRow(label or method(variant).label, method, values, rate))
-    found = _distinct(found)
-    labels = [row.label for row in found]
+            resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))
+    resolved = _with_distinct_labels(resolved)
+    labels = [row.label for row in resolved]
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
-    if suite.compare_to and suite.compare_to not in labels:
-        hint = nearest(suite.compare_to, labels)
-        raise UserError(
-            f"{suite.where(('compare_to',))}: compare_to names no row: {suite.compare_to!r}{hint}"
-        )
-    for key, names in (("ladder", suite.ladder), ("regret_to", [suite.regret_to])):
-        for name in names:
-            if name and name not in labels:
+    named = {
+        "compare_to": [suite.compare_to],
+        "ladder": suite.ladder,
+        "regret_to": [suite.regret_to],
+    }
+    for key, names in named.items():
+        for name in filter(None, names):
+            if name not in labels:
                 hint = nearest(name, labels)
                 raise UserError(f"{suite.where((key,))}: {key} names no row: {name!r}{hint}")
-    return tuple(found)
+    return tuple(resolved)
 
 
 def _config(method: Any, settings: dict[str, Any], suite: Suite, place: Location) -> Any:
@@ -158,14 +163,13 @@ def _config(method: Any, settings: dict[str, Any], suite: Suite, place: Location
         raise UserError(describe(method.Config, problem, suite._source, place)) from None
 
 
-def _distinct(found: Iterable[ResolvedRow]) -> list[ResolvedRow]:
-    """Where a method is listed with several settings, its labels say in what they differ."""
-    by_label: dict[str, list[ResolvedRow]] = {}
-    found = list(found)
-    for row in found:
-        by_label.setdefault(row.label, []).append(row)
+def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:
+    """Rows of one label (a method with several settings) get the settings that differ into it."""
+    by_label: dict[str, list[ResolvedRow]] = defaultdict(list)
+    for row in resolved:
+        by_label[row.label].append(row)
     result = []
-    for row in found:
+    for row in resolved:
         others = by_label[row.label]
         changed = [
             f"{key}={value}"
@@ -214,46 +218,52 @@ def cells(
         "threads": threads,
         "evidence": suite.evidence.model_dump(mode="json") if suite.evidence else None,
     }
-    found = []
-    for number, one in enumerate(data):
-        here = rows(suite, registry, one.teachers)
-        labels = [row.label for row in here]
-        if unknown := next((name for name in one.rows if name not in labels), None):
-            raise UserError(
-                f"{suite.where(('conditions',))}: condition {one.condition!r} names no row: "
-                f"{unknown!r}{nearest(unknown, labels)}"
-            )
-        for order, row in enumerate(here):
+    placed = []
+    for number, condition in enumerate(data):
+        resolved = rows(suite, registry, condition.teachers)
+        _check_named_rows(condition, resolved, suite)
+        for order, row in enumerate(resolved):
+            if row.method.reads_data and condition.rows and row.label not in condition.rows:
+                continue
+            if number and not row.method.reads_data:
+                continue
+            name = condition.condition if row.method.reads_data else ""
+            source = _weights_source(row, resolved)
+            rate = rates.get((source.label, name), source.rate or training["learning_rate"])
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
-                if row.method.reads_data and one.rows and row.label not in one.rows:
-                    continue
-                if number and not row.method.reads_data:
-                    continue
-                condition = one.condition if row.method.reads_data else ""
-                source = _source(row, here)
-                own = source.rate or training["learning_rate"]
-                rate = rates.get((source.label, condition), own)
                 spec = RunSpec(
                     label=row.label,
                     method=row.method.name,
                     version=row.method.version,
                     config=row.config,
                     seed=seed,
-                    data=one.spec,
-                    data_hash=one.fingerprint,
-                    condition=condition,
+                    data=condition.spec,
+                    data_hash=condition.fingerprint,
+                    condition=name,
                     training={**training, "learning_rate": rate},
                     **shared,
                 )
-                found.append(((order, number, place), spec))
-    ordered = [spec for _, spec in sorted(found, key=lambda pair: pair[0])]
-    return tuple(_with_source(spec, ordered, suite) for spec in ordered)
+                placed.append(((order, number, place), spec))
+    ordered = [spec for _, spec in sorted(placed, key=lambda pair: pair[0])]
+    # The reverse, since of cells of one name the first is meant.
+    by_name = {(spec.label, spec.seed, spec.condition): spec for spec in reversed(ordered)}
+    return tuple(_with_weights_id(spec, by_name, suite) for spec in ordered)
 
 
-def _source(row: ResolvedRow, every: Sequence[ResolvedRow]) -> ResolvedRow:
+def _check_named_rows(condition: Data, resolved: Sequence[ResolvedRow], suite: Suite) -> None:
+    labels = [row.label for row in resolved]
+    for name in condition.rows:
+        if name not in labels:
+            raise UserError(
+                f"{suite.where(('conditions',))}: condition {condition.condition!r} names no row: "
+                f"{name!r}{nearest(name, labels)}"
+            )
+
+
+def _weights_source(row: ResolvedRow, resolved: Sequence[ResolvedRow]) -> ResolvedRow:
     """The row whose recorded weights a row reads, through others; else itself."""
-    by_label = {one.label: one for one in every}
-    for _ in every:  # a circle is found elsewhere
+    by_label = {other.label: other for other in resolved}
+    for _ in resolved:  # a circle is refused elsewhere
         source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))
         if source is None:
             break
@@ -261,15 +271,19 @@ def _source(row: ResolvedRow, every: Sequence[ResolvedRow]) -> ResolvedRow:
     return row
 
 
-def _with_source(
-    spec: RunSpec, every: Sequence[RunSpec], suite: Suite, seen: Sequence[str] = ()
+CellName = tuple[str, int | None, str]  # label, seed, condition
+
+
+def _with_weights_id(
+    spec: RunSpec, by_name: Mapping[CellName, RunSpec], suite: Suite, seen: Sequence[str] = ()
 ) -> RunSpec:
     """The cell with the run id of the row that ``weights_from`` names, same seed and data."""
-    wanted = (spec.after, spec.seed, spec.condition)
-    source = next((one for one in every if (one.label, one.seed, one.condition) == wanted), None)
+    if not spec.after:
+        return spec
+    source = by_name.get((spec.after, spec.seed, spec.condition))
     if source is None:
-        if spec.after and not _RUN_ID.fullmatch(spec.after):
-            labels = [one.label for one in every]
+        if not _RUN_ID.fullmatch(spec.after):
+            labels = [label for label, _, _ in by_name]
             raise UserError(
                 f"{suite.where(('methods',))}: {WEIGHTS_FROM}: {spec.after!r} is neither a row"
                 f"{nearest(spec.after, labels)} nor a run id"
@@ -277,5 +291,5 @@ def _with_source(
         return spec
     if spec.label in seen:
         raise UserError(f"{suite.where(('methods',))}: weights_from leads in a circle: {seen}")
-    run_id = _with_source(source, every, suite, (*seen, spec.label)).run_id
+    run_id = _with_weights_id(source, by_name, suite, (*seen, spec.label)).run_id
     return dataclasses.replace(spec, config={**spec.config, WEIGHTS_FROM: run_id})

@@ -25,7 +25,6 @@ from compact_bench.training import pruning
 from compact_bench.tune.study import FACTS, REASON, Shared
 from compact_bench.tune.targets import Bench, Target
 from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY
-from compact_bench.utils import files
 
 PATIENCE = 3  # failures of a row in a row, before its search ends
 
@@ -147,7 +146,6 @@ class Searcher:
                 self._report(attempt, point, value)  # its value is there: nothing to save
             self._ended(slot)
             return
-        files.remove(folder / "status.json")
         self.pool.begin(slot, attempt.spec, self.options.request(attempt.spec, folder))
 
     def _take(self, news: News) -> None:

@@ -11,6 +11,8 @@ from safetensors.torch import load_file
 
 from compact_bench.errors import UserError
 from compact_bench.execution import cell
+from compact_bench.execution import prepare as prepare_module
+from compact_bench.execution.prepare import prepare
 from compact_bench.methods.registry import load
 from compact_bench.suite.matrix import Data, cells
 from compact_bench.suite.schema import Suite
@@ -97,7 +99,6 @@ def test_a_cell_leaves_every_record(tiny, suite_values, plugin_folder, tmp_path)
     assert (rows["stage"] == "after").all()
     samples = [json.loads(line) for line in (folder / "samples.jsonl").read_text().splitlines()]
     assert len(samples) == 6 and {"output", "right", "question_id"} <= set(samples[0])
-    assert json.loads((folder / "spec.json").read_text())["run_id"] == spec.run_id
     env = json.loads((folder / "env.json").read_text())
     assert env["threads"] == 1 and env["versions"]["torch"]
     assert all("lora_" in name for name in load_file(folder / "weights" / "trained.safetensors"))
@@ -300,3 +301,28 @@ def test_with_equal_flops_a_row_that_reads_less_trains_longer(
         assert found["steps", label]["steps"].max() == 6 < one["steps"].max()
     # What was spent on selecting is a part of the budget.
     assert found["flops", "grape"]["steps"].max() < found["flops", label]["steps"].max()
+
+
+def test_cells_of_a_worker_share_their_data_and_change_no_number(
+    tiny, suite_values, plugin_folder, tmp_path, monkeypatch
+):
+    """The second cell of a process records what it records in a process of its own."""
+    found = specs(tiny, suite_values, plugin_folder, ["single_teacher", "average"])
+    made = []
+    monkeypatch.setattr(prepare_module, "_recent", type(prepare_module._recent)())
+    monkeypatch.setattr(
+        prepare_module, "prepare", lambda *given: made.append(given) or prepare(*given)
+    )
+    cell.run_cell(found["single_teacher[bob]"], tmp_path / "first")
+    cell.run_cell(found["average"], tmp_path / "shared")
+    assert len(made) == 1
+    prepare_module._recent.clear()
+    cell.run_cell(found["average"], tmp_path / "alone")
+    assert len(made) == 2
+    for name in ("eval.parquet", "steps.parquet"):
+        shared, alone = (pd.read_parquet(tmp_path / n / name) for n in ("shared", "alone"))
+        pd.testing.assert_frame_equal(
+            *(table.drop(columns="seconds", errors="ignore") for table in (shared, alone))
+        )
+    texts = [(tmp_path / n / "samples.jsonl").read_text() for n in ("shared", "alone")]
+    assert texts[0] == texts[1]

@@ -10,7 +10,8 @@ import pytest
 
 from compact_bench.data.splits import is_dev, question_id
 from compact_bench.errors import UserError
-from compact_bench.execution.prepare import prepare
+from compact_bench.execution import prepare as prepare_module
+from compact_bench.execution.prepare import MOST_RECENT, prepare, prepare_once
 from compact_bench.suite.schema import Suite
 
 IN_DOMAIN = {"task": "in_domain", "role": "reasoning"}
@@ -188,7 +189,7 @@ def test_choice_tasks(tmp_path: Path, train: Path) -> None:
     path = write(tmp_path / "choice.jsonl", choice)
     prepared = prepare(suite(path, [IN_DOMAIN, task], select=True))
     assert prepared.tasks[1].items[["choices", "gold"]].to_dict("list") == {
-        "choices": [["bank", "mall"]],
+        "choices": [("bank", "mall")],
         "gold": [1],
     }
     assert prepared.tasks[1].chance == pytest.approx(0.5)
@@ -261,3 +262,56 @@ def test_mini_teachers_by_name_samples_faults_and_corruption() -> None:
         assert other.dev.equals(plain.dev)
         assert other.tasks[0].items.equals(plain.tasks[0].items)
         assert other.fingerprint != plain.fingerprint
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[Suite]:
+    """The suites whose data were made, in order, from a process that holds none."""
+    made: list[Suite] = []
+    monkeypatch.setattr(prepare_module, "_recent", type(prepare_module._recent)())
+
+    def counting(suite: Suite, mirror: Path | None = None) -> Any:
+        made.append(suite)
+        return prepare(suite, mirror)
+
+    monkeypatch.setattr(prepare_module, "prepare", counting)
+    return made
+
+
+def test_cells_of_the_same_data_prepare_them_once(
+    train: Path, test_file: str, counted: list[Suite]
+) -> None:
+    whole, few = (suite(train, test_source=test_file, train=size) for size in (None, 9))
+    for _ in range(3):
+        for one in (whole, whole.model_copy(update={"seeds": [7]}), few):
+            prepare_once(one, "hash")
+    assert counted == [whole, few]
+    prepare_once(whole, "hash of a file that has changed")
+    assert len(counted) == 3 and len(prepare_module._recent) == MOST_RECENT
+    prepare_once(few, "hash")  # the latest two are held: few was asked for after whole
+    assert len(counted) == 3
+    prepare_once(whole, "hash")
+    assert len(counted) == 4
+
+
+def test_what_a_cell_does_to_its_data_the_next_cell_does_not_see(
+    tmp_path: Path, counted: list[Suite]
+) -> None:
+    rows = [{"question": "Where to? Answer choices: A: bank, B: mall", "answer": "B"}]
+    task = {"task": "c", "role": "forgetting", "kind": "choice"}
+    task["source"] = str(write(tmp_path / "c.jsonl", rows))
+    choice = write(tmp_path / "choice.jsonl", [row(n) | {"answer": "B"} for n in range(9)])
+    own = suite(choice, [IN_DOMAIN, task], select=True)
+    first = prepare_once(own, "hash")
+    tables = (first.train.rationales, first.train.questions, first.dev, first.tasks[1].items)
+    for table in tables:
+        for column in table:
+            table[column] = None
+        table.index += 1
+    second, fresh = prepare_once(own, "hash"), prepare(own)
+    assert counted == [own]
+    assert second.train.fingerprint() == fresh.train.fingerprint()
+    assert second.dev.equals(fresh.dev) and second.notes == fresh.notes
+    for one, other in zip(second.tasks, fresh.tasks, strict=True):
+        assert one.items.equals(other.items) and len(one.items)
+    assert all(isinstance(listed, tuple) for listed in second.tasks[1].items["choices"])

@@ -14,7 +14,7 @@ import pytest
 
 from compact_bench.commands.run import run_suite
 from compact_bench.errors import UserError
-from compact_bench.execution.plan import Options, make_plan
+from compact_bench.execution.plan import Options
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record
@@ -145,18 +145,6 @@ def test_a_second_run_of_the_same_folder_is_refused(go, results):
         go("dummy")
 
 
-def test_unknown_row_of_only(go):
-    with pytest.raises(UserError, match=r"--only dumy: no such row \(did you mean 'dummy'\?\)"):
-        go("dummy", only=("dumy",))
-
-
-def test_seeds_come_one_after_the_other(write_suite, plugins, results):
-    suite = load_suite(write_suite(methods=["dummy", "still"], seeds=[3, 1]))
-    plan = make_plan(suite, Options(results, None, (plugins,)))
-    order = [(spec.label, spec.seed) for spec in plan.pending()]
-    assert order == [("still", None), ("dummy", 3), ("dummy", 1)]
-
-
 INTERRUPTED = """
 import signal
 import sys
@@ -238,13 +226,3 @@ def test_only_a_reader_brings_its_source_along(go):
     rows = [READER, {"dummy": {}, "label": "source"}]
     _, _, cells = go(*rows, only=("reader",))
     assert set(cells) == {"reader", "source"}
-
-
-def test_conditions_of_equal_data_are_one_cell(go, write_suite, plugins, results):
-    twice = [{"name": name, "data": {"train": 4}} for name in ("four", "also four")]
-    suite = load_suite(write_suite(seeds=[0], conditions=twice), "mini")
-    plan = make_plan(suite, Options(results, plugins=(plugins,)))
-    assert [(c.label, c.condition) for c in plan.cells] == [
-        ("still", ""), ("dummy", "four"), ("dummy", "also four"),
-    ]  # fmt: skip
-    assert [c.label for c in plan.pending()] == ["still", "dummy"]

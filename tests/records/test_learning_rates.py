@@ -14,7 +14,6 @@ from compact_bench.commands.publish import publish_folder
 from compact_bench.commands.run import run_suite
 from compact_bench.errors import UserError
 from compact_bench.execution import run
-from compact_bench.execution.estimate import summary
 from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records import learning_rates
@@ -63,7 +62,7 @@ def test_rates_are_tried_on_dev_first_and_rows_wait_for_theirs(suite, options):
     waiting = [s.label for s in plan.cells if s.run_id in plan.waiting]
     assert waiting == ["dummy", "dummy", "follower", "follower"]
     assert [s.label for s in plan.pending()] == ["dummy"] * 3 + ["still"]
-    found = summary(plan)
+    found = plan.summary()
     waits = [cell for cell in found["cells"] if cell["status"] == "waiting"]
     assert len(waits) == 4 and {cell["run_id"] for cell in waits} == {None}
     assert found["estimate"]["cells"] == len(found["cells"]) == 8

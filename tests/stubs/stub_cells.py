@@ -23,16 +23,10 @@ def check(spec: RunSpec) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
-def _writer(spec: RunSpec, folder: Path) -> CellWriter:
-    writer = CellWriter(folder)
-    writer.spec(spec.to_json() | {"run_id": spec.run_id})
-    return writer
-
-
 def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Do what the method's setting `behave` says."""
     behave = spec.config.get("behave", "done")
-    writer = _writer(spec, folder)
+    writer = CellWriter(folder)
     progress({"event": "phase", "phase": "train"})
     progress({"event": "step", "step": 1, "steps": 2, "loss": 1.5})
     (folder / "tries").open("a").write("x")
@@ -58,7 +52,7 @@ def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Its dev NLL is |rate - 2e-3| + seed; a rate of 4e-3 diverges."""
     rate = spec.training["learning_rate"]
     (folder / "tries").open("a").write("x")
-    writer = _writer(spec, folder)
+    writer = CellWriter(folder)
     if rate == 4e-3:
         writer.status("diverged", "the loss is nan")
         return
@@ -82,7 +76,7 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     value = (a - 1) ** 2 + (x - 0.3) ** 2 + abs(math.log2(rate / 2e-3))
     value += (spec.seed or 0) % 10 / 100
     (folder / "tries").open("a").write("x")
-    writer = _writer(spec, folder)
+    writer = CellWriter(folder)
     if behave in ("failed", "diverged", "skipped") or (behave == "x>0.5" and x > 0.5):
         state = "diverged" if behave == "x>0.5" else behave
         writer.status(state, f"it is {state}", tokens=10)
