@@ -9,8 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from compact_bench.analysis.answer_probe import FOLDS, STRENGTH
-from compact_bench.analysis.hidden_states import NUMBERS, SUBSPACE
+from compact_bench.analysis.hidden_states import FOLDS, NUMBERS, STRENGTH, SUBSPACE
 from compact_bench.api import Axes, Compatibility
 from compact_bench.diagnostics.recorder import NEAR, TRIES
 from compact_bench.diagnostics.weights import SKETCH

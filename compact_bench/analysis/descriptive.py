@@ -1,36 +1,22 @@
-"""Statistics that describe and prove nothing: each takes seeds, items or tasks for fixed.
+"""Statistics that describe and prove nothing: each takes seeds, items or tasks as fixed.
 
 By simulation (`simulation`, docs/statistics.md) they call far more than 5% of null differences
-significant as soon as seeds vary; the test is `stats.crossed`.
+significant as soon as seeds vary; the test is `statistics.crossed`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 from scipy import special
+from scipy.stats import trim_mean
 
-from compact_bench.analysis.statistics import NAN
+from compact_bench.analysis.statistics import NAN, resample_counts
 
-RESAMPLES = 1000
+Interval = tuple[float, float]  # low and high; NaN where there is nothing to resample
 
-
-@dataclass(frozen=True)
-class Interval:
-    """Two ends; NaN where there is nothing to resample."""
-
-    low: float = NAN
-    high: float = NAN
-
-
-@lru_cache(maxsize=16)
-def _counts(size: int, stream: int) -> np.ndarray:
-    """How often each of `size` things is drawn in each resample; (RESAMPLES,size) float64."""
-    draw = np.random.default_rng([stream, size])
-    return draw.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(np.float64)
+NONE: Interval = (NAN, NAN)
 
 
 def resampled_items(values: np.ndarray) -> np.ndarray:
@@ -39,13 +25,13 @@ def resampled_items(values: np.ndarray) -> np.ndarray:
     Sums of right (1) minus wrong (0) answers are whole numbers, and so the same on every machine.
     """
     items = values.shape[-1]
-    return np.asarray(values @ _counts(items, 0).T) / items
+    return np.asarray(values @ resample_counts(items, 0, items).T) / items
 
 
 def resampled_seeds(by_item: np.ndarray) -> np.ndarray:
     """Means over seeds drawn with replacement, of `resampled_items`; (...,S,B) -> (...,B)."""
     seeds = by_item.shape[-2]
-    return np.asarray((by_item * _counts(seeds, 1).T).sum(axis=-2)) / seeds
+    return np.asarray((by_item * resample_counts(seeds, 1, seeds).T).sum(axis=-2)) / seeds
 
 
 def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[Interval, Interval]:
@@ -58,17 +44,15 @@ def bootstrap(values: np.ndarray, level: float = 0.95) -> tuple[Interval, Interv
     """
     values = np.asarray(values, dtype=np.float64)
     if values.shape[1] < 2 or not len(values):
-        return Interval(), Interval()
+        return NONE, NONE
     by_item = resampled_items(values)
     over_items = _percentiles(by_item.mean(axis=-2), level)
-    return over_items, (
-        _percentiles(resampled_seeds(by_item), level) if len(values) > 1 else Interval()
-    )
+    return over_items, _percentiles(resampled_seeds(by_item), level) if len(values) > 1 else NONE
 
 
-def _percentiles(drawn: np.ndarray, level: float) -> Interval:
-    low, high = np.quantile(drawn, [0.5 - level / 2, 0.5 + level / 2])
-    return Interval(float(low), float(high))
+def _percentiles(means: np.ndarray, level: float) -> Interval:
+    low, high = np.quantile(means, [0.5 - level / 2, 0.5 + level / 2])
+    return float(low), float(high)
 
 
 def mcnemar(values: np.ndarray) -> float:
@@ -96,10 +80,9 @@ def interquartile_mean(scores: Sequence[float] | np.ndarray) -> float:
 
     scores: seeds x tasks, any shape.  Source: Agarwal et al. 2021, section 4.3.
     """
-    kept = np.asarray(scores, dtype=np.float64).ravel()
-    kept = kept[np.isfinite(kept)]
-    cut = len(kept) // 4
-    return float(np.sort(kept)[cut : len(kept) - cut].mean()) if len(kept) else NAN
+    known = np.asarray(scores, dtype=np.float64).ravel()
+    known = known[np.isfinite(known)]
+    return float(trim_mean(known, 0.25)) if len(known) else NAN
 
 
 def probability_of_improvement(

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
+import pandas as pd
+from scipy import special
 
-from compact_bench.analysis.statistics import NAN
-
-RESAMPLES = 1000
+from compact_bench.analysis.statistics import NAN, resample_counts
 
 
 @dataclass(frozen=True)
@@ -70,11 +69,11 @@ def tally(questions: np.ndarray, of_group: np.ndarray, *counted: np.ndarray) -> 
 
     questions: (Q,) ids; of_group: (G,) int, the group's place among them; counted: wins, pairs.
     """
-    wins, pairs = (np.bincount(of_group, weights=one, minlength=len(questions)) for one in counted)
-    return Tally(questions, wins, pairs)
+    sums = [np.bincount(of_group, weights=values, minlength=len(questions)) for values in counted]
+    return Tally(questions, *sums)
 
 
-def auroc(found: Tally) -> Auroc:
+def auroc(tally: Tally) -> Auroc:
     """Within-question AUROC: the mean over pairs of 1[x_i > x_j] + 1/2 [x_i = x_j].
 
     A pair is a good rationale i and a bad one j of the same question in the same pass and seed.
@@ -82,7 +81,7 @@ def auroc(found: Tally) -> Auroc:
     mean of the questions' own AUROCs.  0.5 is chance.  The 95% interval is the percentile
     bootstrap over questions: all passes and seeds of a question are drawn together.
     """
-    return _summarised(found.pairs, _ratio, found.wins, found.pairs)
+    return _summarised(tally.pairs, _ratio, tally.wins, tally.pairs)
 
 
 def auroc_difference(first: Tally, second: Tally) -> Auroc:
@@ -109,20 +108,12 @@ def _summarised(
     questions = int((pairs > 0).sum())
     if not np.isfinite(value) or questions < 2:
         return Auroc(value, pairs=int(pairs.sum()), questions=questions)
-    drawn = statistic(*(resamples(len(pairs)) @ np.stack(columns, axis=1)).T)
+    drawn = statistic(*(resample_counts(len(pairs), 0) @ np.stack(columns, axis=1)).T)
     low, high = np.nanquantile(drawn, [0.025, 0.975])
     return Auroc(value, float(low), float(high), int(pairs.sum()), questions)
 
 
-@lru_cache(maxsize=8)
-def resamples(questions: int, seed: int = 0) -> np.ndarray:
-    """How often each question is drawn in each of RESAMPLES resamples; (RESAMPLES,Q) float64."""
-    draw = np.random.default_rng(seed)
-    even = np.full(questions, 1 / questions)
-    return draw.multinomial(questions, even, size=RESAMPLES).astype(np.float64)
-
-
-def agreement(questions: Iterable[str], answers: Iterable[object]) -> np.ndarray:
+def agreement(questions: Sequence[str], answers: Sequence[object]) -> np.ndarray:
     """How many other rationales of the question end in the same answer.
 
     A rationale without an answer agrees with nobody.  Returns (N,) float64.
@@ -130,17 +121,13 @@ def agreement(questions: Iterable[str], answers: Iterable[object]) -> np.ndarray
     >>> agreement(["a", "a", "a", "b"], ["7", "7", None, "7"])
     array([1., 1., 0., 0.])
     """
-    given = [answer if isinstance(answer, str) else None for answer in answers]
-    keys = list(zip(questions, given, strict=True))
-    counts: dict[tuple[str, str | None], int] = {}
-    for key in keys:
-        counts[key] = counts.get(key, 0) + 1
-    return np.array([counts[key] - 1.0 if key[1] else 0.0 for key in keys])
+    frame = pd.DataFrame({"question": list(questions), "answer": list(answers)}).replace("", None)
+    alike = frame.groupby(["question", "answer"])["answer"].transform("size")
+    return np.asarray(alike.sub(1).fillna(0), dtype=np.float64)
 
 
 def effective_number(weights: np.ndarray) -> np.ndarray:
     """exp of the entropy of each question's weights. weights: (G,R), NaN or 0 = not read; (G,)."""
     w = np.nan_to_num(weights)
     w = w / np.maximum(w.sum(axis=1, keepdims=True), 1e-300)
-    logs = np.log(w, out=np.zeros_like(w), where=w > 0)
-    return np.exp(-(w * logs).sum(axis=1))
+    return np.exp(special.entr(w).sum(axis=1))

@@ -1,23 +1,162 @@
-"""What was forgotten and what was learned, item by item, with luck taken out."""
+"""What was forgotten and learned: by item with luck taken out, along training, and relearned."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
 from scipy import stats as distributions
 
 from compact_bench.analysis import statistics
-from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.retention import CHECKPOINT, RELEARNED, curves_of, kept, start
-from compact_bench.analysis.statistics import Difference
-from compact_bench.records.joining import Seed
+from compact_bench.analysis.results import Results, Row, cached
+from compact_bench.analysis.statistics import NAN, Difference
+from compact_bench.records.joining import NO_SEED, Seed, joined
 from compact_bench.suite.metrics import KL_FROM_BASE, Measure
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.utils.processes import mapped
+
+CHECKPOINT, SCALE, RELEARNED = "checkpoint", "scale", "relearned"  # kinds of points of a curve
+
+# Records that have one of these are of a version whose evaluation keeps all that is read here.
+_RECENT = (KL_FROM_BASE, "text_nll", "majority")
+
+
+@dataclass(frozen=True)
+class TaskAccuracy:
+    """One task's accuracy at one point of a curve, on n items."""
+
+    role: str
+    value: float
+    n: int
+    chance: float
+
+
+Accuracies = Mapping[str, TaskAccuracy]  # by task
+
+Curve = Mapping[tuple[str, float], Accuracies]  # by kind and place
+
+
+def diagnostics_recorded(results: Results) -> bool:
+    """Whether the records are recent enough; tables of older ones stay as they were published."""
+    return any(measure.metric in _RECENT for measure in results.measures)
+
+
+@cached
+def curves(results: Results) -> dict[str, dict[Seed, Curve]]:
+    """Every row's curve by label and seed; cells without one are left out."""
+    by_row = mapped(_curves, results.rows)
+    return {row.label: found for row, found in zip(results.rows, by_row, strict=True)}
+
+
+def _curves(row: Row) -> dict[Seed, Curve]:
+    """The accuracies of curve.parquet; other metrics and filters of a task are not compared."""
+    frame = joined((seed, cell.curve_table()) for seed, cell in row.done.items())
+    if frame.empty:
+        return {}
+    frame = frame[frame["metric"].eq("accuracy") & frame["filter"].isin(["strict", "none"])]
+    by_seed: dict[Seed, dict[tuple[str, float], dict[str, TaskAccuracy]]] = {}
+    columns = ["seed", "kind", "at", "task", "role", "value", "n", "chance"]
+    for seed, kind, at, task, role, value, n, chance in frame[columns].itertuples(index=False):
+        curve = by_seed.setdefault(None if seed == NO_SEED else int(seed), {})
+        accuracies = curve.setdefault((str(kind), round(float(at), 6)), {})
+        accuracies[str(task)] = TaskAccuracy(str(role), float(value), int(n), float(chance))
+    return dict(by_seed)
+
+
+def base_accuracies(results: Results) -> Accuracies | None:
+    """The untrained student's own accuracies on the items of the curves; None without them."""
+    untrained = [
+        curve[CHECKPOINT, 0.0]
+        for row in results.rows
+        if not row.trained
+        for curve in curves(results)[row.label].values()
+        if (CHECKPOINT, 0.0) in curve
+    ]
+    return next(iter(untrained), None)
+
+
+def retention_by_task(after: Accuracies, before: Accuracies) -> dict[str, float]:
+    """Retention of each forgetting task with equally many items on both sides."""
+    shares = {
+        task: statistics.retention(accuracy.value, before[task].value, accuracy.chance)
+        for task, accuracy in after.items()
+        if accuracy.role == "forgetting" and task in before and before[task].n == accuracy.n
+    }
+    return {task: share for task, share in shares.items() if math.isfinite(share)}
+
+
+@dataclass(frozen=True)
+class Point:
+    """A student on a path: accuracy gained in domain, and mean retention over tasks."""
+
+    at: float
+    gain: float
+    retention: float
+
+
+def path_point(at: float, after: Accuracies, before: Accuracies) -> Point | None:
+    """The point of a student beside the untrained one's; None where a part is missing."""
+    shares = retention_by_task(after, before)
+    mine, base = after.get(IN_DOMAIN), before.get(IN_DOMAIN)
+    if mine is None or base is None or mine.n != base.n or not shares:
+        return None
+    return Point(at, mine.value - base.value, float(np.mean(list(shares.values()))))
+
+
+@cached
+def path(results: Results, row: Row, kind: str) -> dict[Seed, tuple[Point, ...]]:
+    """From the untrained (0) to the trained student (1), by seed.
+
+    Seeds without a point in between, or without both ends, are left out.
+    """
+    before = base_accuracies(results)
+    if before is None or not row.trained:
+        return {}
+    paths = {}
+    for seed, curve in curves(results)[row.label].items():
+        between = {at: found for (of, at), found in curve.items() if of == kind and 0 < at < 1}
+        if between and (CHECKPOINT, 1.0) in curve:
+            places = {0.0: before, **between, 1.0: curve[CHECKPOINT, 1.0]}
+            points = [path_point(at, places[at], before) for at in sorted(places)]
+            if points[0] and points[-1]:
+                paths[seed] = tuple(point for point in points if point)
+    return paths
+
+
+def mean_path(paths: Mapping[Seed, Sequence[Point]]) -> tuple[Point, ...]:
+    """Mean over seeds, at the places that every seed has."""
+    by_place = [{point.at: point for point in points} for points in paths.values()]
+    places = set.intersection(*map(set, by_place)) if by_place else set()
+    return tuple(
+        Point(
+            at,
+            float(np.mean([points[at].gain for points in by_place])),
+            float(np.mean([points[at].retention for points in by_place])),
+        )
+        for at in sorted(places)
+    )
+
+
+def retention_at_gain(points: Sequence[Point], gain: float) -> float | None:
+    """Retention where the path first reaches a gain, linear between points; None where it doesn't.
+
+    A path that falls back and comes again counts where it is first: the least change that gives
+    the gain.
+
+    >>> retention_at_gain([Point(0, 0.0, 1.0), Point(1, 0.4, 0.8)], 0.1)
+    0.95
+    """
+    for here, there in pairwise(points):
+        if here.gain == gain:
+            return here.retention
+        if min(here.gain, there.gain) < gain <= max(here.gain, there.gain):
+            share = (gain - here.gain) / (there.gain - here.gain)
+            return here.retention + share * (there.retention - here.retention)
+    return None
 
 
 def forgotten(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarray:
@@ -43,8 +182,8 @@ def forgotten(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarra
     """
     if not 0 <= chance < 1:
         raise ValueError(f"chance is {chance}; it must be at least 0 and below 1")
-    was, is_now = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
-    lost, never = was * (1 - is_now), (1 - was) * (1 - is_now)
+    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    lost, never = before * (1 - after), (1 - before) * (1 - after)
     return np.asarray((lost - chance / (1 - chance) * never) / (1 - chance))
 
 
@@ -71,8 +210,8 @@ SAME_ITEMS, RELEARNT = "retention_same_items", "retention_relearned"
 Values = Mapping[str, Mapping[Seed, float]]  # by task, then seed
 
 _PER_ITEM: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] = {
-    LOST: lambda was, is_now, chance: was * (1 - is_now),
-    GAINED: lambda was, is_now, chance: (1 - was) * is_now,
+    LOST: lambda before, after, chance: before * (1 - after),
+    GAINED: lambda before, after, chance: (1 - before) * after,
     FORGOTTEN: forgotten,
     LEARNED: learned,
 }
@@ -87,14 +226,17 @@ PAIRED = (RETENTION, FORGOTTEN, LEARNED)
 
 @dataclass(frozen=True)
 class Forgetting:
-    """A row's numbers by quantity; the task ALL is their mean over forgetting tasks."""
+    """A row's numbers by quantity; the task ALL is their mean over forgetting tasks.
+
+    examples: of the old task, on which the student relearned; NaN without any.
+    """
 
     row: Row
     values: Mapping[str, Values]
-    examples: float  # old-task examples of the second reading; NaN without one
+    examples: float
 
     @property
-    def told(self) -> bool:
+    def has_values(self) -> bool:
         """Whether there is any number."""
         return any(self.summary(quantity).n for quantity in self.values)
 
@@ -103,27 +245,23 @@ class Forgetting:
         return statistics.summarise(list(self.values.get(quantity, {}).get(task, {}).values()))
 
 
+@cached
 def forgetting(results: Results) -> dict[str, Forgetting]:
     """Every row's numbers by label, of rows that are done."""
-    if "forgetting" not in results.computed:
-        curves_of(results)  # read once for all rows
-        rows = [row for row in results.rows if row.done]
-        every = mapped(lambda row: _of(results, row), rows)
-        results.computed["forgetting"] = {
-            row.label: Forgetting(row, *found) for row, found in zip(rows, every, strict=True)
-        }
-    found: dict[str, Forgetting] = results.computed["forgetting"]
-    return found
+    curves(results)  # once for all rows: each is computed in a process of its own
+    rows = [row for row in results.rows if row.done]
+    by_row = mapped(lambda row: _values(results, row), rows)
+    return {row.label: Forgetting(row, *values) for row, values in zip(rows, by_row, strict=True)}
 
 
-def _of(results: Results, row: Row) -> tuple[dict[str, dict[str, dict[Seed, float]]], float]:
-    """A row's values, and the old-task examples of its second reading."""
+def _values(results: Results, row: Row) -> tuple[dict[str, Values], float]:
+    """The values of `Forgetting`, and its examples."""
     values: dict[str, dict[str, dict[Seed, float]]] = {name: {} for name in QUANTITIES}
     for measure in results.headlines("forgetting"):
         task, after = measure.task, row.values.get(measure, {})
         values[AFTER][task] = dict(after)
-        values[BEFORE][task] = dict.fromkeys(after, results.before.get(measure, math.nan))
-        values[RETENTION][task] = results.kept(row, measure)
+        values[BEFORE][task] = dict.fromkeys(after, results.before.get(measure, NAN))
+        values[RETENTION][task] = results.retention(row, measure)
         values[PERPLEXITY][task] = _perplexity_ratio(results, row, task)
         for name in _PER_ITEM if row.trained else ():
             table = per_item(results, row, measure, name)
@@ -134,7 +272,8 @@ def _of(results: Results, row: Row) -> tuple[dict[str, dict[str, dict[Seed, floa
     values[KL][ALL] = next(
         (dict(v) for m, v in row.values.items() if (m.task, m.metric) == (IN_DOMAIN, KL)), {}
     )
-    return values, _relearned(results, row, values)
+    relearned, examples = _relearned(results, row)
+    return {**values, **relearned}, examples
 
 
 def _over_tasks(by_task: Values, geometric: bool = False) -> dict[Seed, float]:
@@ -142,9 +281,9 @@ def _over_tasks(by_task: Values, geometric: bool = False) -> dict[Seed, float]:
     seeds = dict.fromkeys(seed for by_seed in by_task.values() for seed in by_seed)
     means = {}
     for seed in seeds:
-        found = [by_seed.get(seed, math.nan) for by_seed in by_task.values()]
-        known = [value for value in found if math.isfinite(value)]
-        mean = distributions.gmean(known) if geometric and known else np.mean(known or math.nan)
+        values = [by_seed.get(seed, NAN) for by_seed in by_task.values()]
+        known = [value for value in values if math.isfinite(value)]
+        mean = distributions.gmean(known) if geometric and known else np.mean(known or NAN)
         means[seed] = float(mean)
     return means
 
@@ -158,58 +297,46 @@ def _perplexity_ratio(results: Results, row: Row, task: str) -> dict[Seed, float
     return {}
 
 
-def _relearned(
-    results: Results, row: Row, values: dict[str, dict[str, dict[Seed, float]]]
-) -> float:
-    """Fill in retention before and after the second reading, on the same items.
+def _relearned(results: Results, row: Row) -> tuple[dict[str, dict[str, dict[Seed, float]]], float]:
+    """Retention before and after relearning, on the same items, and the number of examples.
 
-    The second reading is taken after the largest number of examples that there is; that number is
-    returned.  Both stand against the untrained student's own value on these items.
+    Relearned is after the largest number of examples that there is.  Both stand against the
+    untrained student's own value on these items.
     """
-    before, most = start(results), math.nan
-    for seed, curve in curves_of(results)[row.label].items() if before else ():
-        place = 1.0 if row.trained else 0.0
-        again = max((at for kind, at in curve if kind == RELEARNED), default=None)
-        if again is None or (CHECKPOINT, place) not in curve or before is None:
+    before, most = base_accuracies(results), NAN
+    values: dict[str, dict[str, dict[Seed, float]]] = {SAME_ITEMS: {}, RELEARNT: {}}
+    trained = CHECKPOINT, 1.0 if row.trained else 0.0
+    for seed, curve in curves(results)[row.label].items():
+        examples = max((at for kind, at in curve if kind == RELEARNED), default=None)
+        if before is None or examples is None or trained not in curve:
             continue
-        most = again if math.isnan(most) else max(most, again)
-        parts = {SAME_ITEMS: curve[CHECKPOINT, place], RELEARNT: curve[RELEARNED, again]}
-        shares = {name: kept(reading, before) for name, reading in parts.items()}
-        for task in [name for name in shares[SAME_ITEMS] if name in shares[RELEARNT]]:
-            for name, found in shares.items():
-                values[name].setdefault(task, {})[seed] = found[task]
-    for name in (SAME_ITEMS, RELEARNT):
-        values[name][ALL] = _over_tasks({t: v for t, v in values[name].items() if t != ALL})
-    return most
+        most = float(np.fmax(most, examples))
+        same_items = retention_by_task(curve[trained], before)
+        relearnt = retention_by_task(curve[RELEARNED, examples], before)
+        for task in [task for task in same_items if task in relearnt]:
+            values[SAME_ITEMS].setdefault(task, {})[seed] = same_items[task]
+            values[RELEARNT].setdefault(task, {})[seed] = relearnt[task]
+    return {name: {ALL: _over_tasks(by_task), **by_task} for name, by_task in values.items()}, most
 
 
+@cached
 def per_item(results: Results, row: Row, measure: Measure, quantity: str) -> pd.DataFrame | None:
     """(seed x item) values whose mean is retention or a share of flips; None without items.
 
     Items whose mean isn't the recorded value belong to another filter, and are not used.
     """
-    known = results.computed.setdefault("forgetting per item", {})
-    key = row.label, measure, quantity
-    if key not in known:
-        known[key] = _per_item(results, row, measure, quantity)
-    found: pd.DataFrame | None = known[key]
-    return found
-
-
-def _per_item(results: Results, row: Row, measure: Measure, quantity: str) -> pd.DataFrame | None:
-    chance, before = results.chance.get(measure, 0.0), results.before.get(measure, math.nan)
-    table = _items(row, measure)
-    if table is None:
+    chance, after = results.chance.get(measure, 0.0), _items(row, measure)
+    if after is None:
         return None
     if quantity == RETENTION:
-        skill = before - chance
-        return (table - chance) / skill if skill >= statistics.LEAST_SKILL else None
-    was = _base_items(results, measure)
-    if was is None:
+        skill = results.skill(measure)
+        return (after - chance) / skill if math.isfinite(skill) else None
+    base = _base_items(results, measure)
+    if base is None:
         return None
-    items = table.columns.intersection(was.index, sort=False)
-    found = _PER_ITEM[quantity](was[items].to_numpy(), table[items].to_numpy(), chance)
-    return pd.DataFrame(found, index=table.index, columns=items)
+    items = after.columns.intersection(base.index, sort=False)
+    values = _PER_ITEM[quantity](base[items].to_numpy(), after[items].to_numpy(), chance)
+    return pd.DataFrame(values, index=after.index, columns=items)
 
 
 def _items(row: Row, measure: Measure) -> pd.DataFrame | None:
@@ -234,26 +361,32 @@ def _base_items(results: Results, measure: Measure) -> pd.Series | None:
 
 
 def difference(results: Results, row: Row, quantity: str, task: str = ALL) -> Difference | None:
-    """A quantity of PAIRED minus the reference row's, by the crossed test; None where neither is.
+    """A quantity of PAIRED minus the reference row's; None for the reference row itself.
+
+    An untrained row has no flips: it would repeat every guess.
+    """
+    other = results.reference_of(row)
+    if other is None or other is row or not (row.trained or quantity == RETENTION):
+        return None
+    return difference_between(results, row, other, quantity, task)
+
+
+@cached
+def difference_between(
+    results: Results, row: Row, other: Row, quantity: str, task: str = ALL
+) -> Difference | None:
+    """A quantity of PAIRED, row - other, by the crossed test; what was known before is a constant.
 
     Over several tasks items are weighted so that each task counts the same: an item of task t by
-    N / (T n_t), N items in all, T tasks, n_t items of the task.  An untrained row has no flips: it
-    would repeat every guess.
+    N / (T n_t), N items in all, T tasks, n_t items of the task.  None where tasks have different
+    seeds, or where one that retention is the mean of has no items.
     """
-    known = results.computed.setdefault("forgetting differences", {})
-    if (row.label, quantity, task) not in known:
-        known[row.label, quantity, task] = _difference(results, row, quantity, task)
-    found: Difference | None = known[row.label, quantity, task]
-    return found
-
-
-def _difference(results: Results, row: Row, quantity: str, task: str) -> Difference | None:
-    other = results.reference_of(row)
-    if other is None or row.label == other.label or not (row.trained or quantity == RETENTION):
-        return None
     measures = [m for m in results.headlines("forgetting") if task in (ALL, m.task)]
-    found = [_pairs(results, row, other, measure, quantity) for measure in measures]
-    parts = [part for part in found if part is not None]
+    by_task = {m: _item_differences(results, row, other, m, quantity) for m in measures}
+    missing = [measure for measure, values in by_task.items() if values is None]
+    if quantity == RETENTION and any(math.isfinite(results.skill(m)) for m in missing):
+        return None
+    parts = [values for values in by_task.values() if values is not None]
     if not parts or len({len(part) for part in parts}) > 1 or not all(p.size for p in parts):
         return None
     total = sum(part.shape[1] for part in parts)
@@ -262,31 +395,29 @@ def _difference(results: Results, row: Row, quantity: str, task: str) -> Differe
     )
 
 
-def _pairs(
+@cached
+def _item_differences(
     results: Results, row: Row, other: Row, measure: Measure, quantity: str
 ) -> np.ndarray | None:
-    """(S,n) differences row - other of one task, kept for the mean over tasks."""
-    known = results.computed.setdefault("forgetting pairs", {})
-    key = row.label, measure, quantity
-    if key not in known:
-        left, right = (per_item(results, one, measure, quantity) for one in (row, other))
-        known[key] = None if left is None or right is None else statistics.paired(left, right)
-    found: np.ndarray | None = known[key]
-    return found
+    """(S,n) differences row - other of one task."""
+    left, right = (per_item(results, one, measure, quantity) for one in (row, other))
+    return None if left is None or right is None else statistics.paired(left, right)
 
 
 def numbers(results: Results) -> Iterator[dict[str, object]]:
     """A line a row, quantity and task, with the difference; then a line each of its seeds."""
     fields = ("mean", "half_width", "p", "df", "seeds", "items", "test")
-    for one in forgetting(results).values():
-        for quantity, by_task in one.values.items():
+    for row in forgetting(results).values():
+        for quantity, by_task in row.values.items():
             for task, by_seed in by_task.items():
                 if not any(math.isfinite(value) for value in by_seed.values()):
                     continue
-                key = results.key(one.row) | {"task": task or "mean", "quantity": quantity}
-                summary = one.summary(quantity, task)
-                found = difference(results, one.row, quantity, task) if quantity in PAIRED else None
-                against = vars(found or Difference(math.nan))
+                key = results.key(row.row) | {"task": task or "mean", "quantity": quantity}
+                summary = row.summary(quantity, task)
+                compared = (
+                    difference(results, row.row, quantity, task) if quantity in PAIRED else None
+                )
+                against = vars(compared or Difference(NAN))
                 yield (
                     key
                     | {"seed": None, "value": summary.mean, "sd": summary.sd}
@@ -296,7 +427,7 @@ def numbers(results: Results) -> Iterator[dict[str, object]]:
                     yield key | {"seed": seed, "value": value}
 
 
-def covariates(results: Results) -> dict[str, tuple[float, int, float, int]]:
+def rank_correlations(results: Results) -> dict[str, tuple[float, int, float, int]]:
     """Spearman's rank correlation of retention with what might explain it.
 
     By name: rho over cells and their number, rho over the rows' means and their number.  Cells of
@@ -309,23 +440,23 @@ def covariates(results: Results) -> dict[str, tuple[float, int, float, int]]:
         "in-domain accuracy": lambda row: row.values.get(gain, {}) if gain else {},
     }
     rows = [row for row in results.rows if row.trained]
-    retained = [results.kept_mean(row) for row in rows]
-    found = {}
+    retained = [results.mean_retention(row) for row in rows]
+    correlations = {}
     for name, source in sources.items():
         pairs = [
-            [(value, kept.get(s, math.nan)) for s, value in source(row).items()]
-            for row, kept in zip(rows, retained, strict=True)
+            [(value, by_seed.get(seed, NAN)) for seed, value in source(row).items()]
+            for row, by_seed in zip(rows, retained, strict=True)
         ]
-        known = [[p for p in by_row if np.isfinite(p).all()] for by_row in pairs]
+        known = [[pair for pair in by_row if np.isfinite(pair).all()] for by_row in pairs]
         cells = [pair for by_row in known for pair in by_row]
         means = [tuple(np.mean(by_row, axis=0)) for by_row in known if by_row]
         if len(means) > 2:
-            found[name] = (_spearman(cells), len(cells), _spearman(means), len(means))
-    return found
+            correlations[name] = (_spearman(cells), len(cells), _spearman(means), len(means))
+    return correlations
 
 
 def _spearman(pairs: list[tuple[float, float]]) -> float:
     x, y = np.array(pairs).T
     if np.ptp(x) == 0 or np.ptp(y) == 0:
-        return math.nan  # without any spread there is no order
+        return NAN  # without any spread there is no order
     return float(distributions.spearmanr(x, y).statistic)

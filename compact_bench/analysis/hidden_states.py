@@ -1,4 +1,4 @@
-"""How far training moved hidden states and weights: functions of arrays, no records, no files.
+"""How far training moved hidden states and weights, and what a probe reads of the states.
 
 States are (...,n,d): n prompts, d numbers each; leading dimensions, such as layers, are kept.
 """
@@ -11,9 +11,7 @@ from functools import cached_property, lru_cache
 
 import numpy as np
 
-from compact_bench.analysis import answer_probe
-from compact_bench.analysis.answer_probe import Probes
-from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN, Summary, summarise
 from compact_bench.records.cells import Cell
 from compact_bench.records.hidden_states import LatentRecord, read_record
@@ -21,6 +19,17 @@ from compact_bench.records.joining import Seed
 from compact_bench.utils.processes import mapped
 
 _NOTHING = 1e-10  # of the whole variance: what is below it is rounding
+
+SUBSPACE = 8  # principal components whose span is compared
+
+FEWEST_PROMPTS = 4  # that the unbiased estimator needs
+
+NUMBERS = (
+    *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
+    *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
+)
+
+Key = tuple[str, Seed, int]  # a number's name, seed and layer
 
 
 def centred(states: np.ndarray) -> np.ndarray:
@@ -47,11 +56,11 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
     sums = products.sum(axis=-1) / (n - 2)
     products -= sums[..., :, None] + sums[..., None, :]
     products += sums.sum(axis=-1)[..., None, None] / (n - 1)
-    found = products[..., _upper(n)]
-    length = np.linalg.norm(found, axis=-1, keepdims=True)
+    triangle = products[..., _upper(n)]
+    length = np.linalg.norm(triangle, axis=-1, keepdims=True)
     size = (states.astype(np.float64) ** 2).sum(axis=(-1, -2))[..., None]
     # What is left of equal states is rounding.
-    return found / np.where(length > 1e-12 * size, length, NAN)
+    return triangle / np.where(length > 1e-12 * size, length, NAN)
 
 
 @lru_cache(maxsize=8)
@@ -91,16 +100,16 @@ def drift(states: np.ndarray, base: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class PrincipalAxes:
-    """Principal components, the largest first. mean: (d,); ways: (k,d), orthonormal rows;
+    """Principal components, the largest first. mean: (d,); components: (k,d), orthonormal rows;
     shares: (k,) of the variance."""
 
     mean: np.ndarray
-    ways: np.ndarray
+    components: np.ndarray
     shares: np.ndarray
 
-    def places(self, states: np.ndarray) -> np.ndarray:
+    def project(self, states: np.ndarray) -> np.ndarray:
         """Coordinates of states on these components. states: (n,d); returns (n,k)."""
-        return (states - self.mean) @ self.ways.T
+        return (states - self.mean) @ self.components.T
 
 
 def principal_axes(states: np.ndarray, count: int) -> PrincipalAxes:
@@ -109,17 +118,18 @@ def principal_axes(states: np.ndarray, count: int) -> PrincipalAxes:
     states: (n,d) float.  Returns at most `count` components, fewer where the states span less.
     """
     moved = centred(states)
-    whole = max(float((moved**2).sum()), 1e-300)
+    total = max(float((moved**2).sum()), 1e-300)
     # The smaller of the two matrices of products has the same eigenvalues.
     wide = moved.shape[1] > moved.shape[0]
     values, vectors = np.linalg.eigh(moved @ moved.T if wide else moved.T @ moved)
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    there = values > _NOTHING * whole
-    values, vectors = values[there], vectors[:, there]
-    ways = (moved.T @ vectors / np.sqrt(values)).T if wide else vectors.T
-    largest = np.abs(ways).argmax(axis=1)
-    ways = ways * np.where(ways[np.arange(len(ways)), largest] < 0, -1.0, 1.0)[:, None]
-    return PrincipalAxes(states.mean(axis=0, dtype=np.float64), ways, values / whole)
+    present = values > _NOTHING * total
+    values, vectors = values[present], vectors[:, present]
+    components = (moved.T @ vectors / np.sqrt(values)).T if wide else vectors.T
+    largest = np.abs(components).argmax(axis=1)
+    signs = np.where(components[np.arange(len(components)), largest] < 0, -1.0, 1.0)
+    mean = states.mean(axis=0, dtype=np.float64)
+    return PrincipalAxes(mean, components * signs[:, None], values / total)
 
 
 def subspace_angles(first: PrincipalAxes, second: PrincipalAxes) -> np.ndarray:
@@ -129,11 +139,11 @@ def subspace_angles(first: PrincipalAxes, second: PrincipalAxes) -> np.ndarray:
     (min(k,m),).  Source: Bjorck and Golub 1973; scipy.linalg.subspace_angles gives the same to
     about 1e-6 degrees, and takes longer.
     """
-    cosines = np.linalg.svd(first.ways @ second.ways.T, compute_uv=False)
+    cosines = np.linalg.svd(first.components @ second.components.T, compute_uv=False)
     return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[::-1]
 
 
-def unit(change: np.ndarray) -> np.ndarray:
+def unit_vector(change: np.ndarray) -> np.ndarray:
     """A vector at length 1, so that the inner product of two is the cosine; NaN where it is 0.
 
     Of two count sketches the cosine estimates that of what they sketch: its standard deviation is
@@ -144,25 +154,92 @@ def unit(change: np.ndarray) -> np.ndarray:
     return change.astype(np.float64) / (length or NAN)
 
 
-SUBSPACE = 8  # principal components whose span is compared
+FOLDS, FEWEST = 5, 5  # of a probe's cross-validation; right and wrong answers that it needs
 
-FEWEST = 4  # prompts that the unbiased estimator needs
-
-NUMBERS = (
-    *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
-    *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
-)
-
-Key = tuple[str, Seed, int]  # a number's name, seed and layer
+STRENGTH = 0.1  # C of scikit-learn: the inverse weight of the squared length
 
 
 @dataclass(frozen=True)
-class Base:
-    """The untrained student: its states, axes and probes, and the tasks of its prompts."""
+class Probes:
+    """A direction of the base's states for each layer; `own`: cross-validated AUROC on the base."""
+
+    directions: np.ndarray  # (L,d)
+    own: np.ndarray  # (L,)
+
+    def auroc(self, states: np.ndarray, right: np.ndarray, groups: np.ndarray) -> np.ndarray:
+        """AUROC within tasks on other states and their labels. (L,n,d), (n,) bool, (n,) int."""
+        scores = (states @ self.directions[..., None])[..., 0]
+        return auroc_within_tasks(scores, right, groups)
+
+
+def auroc_within_tasks(scores: np.ndarray, right: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """AUROC over pairs of a right and a wrong answer of the same task, ties as half.
+
+    Pairs across tasks would reward a probe that only tells an easy task from a hard one.  NaN with
+    fewer than FEWEST right or wrong answers in tasks that have both.
+
+    scores: (...,n) float, right: (n,) bool, groups: (n,) int, the task.  Returns (...).
+    """
+    pairs = right[:, None] & ~right[None, :] & (groups[:, None] == groups[None, :])
+    if min(pairs.any(axis=1).sum(), pairs.any(axis=0).sum()) < FEWEST:
+        return np.full(scores.shape[:-1], NAN)
+    first, second = np.nonzero(pairs)
+    won = scores[..., first] - scores[..., second]
+    return ((won > 0) + 0.5 * (won == 0)).mean(axis=-1)
+
+
+def without_task(states: np.ndarray, groups: np.ndarray) -> np.ndarray:
+    """States less the mean of their task's. states: (...,n,d) float; groups: (n,) int."""
+    states = states.astype(np.float64)
+    for group in np.unique(groups):
+        chosen = groups == group
+        states[..., chosen, :] -= states[..., chosen, :].mean(axis=-2, keepdims=True)
+    return states
+
+
+def fit_probes(states: np.ndarray, right: np.ndarray, groups: np.ndarray) -> Probes | None:
+    """Fit a probe a layer on the base: logistic regression with an L2 penalty, standardised states.
+
+    Each task's mean is taken off first, so that the task itself tells nothing.  Its own AUROC is of
+    scores from FOLDS-fold cross-validation (seed 0), each fold's probe fitted without the fold.
+    None with fewer than FEWEST right or wrong answers in tasks that have both.
+
+    states: (L,n,d) float; right: (n,) bool; groups: (n,) int.  Source: Alain and Bengio 2017.
+    """
+    from sklearn.model_selection import StratifiedKFold
+
+    if np.isnan(auroc_within_tasks(np.zeros(len(right)), right, groups)):
+        return None
+    folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(right, right))
+    directions, own = [], []
+    for layer in without_task(states, groups):
+        scores = np.zeros(len(right))
+        for train, test in folds:
+            scores[test] = layer[test] @ _direction(layer[train], right[train])
+        own.append(auroc_within_tasks(scores, right, groups))
+        directions.append(_direction(layer, right))
+    return Probes(np.stack(directions), np.stack(own))
+
+
+def _direction(states: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """The probe's direction in the units of the states; its constant tells nothing of order."""
+    from sklearn.linear_model import LogisticRegression
+
+    scale = states.std(axis=0)
+    scale[scale == 0] = 1.0
+    model = LogisticRegression(C=STRENGTH, solver="newton-cholesky", tol=1e-8).fit(
+        states / scale, right
+    )
+    return np.asarray(model.coef_[0] / scale, dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class BaseStates:
+    """The untrained student: its states, axes and probes; groups: (n,) int, its prompts' tasks."""
 
     label: str
     record: LatentRecord
-    groups: np.ndarray  # (n,) int, the task of each prompt
+    groups: np.ndarray
 
     @property
     def layers(self) -> tuple[int, ...]:
@@ -171,7 +248,7 @@ class Base:
 
     @cached_property
     def similarities(self) -> np.ndarray:
-        """`latent.centred_similarities` by layer, (L,n(n-1)/2)."""
+        """`centred_similarities` by layer, (L,n(n-1)/2)."""
         return centred_similarities(self.record.states)
 
     @cached_property
@@ -183,18 +260,20 @@ class Base:
     def probes(self) -> Probes | None:
         """The probes for correctness; None where right or wrong answers are too few."""
         known = self.record.known
-        states, right = self.record.states[:, known], self.record.right[known]
-        return answer_probe.fit(states, right, self.groups[known])
+        return fit_probes(
+            self.record.states[:, known], self.record.right[known], self.groups[known]
+        )
 
 
 @dataclass
-class Latent:
-    """All rows' numbers. values: row label -> (name, seed, layer) -> value."""
+class StateStats:
+    """All rows' numbers. values: row label -> (name, seed, layer) -> value; changes: of the
+    weights, at length 1; other_probes: cells whose prompts or layers are not the base's."""
 
-    base: Base
+    base: BaseStates
     values: dict[str, dict[Key, float]] = field(default_factory=dict)
-    changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)  # at length 1
-    other_probes: int = 0  # cells whose probes are not the base's
+    changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)
+    other_probes: int = 0
 
     def summary(self, label: str, name: str, layer: int | None = None) -> Summary:
         """Mean and sd over seeds, at a layer or (None) of the mean over layers."""
@@ -202,112 +281,94 @@ class Latent:
         for (known, seed, at), value in self.values.get(label, {}).items():
             if known == name and (layer is None or at == layer):
                 by_seed.setdefault(seed, []).append(value)
-        return summarise([float(np.mean(found)) for found in by_seed.values()])
+        return summarise([float(np.mean(by_layer)) for by_layer in by_seed.values()])
 
 
-def latents(results: Results) -> Latent | None:
-    """The numbers of every row, computed once for all who ask; None without records of states."""
-    if "latent" not in results.computed:
-        base = find_base(results)
-        results.computed["latent"] = None if base is None else _read(results, base)
-    return results.computed["latent"]
-
-
-def find_base(results: Results) -> Base | None:
-    """The untrained row's states; None where there are none or fewer than four probes."""
+def base_states(results: Results) -> BaseStates | None:
+    """The untrained row's states; None where there are none or too few prompts."""
     for row in results.rows:
         for seed, cell in row.done.items():
             if not row.trained and (record := _record(row, seed, cell)) is not None:
                 tasks = [task for task, _ in record.probes]
                 groups = np.unique(tasks, return_inverse=True)[1]
-                return Base(row.label, record, groups) if len(tasks) >= FEWEST else None
+                return (
+                    BaseStates(row.label, record, groups) if len(tasks) >= FEWEST_PROMPTS else None
+                )
     return None
 
 
 def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
+    """A cell's states, with which of its prompts it answered rightly."""
     record = read_record(cell)
     if record is None:
         return None
-    tables = {
-        task: row.items.get((task, "right")) for task in dict.fromkeys(t for t, _ in record.probes)
-    }
-    right = {
-        (task, question): value
-        for task, table in tables.items()
-        if table is not None and seed in table.index
-        for question, value in zip(table.columns, table.loc[seed], strict=True)
-    }
+    right: dict[tuple[str, str], float] = {}
+    for task in dict.fromkeys(task for task, _ in record.probes):
+        table = row.items.get((task, "right"))
+        if table is not None and seed in table.index:
+            values = zip(table.columns, table.loc[seed], strict=True)
+            right |= {(task, question): value for question, value in values}
     return record.told(right)
 
 
-def _read(results: Results, base: Base) -> Latent:
+@cached
+def state_stats(results: Results) -> StateStats | None:
+    """The numbers of every row; None without records of states."""
+    base = base_states(results)
+    if base is None:
+        return None
     _ = base.similarities, base.axes, base.probes  # once for all rows
     references: dict[str, dict[Seed, np.ndarray]] = {}
 
-    def read(row: Row) -> Latent:
-        own = Latent(base)
-        mine = _read_row(row, own)
+    def row_stats(row: Row) -> StateStats:
+        stats = StateStats(base)
+        mine = _add_row(stats, row)
         other = results.reference_of(row)
-        _compare(own, row.label, mine, mine, {False: "cka_seeds"})
+        _add_similarities(stats, row.label, mine, mine, {False: "cka_seeds"})
         if other is row:
             references[row.label] = mine
         elif other is not None:
             names = {True: "cka_reference", False: "cka_reference_other_seeds"}
-            _compare(own, row.label, mine, references.get(other.label, {}), names)
-        return own
+            _add_similarities(stats, row.label, mine, references.get(other.label, {}), names)
+        return stats
 
     trained = [row for row in results.rows if row.trained]
-    known = [row for row in trained if results.reference_of(row) is row]
-    rest = [row for row in trained if row not in known]
+    compared_to = [row for row in trained if results.reference_of(row) is row]
     # A reference row is read in this process, for those that are compared to it.
-    parts = [*map(read, known), *mapped(read, rest)]
-    found = Latent(base)
+    parts = [row_stats(row) for row in compared_to]
+    parts += mapped(row_stats, [row for row in trained if row not in compared_to])
+    every = StateStats(base)
     for part in parts:
-        found.values |= part.values
-        found.changes |= part.changes
-        found.other_probes += part.other_probes
-    return found
+        every.values |= part.values
+        every.changes |= part.changes
+        every.other_probes += part.other_probes
+    return every
 
 
-@dataclass(frozen=True)
-class _Read:
-    """What was read of a cell; numbers: by name, one a layer."""
-
-    seed: Seed
-    record: LatentRecord | None
-    similarities: np.ndarray | None = None
-    numbers: Mapping[str, np.ndarray] = field(default_factory=dict)
-
-
-def _read_row(row: Row, found: Latent) -> dict[Seed, np.ndarray]:
-    """Put the row's numbers into `found`; its similarities by seed, (L,n(n-1)/2) float32."""
-    base = found.base
-
-    def one(pair: tuple[Seed, Cell]) -> _Read:
-        record = _record(row, *pair)
-        matched = record.matched(base.record) if record is not None else None
+def _add_row(stats: StateStats, row: Row) -> dict[Seed, np.ndarray]:
+    """Add the row's numbers; its similarities by seed, (L,n(n-1)/2) float32."""
+    similarities: dict[Seed, np.ndarray] = {}
+    values = stats.values.setdefault(row.label, {})
+    for seed, cell in row.done.items():
+        record = _record(row, seed, cell)
+        if record is None:
+            continue
+        if record.change is not None:
+            stats.changes.setdefault(row.label, {})[seed] = unit_vector(record.change)
+        matched = record.matched(stats.base.record)
         if matched is None:
-            return _Read(pair[0], record)
+            stats.other_probes += 1
+            continue
         mine = centred_similarities(matched.states)
-        return _Read(pair[0], record, mine, dict(_numbers(base, matched, mine)))
-
-    mine: dict[Seed, np.ndarray] = {}
-    values = found.values.setdefault(row.label, {})
-    for done in map(one, row.done.items()):
-        if done.record is not None and done.record.change is not None:
-            found.changes.setdefault(row.label, {})[done.seed] = unit(done.record.change)
-        if done.similarities is not None:
-            mine[done.seed] = done.similarities.astype(np.float32)  # half the memory
-            for name, by_layer in done.numbers.items():
-                for layer, value in zip(base.layers, by_layer, strict=True):
-                    values[name, done.seed, layer] = float(value)
-        elif done.record is not None:
-            found.other_probes += 1
-    return mine
+        similarities[seed] = mine.astype(np.float32)  # half the memory
+        for name, by_layer in _numbers(stats.base, matched, mine):
+            for layer, value in zip(stats.base.layers, by_layer, strict=True):
+                values[name, seed, layer] = float(value)
+    return similarities
 
 
 def _numbers(
-    base: Base, record: LatentRecord, mine: np.ndarray
+    base: BaseStates, record: LatentRecord, mine: np.ndarray
 ) -> Iterator[tuple[str, np.ndarray]]:
     """By name, one number a layer (L,)."""
     yield "cka", (mine * base.similarities).sum(axis=-1)
@@ -325,12 +386,12 @@ def _numbers(
     if base.probes is not None:
         yield "probe_base", base.probes.own
         known = record.known
-        found = base.probes.auroc(record.states[:, known], record.right[known], base.groups[known])
-        yield "probe", found
+        states, right = record.states[:, known], record.right[known]
+        yield "probe", base.probes.auroc(states, right, base.groups[known])
 
 
-def _compare(
-    found: Latent,
+def _add_similarities(
+    stats: StateStats,
     label: str,
     mine: Mapping[Seed, np.ndarray],
     other: Mapping[Seed, np.ndarray],
@@ -344,9 +405,9 @@ def _compare(
         return
     left, right = (np.stack([*side.values()], axis=1) for side in (mine, other))  # (L,S,...)
     products = (left @ right.swapaxes(-1, -2)).astype(np.float64)  # (L,S,T)
-    for layer, by_seed in zip(found.base.layers, products, strict=True):
+    for layer, by_seed in zip(stats.base.layers, products, strict=True):
         for seed, line in zip(mine, by_seed, strict=True):
-            same = np.array([one == seed for one in other])
+            same = np.array([theirs == seed for theirs in other])
             for chosen, name in ((same, names.get(True)), (~same, names.get(False))):
                 if name is not None and chosen.any():
-                    found.values[label][name, seed, layer] = float(line[chosen].mean())
+                    stats.values[label][name, seed, layer] = float(line[chosen].mean())

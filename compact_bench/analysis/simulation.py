@@ -1,4 +1,4 @@
-"""How often tests call two equal methods different: comparisons made up with seed effects.
+"""How often tests call two equal methods different: simulated comparisons with seed effects.
 
     python -m compact_bench.analysis.simulation
 
@@ -75,21 +75,18 @@ def components(values: np.ndarray) -> dict[str, float]:
     }
 
 
-def called(values: np.ndarray, level: float = 0.05) -> dict[str, float]:
+def significant_shares(values: np.ndarray, level: float = 0.05) -> dict[str, float]:
     """Share of the comparisons that each test calls significant. values: (C,S,n)."""
     gained, lost = ((sign * values > 0).sum(axis=(1, 2)) for sign in (1, -1))
-    shares: dict[str, float] = {
-        "crossed": float(np.mean([statistics.crossed(one).p < level for one in values])),
-        "bootstrap over items": 0.0,
-        "bootstrap over both": 0.0,
+    crossed = [statistics.crossed(one).p < level for one in values]
+    intervals = np.array([descriptive.bootstrap(one, 1 - level) for one in values])  # (C,2,2)
+    over_items, over_both = ((intervals[..., 0] > 0) | (intervals[..., 1] < 0)).mean(axis=0)
+    return {
+        "crossed": float(np.mean(crossed)),
+        "bootstrap over items": float(over_items),
+        "bootstrap over both": float(over_both),
         "McNemar": float((descriptive.mcnemar_p(gained, lost) < level).mean()),
     }
-    for one in values:
-        for name, found in zip(
-            list(shares)[1:3], descriptive.bootstrap(one, 1 - level), strict=True
-        ):
-            shares[name] += (found.low > 0 or found.high < 0) / len(values)
-    return shares
 
 
 def settings() -> Iterator[tuple[str, Mapping[str, float]]]:
@@ -112,7 +109,7 @@ def main() -> None:
         for seeds in (3, 5, 10):
             world = World(**{"seeds": seeds, **changed})  # type: ignore[arg-type]
             values = differences(world, comparisons, np.random.default_rng(seeds))
-            shares = called(values)
+            shares = significant_shares(values)
             if not titles:
                 titles = ["setting", "seeds", "seed sd", "item sd", "error sd", *shares]
                 print("| " + " | ".join(titles) + " |\n|---" + "|---:" * (len(titles) - 1) + "|")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -13,6 +14,8 @@ from scipy import special
 NAN = float("nan")
 
 LEAST_SKILL = 0.02  # above chance, for a share of it to be more than noise
+
+RESAMPLES = 1000  # of a bootstrap
 
 
 @dataclass(frozen=True)
@@ -30,11 +33,11 @@ def summarise(values: Sequence[float]) -> Summary:
     >>> summarise([1.0, 3.0])
     Summary(mean=2.0, sd=1.4142135623730951, n=2)
     """
-    kept = np.asarray([value for value in values if value is not None], dtype=np.float64)
-    kept = kept[np.isfinite(kept)]
-    if not len(kept):
-        return Summary(NAN, NAN, 0)
-    return Summary(float(kept.mean()), float(kept.std(ddof=1)) if len(kept) > 1 else NAN, len(kept))
+    known = np.asarray([value for value in values if value is not None], dtype=np.float64)
+    known = known[np.isfinite(known)]
+    n = len(known)
+    mean = float(known.mean()) if n else NAN
+    return Summary(mean, float(known.std(ddof=1)) if n > 1 else NAN, n)
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,7 @@ def holm(p_values: Sequence[float] | np.ndarray) -> np.ndarray:
 
     In rising order p_(1) <= ... <= p_(m): adjusted p_(k) = max_{j<=k} min(1, (m - j + 1) p_(j)).
     NaN stays NaN and doesn't count.  It holds however the tests depend on each other.
-    statsmodels' multipletests has the same; for these lines it would be another 30 MB to install,
-    so it is what the tests compare with.
+    statsmodels has the same; for these lines it would be another 30 MB to install.
 
     p_values: (m,) float.  Source: Holm 1979.
 
@@ -188,8 +190,8 @@ def aligned(tables: Sequence[pd.DataFrame]) -> np.ndarray:
     A table of a single run without seed (index [None] or NaN), such as an untrained student's,
     stands for every seed of the others.  Returns (tables,S,n) float64 without NaN.
     """
-    items = tables[0].columns
-    if all(t.columns.equals(items) and t.index.equals(tables[0].index) for t in tables[1:]):
+    items, seeds = tables[0].columns, tables[0].index
+    if all(t.columns.equals(items) and t.index.equals(seeds) for t in tables[1:]):
         values = np.stack([table.to_numpy(np.float64) for table in tables])  # nothing to align
         return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
     for table in tables[1:]:
@@ -198,18 +200,11 @@ def aligned(tables: Sequence[pd.DataFrame]) -> np.ndarray:
     seeds = (seeded or tables)[0].index
     for table in seeded[1:]:
         seeds = seeds.intersection(table.index, sort=False)
-    shape = len(seeds), len(items)
-    values = np.stack(
-        [
-            np.broadcast_to(
-                (table[items] if _has_no_seed(table) else table.loc[seeds, items]).to_numpy(
-                    np.float64
-                ),
-                shape,
-            )
-            for table in tables
-        ]
-    )
+    common = [
+        (table[items] if _has_no_seed(table) else table.loc[seeds, items]).to_numpy(np.float64)
+        for table in tables
+    ]
+    values = np.stack([np.broadcast_to(part, (len(seeds), len(items))) for part in common])
     return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
 
 
@@ -231,21 +226,29 @@ def ratio(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> Differenc
     if not crossed(bottom, level).clear:
         return None
     value = float(top.mean() / bottom.mean())
-    found = crossed((top - value * bottom) / bottom.mean(), level)
-    return replace(found, mean=value)
+    return replace(crossed((top - value * bottom) / bottom.mean(), level), mean=value)
 
 
 def _has_no_seed(frame: pd.DataFrame) -> bool:
     return len(frame.index) == 1 and bool(pd.isna(frame.index[0]))
 
 
-def retention(after: float, before: float, chance: float) -> float:
-    """Share of the old skill that is left: (after - chance) / (before - chance).
+def skill(before: float, chance: float) -> float:
+    """before - chance; NaN below LEAST_SKILL, as a share of so little would be noise."""
+    return before - chance if before - chance >= LEAST_SKILL else NAN
 
-    NaN where the student had less than LEAST_SKILL above chance before: the ratio would be noise.
+
+def retention(after: float, before: float, chance: float) -> float:
+    """Share of the old skill that is left: (after - chance) / (before - chance); NaN without skill.
 
     >>> retention(0.6, 0.8, 0.2)
     0.6666666666666665
     """
-    skill = before - chance
-    return (after - chance) / skill if skill >= LEAST_SKILL else NAN
+    return (after - chance) / skill(before, chance)
+
+
+@lru_cache(maxsize=16)
+def resample_counts(size: int, *seed: int) -> np.ndarray:
+    """How often each of `size` things is drawn in each resample; (RESAMPLES,size) float64."""
+    draw = np.random.default_rng(seed)
+    return draw.multinomial(size, np.full(size, 1 / size), size=RESAMPLES).astype(np.float64)

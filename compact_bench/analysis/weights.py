@@ -1,4 +1,4 @@
-"""What the step records say of the rationales that were read: told apart, scored, weighted."""
+"""Rationales by the step records: their weights, their scores, and how well these detect faults."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from compact_bench.analysis import detection
 from compact_bench.analysis.detection import Auroc, Tally
-from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN
 from compact_bench.records import joining
 from compact_bench.records.joining import NO_SEED, Seed
@@ -29,19 +29,19 @@ SHORTNESS, LIKELIHOOD, AGREEMENT = "shortness", "likelihood", "agreement"
 
 TRIVIAL = (SHORTNESS, LIKELIHOOD, AGREEMENT)
 
-
 _EQUAL = 1e-6  # weights that differ by less count as equal
 
 
 @dataclass(frozen=True)
-class Reading:
-    """One row's rationales over all its seeds and passes.
+class RationaleStats:
+    """What one row did with rationales, over all its seeds and passes.
 
     tallies: by detector, truth (WRONG, ANY or a fault's name) and pass.  coverage: by detector,
     the share of rationales that have a value.  teachers: for each teacher its weight (mean over
     questions, of its rationales together), its share of right answers, and of rationales with
-    each score.  corrupted: by seed, the weight of spoilt rationales over what equal weights would
-    give them.  read: rationales a seed read in its first pass.
+    each score.  effective: the effective number of rationales.  corrupted: by seed, the weight of
+    spoilt rationales over what equal weights would give them.  count: rationales that a seed read
+    in its first pass.
     """
 
     tallies: Mapping[tuple[str, str, str], Tally] = field(default_factory=dict)
@@ -50,47 +50,46 @@ class Reading:
     effective: float = NAN
     unequal: bool = False
     corrupted: Mapping[Seed, float] = field(default_factory=dict)
-    read: float = 0.0
+    count: float = 0.0
 
     @property
     def scores(self) -> list[str]:
         """The names of the scores that were recorded."""
         return [name for name in self.coverage if name not in (*TRIVIAL, WEIGHT)]
 
-    def tells(self, detector: str) -> bool:
-        """Whether there is any pair for a detector to tell apart."""
+    def has_pairs(self, detector: str) -> bool:
+        """Whether there is any pair of rationales for a detector to compare."""
         return any(name == detector for name, _, _ in self.tallies)
 
     def auroc(self, detector: str, truth: str, when: str) -> Auroc | None:
-        """How well a detector tells this truth in this pass; None where there is no pair."""
-        found = self.tallies.get((detector, truth, when))
-        return detection.auroc(found) if found is not None and found.pairs.any() else None
+        """How well a detector finds this truth in this pass; None where there is no pair."""
+        tally = self.tallies.get((detector, truth, when))
+        return detection.auroc(tally) if tally is not None and tally.pairs.any() else None
 
     def latest(self, detector: str, truth: str) -> Tally | None:
         """The tally of the later passes, or of the first where there was one pass only."""
-        found = [self.tallies.get((detector, truth, when)) for when in (LATER, FIRST)]
-        return next((one for one in found if one is not None and one.pairs.any()), None)
+        tallies = (self.tallies.get((detector, truth, when)) for when in (LATER, FIRST))
+        return next((tally for tally in tallies if tally is not None and tally.pairs.any()), None)
 
 
-def readings(results: Results) -> dict[str, Reading]:
-    """The reading of every row by its label; computed once, cell by cell, for all who ask."""
-    if "readings" not in results.computed:
-        banks = dict(iter(results.bank.groupby("condition"))) if len(results.bank) else {}
+@cached
+def rationale_stats(results: Results) -> dict[str, RationaleStats]:
+    """The numbers of every row by its label."""
+    banks = dict(iter(results.bank.groupby("condition"))) if len(results.bank) else {}
 
-        def read(row: Row) -> Reading:
-            return _reading(row, banks.get(row.condition, pd.DataFrame()), spoilt(results, row))
+    def of_row(row: Row) -> RationaleStats:
+        bank = banks.get(row.condition, pd.DataFrame())
+        return _rationale_stats(row, bank, corruptions(results, row))
 
-        found = mapped(read, results.rows)
-        labels = [row.label for row in results.rows]
-        results.computed["readings"] = dict(zip(labels, found, strict=True))
-    return results.computed["readings"]
+    by_row = mapped(of_row, results.rows)
+    return {row.label: stats for row, stats in zip(results.rows, by_row, strict=True)}
 
 
-def spoilt(results: Results, row: Row) -> tuple[str, ...]:
-    """The faults that the row's data were spoilt with on purpose; () = every fault counts."""
-    data = [one.get("data", {}) for one in results.conditions if one["name"] == row.condition]
-    asked = [one["corrupt"] for one in (*data, results.suite.get("data", {})) if "corrupt" in one]
-    return tuple(asked[0] or ()) if asked else ()
+def corruptions(results: Results, row: Row) -> tuple[str, ...]:
+    """The faults that were put into the row's data on purpose; () = every fault counts."""
+    own = [c.get("data", {}) for c in results.conditions if c["name"] == row.condition]
+    sections = (*own, results.suite.get("data", {}))
+    return next((tuple(data["corrupt"] or ()) for data in sections if "corrupt" in data), ())
 
 
 def trivial_row(results: Results, condition: str) -> Row | None:
@@ -98,51 +97,47 @@ def trivial_row(results: Results, condition: str) -> Row | None:
 
     Of the rows that read most in their first pass it is the reference row, or else the first.
     """
-    found = readings(results)
-    rows = [row for row in results.rows if row.condition == condition and found[row.label].read]
-    if not rows:
-        return None
+    stats = rationale_stats(results)
+    rows = [row for row in results.rows if row.condition == condition and stats[row.label].count]
     reference = results.named(str(results.suite.get("compare_to")), condition)
-    return max(rows, key=lambda row: (found[row.label].read, row is reference))
+    return max(rows, key=lambda row: (stats[row.label].count, row is reference), default=None)
 
 
 def lengths_known(results: Results) -> bool:
     """Whether any row recorded how long rationales are; earlier records did not."""
-    return any(one.coverage.get(SHORTNESS, 0) > 0 for one in readings(results).values())
+    return any(one.coverage.get(SHORTNESS, 0) > 0 for one in rationale_stats(results).values())
 
 
-def _reading(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> Reading:
+def _rationale_stats(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> RationaleStats:
     frame = _steps(row)
     if bank.empty or frame.empty:
-        return Reading()
+        return RationaleStats()
     cells = frame["seed"].nunique()
     known = bank[bank["role"] == "teacher"]
-    known = known.assign(
-        **{AGREEMENT: detection.agreement(known["question_id"], known["answer"])}
-        if "answer" in known
-        else {}
-    )
+    if "answer" in known:
+        agreement = detection.agreement(known["question_id"], known["answer"])
+        known = known.assign(**{AGREEMENT: agreement})
     # A record's rationale that the bank lacks (a human's, or none at all) is nobody's to judge.
     frame = frame.merge(known, on=RATIONALE_KEY, how="inner")
     if frame.empty:
-        return Reading()
+        return RationaleStats()
     groups = frame.groupby(["seed", "step", "question_id"], sort=False)
     frame = frame.assign(group=groups.ngroup(), slot=groups.cumcount())
     detectors = [c for c in (WEIGHT, *TRIVIAL) if c in frame]
     detectors += [c for c in frame.columns if c.startswith(SCORE)]
-    return Reading(
+    return RationaleStats(
         tallies=dict(_tallies(frame, detectors)),
         coverage={c.removeprefix(SCORE): float(frame[c].notna().mean()) for c in detectors},
-        read=int((frame["epoch"] == 0).sum()) / cells,
+        count=int((frame["epoch"] == 0).sum()) / cells,
         **_weights(frame, known, faults),
     )
 
 
 def _steps(row: Row) -> pd.DataFrame:
-    """Step records of all seeds with the trivial detectors, as far as they were recorded."""
+    """Step records of all seeds, with the trivial detectors that were recorded."""
     needed = {*RATIONALE_KEY, "step", "epoch"}
-    chosen = {*needed, WEIGHT, "nll", LENGTH}
-    frame = joining.steps(row.done, lambda c: c in chosen or c.startswith(SCORE), needed)
+    wanted = {*needed, WEIGHT, "nll", LENGTH}
+    frame = joining.steps(row.done, lambda c: c in wanted or c.startswith(SCORE), needed)
     for detector, column in ((LIKELIHOOD, "nll"), (SHORTNESS, LENGTH)):
         if column in frame:
             frame[detector] = -frame[column]
@@ -177,13 +172,13 @@ def _tallies(
             wins, pairs = detection.count(won, known, good, bad)
             for when, chosen in ((FIRST, first), (LATER, ~first)):
                 if pairs[chosen].any():
-                    counted = wins[chosen], pairs[chosen]
-                    found = detection.tally(questions, of_group[chosen], *counted)
-                    yield (detector.removeprefix(SCORE), truth, when), found
+                    counts = wins[chosen], pairs[chosen]
+                    tally = detection.tally(questions, of_group[chosen], *counts)
+                    yield (detector.removeprefix(SCORE), truth, when), tally
 
 
 def _weights(frame: pd.DataFrame, known: pd.DataFrame, faults: Sequence[str]) -> dict[str, Any]:
-    """The parts of a reading that are about teachers and weights."""
+    """The fields that are about teachers and weights."""
     scores = [c for c in frame.columns if c.startswith(SCORE)]
     by_teacher = frame.groupby("teacher", sort=False)
     columns = {"right": by_teacher["right"].mean()}
@@ -211,8 +206,9 @@ def _corrupted(
     no spoilt rationale gives them 0.
     """
 
-    def is_spoilt(one: pd.DataFrame) -> pd.Series:
-        return one["corruption"].isin(faults) if faults else one["corruption"] != ""
+    def is_spoilt(rationales: pd.DataFrame) -> pd.Series:
+        corruption = rationales["corruption"]
+        return corruption.isin(faults) if faults else corruption != ""
 
     share = is_spoilt(known).groupby(known["question_id"]).mean()
     given = (frame[WEIGHT] * is_spoilt(frame)).groupby(frame["seed"]).sum()

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from scipy import stats as distributions
 
-from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results, Row, read
 from compact_bench.analysis.statistics import NAN
 from compact_bench.errors import UserError
@@ -119,7 +118,7 @@ def quantities(results: Results, rows: Sequence[Row]) -> dict[str, list[float]]:
     return {
         "first reasoning headline": [_mean(row, headline) for row in rows],
         "answer NLL": [_mean(row, nll) for row in rows],
-        "old skill kept": [claims.kept(results, row).mean for row in rows],
+        "old skill kept": [results.retention_summary(row).mean for row in rows],
     }
 
 

@@ -11,11 +11,10 @@ from typing import Any
 import jinja2
 
 from compact_bench.analysis import claims
-from compact_bench.analysis.forgetting import forgetting
-from compact_bench.analysis.hidden_states import latents
-from compact_bench.analysis.results import Results, Row, read, states
-from compact_bench.analysis.retention import evidence_recorded
-from compact_bench.analysis.weights import readings
+from compact_bench.analysis.forgetting import diagnostics_recorded, forgetting
+from compact_bench.analysis.hidden_states import state_stats
+from compact_bench.analysis.results import Results, Row, count_states, read
+from compact_bench.analysis.weights import rationale_stats
 from compact_bench.records.texts import read_items
 from compact_bench.report import figures, tables, terminal
 from compact_bench.report.parts import captions, style
@@ -129,10 +128,10 @@ def _compute_ahead(results: Results) -> None:
     for row, items in zip(many, mapped(lambda row: row.items, many), strict=True):
         vars(row)["items"] = items  # where cached_property keeps it
     claims.family(results)
-    readings(results)
-    if evidence_recorded(results):
+    rationale_stats(results)
+    if diagnostics_recorded(results):
         forgetting(results)
-    latents(results)
+    state_stats(results)
 
 
 def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
@@ -163,7 +162,7 @@ def html(
         failures=[(row.label, why) for row, problems in rows for why in problems],
         samples=sample_groups(results, questions),
         environments=_environments(results),
-        states=sorted(states(results).items()),
+        states=sorted(count_states(results).items()),
         formats=formats,
     )
 

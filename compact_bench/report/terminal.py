@@ -57,7 +57,7 @@ def _columns(results: Results, rows: Sequence[Row]) -> tuple[Columns, str]:
             legend.append("Δ ± half-width of the 95% interval, * significant (Holm)")
     if forgetting := results.headlines("forgetting"):
         shown = Measure(forgetting[0].task, "accuracy", "none", "forgetting")  # as percent
-        kept = [with_sd(claims.kept(results, row), shown) for row in rows]
+        kept = [with_sd(results.retention_summary(row), shown) for row in rows]
         if {*kept} - {NONE}:
             columns["old skill kept, % ↑"] = kept
     columns["tokens"] = [compact(row.cost("tokens").mean) for row in rows]

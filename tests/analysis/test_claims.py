@@ -11,7 +11,7 @@ import pytest
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
-from compact_bench.analysis import claims, statistics
+from compact_bench.analysis import claims, forgetting, statistics
 from compact_bench.analysis import results as collect
 from compact_bench.analysis.results import Results, read
 from compact_bench.records import cells, suite_record
@@ -113,9 +113,11 @@ def test_bold_is_every_row_that_is_not_worse_than_the_best(
 
 def test_the_difference_in_old_skill_is_that_of_the_means(root: Path, results: Results) -> None:
     rows = {row.label: row for row in results.rows}
-    found = claims.kept_difference(results, rows["compact"], rows["average"])
+    found = forgetting.difference_between(
+        results, rows["compact"], rows["average"], forgetting.RETENTION
+    )
     assert found is not None and found.test == "crossed"
-    means = [np.mean(list(results.kept_mean(rows[label]).values()))
+    means = [np.mean(list(results.mean_retention(rows[label]).values()))
              for label in ("compact", "average")]  # fmt: skip
     assert found.mean == pytest.approx(means[0] - means[1])
     parts = []
@@ -146,7 +148,7 @@ def test_values_that_are_no_means_over_items_are_never_bold(root: Path, results:
         row.__dict__["items"] = {}
     for measure in without.main_measures:
         assert claims.not_worse(without, measure) == set()
-    assert claims.kept_not_worse(without) == set()
+    assert claims.retention_not_worse(without) == set()
 
 
 def test_the_family_with_conditions_is_every_row_against_its_own_reference(tmp_path: Path) -> None:

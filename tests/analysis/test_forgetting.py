@@ -14,8 +14,8 @@ from scipy import stats as reference
 
 from compact_bench.analysis import forgetting, statistics
 from compact_bench.analysis import results as report
+from compact_bench.analysis.forgetting import SCALE, Point, mean_path, path, retention_at_gain
 from compact_bench.analysis.results import Results
-from compact_bench.analysis.retention import SCALE, Point, at_gain, mean_path, path
 from compact_bench.records.cells import read_cells
 from compact_bench.report import figures, tables
 from compact_bench.report.figures import retention
@@ -140,11 +140,11 @@ def test_differences_are_the_crossed_test_and_tasks_count_the_same(
 
 
 def test_retention_goes_against_kl_as_scipy_says(results: Results) -> None:
-    found = forgetting.covariates(results)["KL from the base"]
+    found = forgetting.rank_correlations(results)["KL from the base"]
     pairs = []
     for row in results.rows:
         kl = next((v for m, v in row.values.items() if m.metric == "kl_from_base"), {})
-        pairs.append([(value, results.kept_mean(row)[seed]) for seed, value in kl.items()])
+        pairs.append([(value, results.mean_retention(row)[seed]) for seed, value in kl.items()])
     cells = np.array([pair for by_row in pairs for pair in by_row])
     means = np.array([np.mean(by_row, axis=0) for by_row in pairs if by_row])
     assert found == pytest.approx(
@@ -158,17 +158,19 @@ def test_retention_goes_against_kl_as_scipy_says(results: Results) -> None:
 def test_a_path_is_read_where_it_first_reaches_the_gain() -> None:
     straight = [Point(at, 0.5 * at, 1 - 0.2 * at) for at in (0.0, 0.3, 0.8, 1.0)]
     for gain in (0.0, 0.1, 0.27, 0.5):  # on a line the answer is the line's
-        assert at_gain(straight, gain) == pytest.approx(1 - 0.4 * gain)
-    assert at_gain(straight, 0.51) is None
+        assert retention_at_gain(straight, gain) == pytest.approx(1 - 0.4 * gain)
+    assert retention_at_gain(straight, 0.51) is None
     back = [Point(0, 0.0, 1.0), Point(0.3, 0.4, 0.9), Point(0.7, 0.2, 0.5), Point(1, 0.6, 0.2)]
-    assert at_gain(back, 0.3) == pytest.approx(0.925)  # not 0.7 on the way back, nor 0.425
-    assert at_gain(back, 0.5) == pytest.approx(0.275)
+    assert retention_at_gain(back, 0.3) == pytest.approx(
+        0.925
+    )  # not 0.7 on the way back, nor 0.425
+    assert retention_at_gain(back, 0.5) == pytest.approx(0.275)
     down = [Point(0, 0.0, 1.0), Point(0.5, -0.1, 0.9), Point(1, 0.1, 0.7)]
-    assert at_gain(down, 0.05) == pytest.approx(0.75)
-    assert at_gain(down, -0.05) == pytest.approx(0.95)
+    assert retention_at_gain(down, 0.05) == pytest.approx(0.75)
+    assert retention_at_gain(down, -0.05) == pytest.approx(0.95)
     flat = [Point(0, 0.0, 1.0), Point(1, 0.0, 0.4)]
-    assert at_gain(flat, 0.0) == 1.0
-    assert at_gain(flat, 0.1) is None
+    assert retention_at_gain(flat, 0.0) == 1.0
+    assert retention_at_gain(flat, 0.1) is None
 
 
 def test_a_mean_path_has_the_places_that_all_seeds_have() -> None:
@@ -183,7 +185,7 @@ def test_paths_join_the_untrained_and_the_trained_student(root: Path, results: R
     assert row is not None
     points = path(results, row, SCALE)[2]
     assert [one.at for one in points] == [0.0, 0.33, 0.67, 1.0]
-    assert (points[0].gain, points[0].kept) == (0.0, 1.0)
+    assert (points[0].gain, points[0].retention) == (0.0, 1.0)
     mine, base = curve(root, "compact", 2), curve(root, "base", None)
     for one, key in zip(points[1:], [("scale", 0.33), ("scale", 0.67), ("checkpoint", 1.0)],
                         strict=True):  # fmt: skip
@@ -193,7 +195,7 @@ def test_paths_join_the_untrained_and_the_trained_student(root: Path, results: R
             / (base["checkpoint", 0.0, task] - CHANCE.get(task, 0.0))
             for task in OLD
         ]
-        assert (one.gain, one.kept) == pytest.approx((gain, np.mean(shares)))
+        assert (one.gain, one.retention) == pytest.approx((gain, np.mean(shares)))
 
 
 def test_rows_are_compared_at_the_gain_of_the_reference(results: Results) -> None:
@@ -205,10 +207,10 @@ def test_rows_are_compared_at_the_gain_of_the_reference(results: Results) -> Non
     for seed, points in path(results, average, SCALE).items():
         # Gains of these records rise, so numpy's interpolation is the path.
         mine = path(results, compact, SCALE)[seed]
-        expected = np.interp(points[-1].gain, [p.gain for p in mine], [p.kept for p in mine])
+        expected = np.interp(points[-1].gain, [p.gain for p in mine], [p.retention for p in mine])
         assert whole.loc[("compact", seed), "kept"] == pytest.approx(expected)
-        assert whole.loc[("average", seed), "kept"] == pytest.approx(points[-1].kept)
-        differences.append(expected - points[-1].kept)
+        assert whole.loc[("average", seed), "kept"] == pytest.approx(points[-1].retention)
+        differences.append(expected - points[-1].retention)
     total = frame[frame["share_of_gain"].eq(1.0) & frame["seed"].isna()].set_index("label")
     test = reference.ttest_1samp(differences, 0.0)
     low, high = test.confidence_interval(0.95)
@@ -238,7 +240,7 @@ def test_the_figure_draws_the_mean_paths(results: Results, monkeypatch: pytest.M
             other = results.named(label)
             assert other is not None
             points = mean_path(path(results, other, SCALE))
-            assert tuple(np.round([100 * one.kept for one in points], 9)) in drawn
+            assert tuple(np.round([100 * one.retention for one in points], 9)) in drawn
 
 
 def test_new_values_are_shown_but_are_no_headlines(results: Results) -> None:

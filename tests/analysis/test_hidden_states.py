@@ -11,7 +11,7 @@ from scipy.stats import ortho_group
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from compact_bench.analysis import answer_probe, hidden_states
+from compact_bench.analysis import hidden_states
 
 
 def draw(seed: int, n: int = 20, width: int = 7) -> np.ndarray:
@@ -119,24 +119,24 @@ def test_components_are_scikit_learn_s(shape: tuple[int, int]) -> None:
     states, other = draw(5, *shape), draw(6, *shape)
     axes = hidden_states.principal_axes(states, 3)
     known = PCA(3, svd_solver="full").fit(states)
-    signs = np.sign((axes.ways * known.components_).sum(axis=1))
-    assert axes.ways * signs[:, None] == pytest.approx(known.components_, abs=1e-9)
+    signs = np.sign((axes.components * known.components_).sum(axis=1))
+    assert axes.components * signs[:, None] == pytest.approx(known.components_, abs=1e-9)
     assert axes.shares == pytest.approx(known.explained_variance_ratio_)
-    assert axes.places(other) * signs == pytest.approx(known.transform(other), abs=1e-9)
-    assert (axes.ways[np.arange(3), np.abs(axes.ways).argmax(axis=1)] > 0).all()
+    assert axes.project(other) * signs == pytest.approx(known.transform(other), abs=1e-9)
+    assert (axes.components[np.arange(3), np.abs(axes.components).argmax(axis=1)] > 0).all()
 
 
 def test_states_that_span_less_have_fewer_components() -> None:
     flat = draw(7, 20, 2) @ draw(8, 2, 9)
-    assert hidden_states.principal_axes(flat, 8).ways.shape == (2, 9)
-    assert hidden_states.principal_axes(np.ones((5, 9)), 8).ways.shape == (0, 9)
+    assert hidden_states.principal_axes(flat, 8).components.shape == (2, 9)
+    assert hidden_states.principal_axes(np.ones((5, 9)), 8).components.shape == (0, 9)
 
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 2**20), count=st.integers(1, 6))
 def test_angles_are_scipy_s(seed: int, count: int) -> None:
     first, second = (hidden_states.principal_axes(draw(seed + i, 20, 9), count) for i in (0, 1))
-    expected = np.degrees(subspace_angles(first.ways.T, second.ways.T))
+    expected = np.degrees(subspace_angles(first.components.T, second.components.T))
     assert hidden_states.subspace_angles(first, second) == pytest.approx(expected, abs=1e-4)
     assert hidden_states.subspace_angles(first, first) == pytest.approx(np.zeros(count), abs=1e-4)
 
@@ -164,12 +164,16 @@ def count_sketch(vector: np.ndarray, size: int, seed: int) -> np.ndarray:
 def test_sketches_estimate_cosines_with_the_error_that_captions_name(cosine: float) -> None:
     first, noise = draw(10, 3000, 2).T
     noise -= first * (first @ noise) / (first @ first)
-    second = cosine * hidden_states.unit(first) + np.sqrt(1 - cosine**2) * hidden_states.unit(noise)
-    assert hidden_states.unit(first) @ hidden_states.unit(second) == pytest.approx(cosine)
+    second = cosine * hidden_states.unit_vector(first) + np.sqrt(
+        1 - cosine**2
+    ) * hidden_states.unit_vector(noise)
+    assert hidden_states.unit_vector(first) @ hidden_states.unit_vector(second) == pytest.approx(
+        cosine
+    )
     size = 256
     found = [
-        hidden_states.unit(count_sketch(first, size, i))
-        @ hidden_states.unit(count_sketch(second, size, i))
+        hidden_states.unit_vector(count_sketch(first, size, i))
+        @ hidden_states.unit_vector(count_sketch(second, size, i))
         for i in range(400)
     ]
     error = np.std(found)
@@ -178,7 +182,7 @@ def test_sketches_estimate_cosines_with_the_error_that_captions_name(cosine: flo
 
 
 def test_no_change_has_no_direction() -> None:
-    assert np.isnan(hidden_states.unit(np.zeros(5))).all()
+    assert np.isnan(hidden_states.unit_vector(np.zeros(5))).all()
 
 
 def test_the_probe_s_auroc_is_scikit_learn_s_within_a_task() -> None:
@@ -186,18 +190,18 @@ def test_the_probe_s_auroc_is_scikit_learn_s_within_a_task() -> None:
     scores, right = rng.normal(size=(3, 40)).round(1), rng.random(40) < 0.4
     one = np.zeros(40, dtype=int)
     expected = [roc_auc_score(right, line) for line in scores]
-    assert answer_probe.within(scores, right, one) == pytest.approx(expected)
+    assert hidden_states.auroc_within_tasks(scores, right, one) == pytest.approx(expected)
     tasks = np.repeat([0, 1], 20)
     halves = [(roc_auc_score(right[h], scores[0][h]), right[h].sum() * (~right[h]).sum())
               for h in (tasks == 0, tasks == 1)]  # fmt: skip
     pooled = sum(a * pairs for a, pairs in halves) / sum(pairs for _, pairs in halves)
-    assert answer_probe.within(scores[0], right, tasks) == pytest.approx(pooled)
+    assert hidden_states.auroc_within_tasks(scores[0], right, tasks) == pytest.approx(pooled)
 
 
 def test_a_task_that_is_always_right_tells_nothing() -> None:
     tasks = np.repeat([0, 1], 30)
-    assert np.isnan(answer_probe.within(tasks.astype(float), tasks == 1, tasks))
-    assert answer_probe.fit(draw(1, 60)[None], tasks == 1, tasks) is None
+    assert np.isnan(hidden_states.auroc_within_tasks(tasks.astype(float), tasks == 1, tasks))
+    assert hidden_states.fit_probes(draw(1, 60)[None], tasks == 1, tasks) is None
 
 
 def test_the_probe_finds_a_direction_of_correctness_and_carries_it_over() -> None:
@@ -206,7 +210,9 @@ def test_the_probe_finds_a_direction_of_correctness_and_carries_it_over() -> Non
     right = rng.random(180) < np.array([0.2, 0.5, 0.9])[tasks]
     states = rng.normal(size=(180, 12)) + 20 * rng.normal(size=(3, 12))[tasks]
     states[:, 3] += 2.0 * right
-    probes = answer_probe.fit(np.stack([states, rng.normal(size=states.shape)]), right, tasks)
+    probes = hidden_states.fit_probes(
+        np.stack([states, rng.normal(size=states.shape)]), right, tasks
+    )
     assert probes is not None
     assert probes.own[0] > 0.85 and abs(probes.own[1] - 0.5) < 0.15
     moved = states + 7.0  # a shift of everything changes no order
@@ -223,7 +229,7 @@ def test_cross_validation_finds_nothing_in_noise() -> None:
     for seed in range(25):
         rng = np.random.default_rng(seed)
         tasks, right = np.repeat([0, 1], 25), rng.random(50) < 0.5
-        probes = answer_probe.fit(rng.normal(size=(1, 50, 64)), right, tasks)
+        probes = hidden_states.fit_probes(rng.normal(size=(1, 50, 64)), right, tasks)
         assert probes is not None
         found.append(float(probes.own[0]))
     assert abs(np.mean(found) - 0.5) < 4 * np.std(found) / 5

@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 def called(request: pytest.FixtureRequest) -> dict[str, float]:
     """Shares of 3,000 comparisons without any difference, on 200 items."""
     world = World(seeds=request.param)
-    return simulation.called(
+    return simulation.significant_shares(
         simulation.differences(world, 3000, np.random.default_rng(world.seeds))
     )
 
@@ -67,7 +67,7 @@ def test_the_page_holds_the_figures_of_this_world() -> None:
     written = [float(x) for x in by_key["100 items", 3].split("|")]
     world = World(seeds=3, items=100)
     values = simulation.differences(world, 3000, np.random.default_rng(3))
-    shares = simulation.called(values)
+    shares = simulation.significant_shares(values)
     made = [*simulation.components(values).values(), *(100 * x for x in shares.values())]
     assert made[:3] == pytest.approx(written[:3], abs=0.0006)
     assert made[3:] == pytest.approx(written[3:], abs=0.11)  # one comparison in a thousand

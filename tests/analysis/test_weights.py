@@ -79,7 +79,7 @@ def test_aurocs_are_those_of_the_files(
         ("later", frame[frame["epoch"] > 0]),
     ):
         expected = list(pairs(part, column, truth))
-        found = weights.readings(results)[label].auroc(detector, truth, when)
+        found = weights.rationale_stats(results)[label].auroc(detector, truth, when)
         assert found is not None
         assert found.value == pytest.approx(np.mean(expected))
         assert found.pairs == len(expected)
@@ -142,9 +142,9 @@ def test_without_lengths_there_is_no_yardstick_and_no_table(tmp_path: Path) -> N
     results = read(root)
     assert not weights.lengths_known(results)
     assert scores.detection(results) is None and scores.coverage(results) is None
-    found = weights.readings(results)["full"]
+    found = weights.rationale_stats(results)["full"]
     assert found.auroc("weight", "wrong answer", "first") is not None
-    assert not found.tells("shortness")
+    assert not found.has_pairs("shortness")
 
 
 @pytest.mark.parametrize("gone", ["weight", "nll", "score_consensus", "everything"])
@@ -155,9 +155,11 @@ def test_columns_may_be_missing(tmp_path: Path, gone: str) -> None:
         kept = [c for c in frame.columns if c == "step"] if gone == "everything" else frame.columns
         frame[[c for c in kept if c != gone]].to_parquet(path)
     results = read(root)
-    found = weights.readings(results)["full"]
-    assert not found.tells({"nll": "likelihood", "score_consensus": "consensus"}.get(gone, gone))
-    assert found.tells("adaptability") == (gone != "everything")
+    found = weights.rationale_stats(results)["full"]
+    assert not found.has_pairs(
+        {"nll": "likelihood", "score_consensus": "consensus"}.get(gone, gone)
+    )
+    assert found.has_pairs("adaptability") == (gone != "everything")
     assert tables.build(results)[0].name == "main"
 
 
@@ -175,7 +177,7 @@ def test_a_row_that_reads_no_spoilt_rationale_gives_them_nothing(tmp_path: Path)
     clean = frame.merge(bank[bank["corruption"] == ""][keys], on=keys)
     share = clean.groupby(["step", "question_id"])["weight"].transform("sum")
     clean.assign(weight=clean["weight"] / share).to_parquet(path)
-    found = weights.readings(read(root))
+    found = weights.rationale_stats(read(root))
     assert found["oracle · half"].corrupted == {0: 0.0}
     assert found["average · half"].corrupted[0] == pytest.approx(1.0)
     raw = joined(root, "full")
@@ -185,20 +187,20 @@ def test_a_row_that_reads_no_spoilt_rationale_gives_them_nothing(tmp_path: Path)
 
 
 def test_only_faults_put_in_on_purpose_count_as_spoilt(results: Results, tmp_path: Path) -> None:
-    assert weights.spoilt(results, results.rows[1]) == ()
+    assert weights.corruptions(results, results.rows[1]) == ()
     conditions = ({"name": "a", "data": {"corrupt": {"filler": 0.3}}}, {"name": "b", "data": {}})
     made = Made(scored=True, items=4, seeds=(0,), labels=("average",), conditions=conditions)
     found = read(synthetic.make(tmp_path, made))
-    assert [weights.spoilt(found, row) for row in found.rows] == [("filler",), ()]
+    assert [weights.corruptions(found, row) for row in found.rows] == [("filler",), ()]
 
 
 def test_a_human_rationale_neither_agrees_nor_is_judged(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path, Made(scored=True, items=4, seeds=(0,), labels=("average",)))
-    before = weights.readings(read(root))["average"]
+    before = weights.rationale_stats(read(root))["average"]
     bank = pd.read_parquet(root / "bank.parquet")
     human = bank.drop_duplicates("question_id").assign(teacher="human", role="human", answer="7")
     pd.concat([bank, human]).to_parquet(root / "bank.parquet")
-    after = weights.readings(read(root))["average"]
+    after = weights.rationale_stats(read(root))["average"]
     for key, tally in before.tallies.items():
         np.testing.assert_array_equal(tally.wins, after.tallies[key].wins)
 

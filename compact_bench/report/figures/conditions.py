@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Summary, summarise
-from compact_bench.analysis.weights import readings
+from compact_bench.analysis.weights import rationale_stats
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.style import (
     STYLE,
@@ -88,7 +88,7 @@ def corrupted_weight(results: Results) -> Picture | None:
     """What weight spoilt rationales get, over what equal weights would give them."""
     spoilt = {str(one["name"]) for one in results.conditions if _corrupts(one)}
     found = [one for one in series(results) if spoilt & set(one.places)]
-    known = readings(results) if found else {}
+    known = rationale_stats(results) if found else {}
 
     def value(row: Row) -> Summary:
         return summarise(list(known[row.label].corrupted.values()))

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from compact_bench.analysis.hidden_states import Latent, latents
+from compact_bench.analysis.hidden_states import StateStats, state_stats
 from compact_bench.analysis.results import Results, Row
 from compact_bench.records.hidden_states import read_record
 from compact_bench.report.parts import captions
@@ -39,7 +39,7 @@ _TASK_MARKERS = "os^DvP"
 
 def latent(results: Results) -> Picture | None:
     """CKA to the base and drift by layer, and of the last layer row by row; None without."""
-    found = latents(results)
+    found = state_stats(results)
     rows = [row for row in results.rows if found and found.values.get(row.label)]
     if found is None or not 0 < len(rows) <= MOST_ROWS:
         return None  # the table has them all
@@ -58,7 +58,7 @@ def latent(results: Results) -> Picture | None:
     return Picture("latent", "How far hidden states moved", text, content)
 
 
-def _layers(results: Results, found: Latent, rows: Sequence[Row]) -> Figure:
+def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
     known = looks(results)
     labels = [row.label for row in rows]
     aside = legend_columns(labels) * (0.7 + 0.078 * max(map(len, labels)))
@@ -87,7 +87,7 @@ def _layers(results: Results, found: Latent, rows: Sequence[Row]) -> Figure:
 
 
 def _by_layer(
-    axis: Axes, found: Latent, rows: Sequence[Row], known: dict[str, Look], name: str
+    axis: Axes, found: StateStats, rows: Sequence[Row], known: dict[str, Look], name: str
 ) -> None:
     layers = np.array(found.base.layers)
     control = _means(found, rows, f"{name}_random")
@@ -108,14 +108,14 @@ def _by_layer(
         )  # fmt: skip
 
 
-def _means(found: Latent, rows: Sequence[Row], name: str) -> np.ndarray:
+def _means(found: StateStats, rows: Sequence[Row], name: str) -> np.ndarray:
     """Mean over seeds. (rows,layers) float64."""
     layers = found.base.layers
     return np.array([[found.summary(r.label, name, at).mean for at in layers] for r in rows])
 
 
 def _by_row(
-    axis: Axes, found: Latent, rows: Sequence[Row], known: dict[str, Look], name: str
+    axis: Axes, found: StateStats, rows: Sequence[Row], known: dict[str, Look], name: str
 ) -> None:
     for place, row in enumerate(rows):
         look, last = known[row.label], found.base.layers[-1]
@@ -139,9 +139,9 @@ def _bar(sd: float) -> float | None:
 
 def latent_map(results: Results) -> Picture | None:
     """Where training moved each prompt's last state, on the base's two main components."""
-    found = latents(results)
+    found = state_stats(results)
     rows = chosen(results, found) if found else []
-    if found is None or not rows or len(found.base.axes.ways) < 2:
+    if found is None or not rows or len(found.base.axes.components) < 2:
         return None
     tasks = list(dict.fromkeys(task for task, _ in found.base.record.probes))
     with matplotlib.rc_context(STYLE):
@@ -170,7 +170,7 @@ def latent_map(results: Results) -> Picture | None:
     return Picture("latent_map", "Where training moved the prompts", text, content)
 
 
-def chosen(results: Results, found: Latent) -> list[Row]:
+def chosen(results: Results, found: StateStats) -> list[Row]:
     """The reference row and others from the least drift to the most, MOST_MAPS in all."""
     last = found.base.layers[-1]
     drifts = {row.label: found.summary(row.label, "drift", last).mean for row in results.rows}
@@ -185,11 +185,11 @@ def chosen(results: Results, found: Latent) -> list[Row]:
     return [*reference, *(others[place] for place in places)]
 
 
-def _moves(axis: Axes, found: Latent, row: Row, tasks: Sequence[str]) -> None:
+def _moves(axis: Axes, found: StateStats, row: Row, tasks: Sequence[str]) -> None:
     base = found.base
     records = (read_record(cell) for cell in row.done.values())
     matched = next(m for r in records if r is not None and (m := r.matched(base.record)))
-    before, after = (base.axes.places(one.states[-1])[:, :2] for one in (base.record, matched))
+    before, after = (base.axes.project(one.states[-1])[:, :2] for one in (base.record, matched))
     lines = np.stack([before, after], axis=1)  # (n,2,2): prompt, end, coordinate
     axis.add_collection(LineCollection(list(lines), colors="#9aa0a6", linewidths=0.7, zorder=2))
     names = np.array([task for task, _ in base.record.probes])

@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from compact_bench.analysis.forgetting import CHECKPOINT, SCALE, Point, mean_path, path
 from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.retention import CHECKPOINT, SCALE, Point, mean_path, path
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.style import STYLE, Picture, render
 
@@ -100,7 +100,7 @@ def _panel(axis: Axes, own: Paths, reference: Paths) -> None:
 
 
 def _line(axis: Axes, points: Sequence[Point], kind: str, colour: str, order: int) -> None:
-    x, y = [100 * one.gain for one in points], [100 * one.kept for one in points]
+    x, y = [100 * one.gain for one in points], [100 * one.retention for one in points]
     _, marker, style, _ = _LINES[kind]
     axis.plot(x, y, color=colour, linestyle=style, linewidth=1.4, zorder=order)
     axis.plot(x[1:-1], y[1:-1], color=colour, marker=marker, linewidth=0, markersize=3.6,

@@ -38,11 +38,11 @@ def tradeoff(results: Results) -> Picture | None:
         return None
     panels: list[tuple[str, dict[str, dict[Seed, float]]]] = []
     for measure in forgetting:
-        kept = {row.label: results.kept(row, measure) for row in results.rows}
+        kept = {row.label: results.retention(row, measure) for row in results.rows}
         if np.isfinite([value for by_seed in kept.values() for value in by_seed.values()]).any():
             panels.append((measure.task_title, kept))
     if len(panels) > 1:
-        mean = {row.label: results.kept_mean(row) for row in results.rows}
+        mean = {row.label: results.mean_retention(row) for row in results.rows}
         panels.insert(0, ("mean over forgetting tasks", mean))
     if not panels:
         return None

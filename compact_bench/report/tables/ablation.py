@@ -12,7 +12,7 @@ import pandas as pd
 from compact_bench.analysis.detection import auroc, auroc_difference
 from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import NAN, Difference
-from compact_bench.analysis.weights import WEIGHT, WRONG, readings
+from compact_bench.analysis.weights import WEIGHT, WRONG, rationale_stats
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Entry, Table
 from compact_bench.report.parts.numbers import (
@@ -87,7 +87,7 @@ def said(settings: dict[str, Any]) -> str:
 def columns(results: Results) -> list[Column]:
     """Every main measure and, where it is known, what the weights tell apart."""
     found = [_measured(measure) for measure in results.main_measures]
-    told = readings(results)
+    told = rationale_stats(results)
     rows = [row for one in changes(results) for row in (one.row, one.base)]
     if any(told[row.label].latest(WEIGHT, WRONG) for row in rows):
         found.append(_told_apart(results))
@@ -106,7 +106,7 @@ def _measured(measure: Measure) -> Column:
 
 
 def _told_apart(results: Results) -> Column:
-    told = readings(results)
+    told = rationale_stats(results)
 
     def value(row: Row) -> str:
         tally = told[row.label].latest(WEIGHT, WRONG)

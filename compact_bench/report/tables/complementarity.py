@@ -11,8 +11,8 @@ import pandas as pd
 from scipy.special import comb
 
 from compact_bench.analysis import statistics
+from compact_bench.analysis.forgetting import diagnostics_recorded
 from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.retention import evidence_recorded
 from compact_bench.analysis.statistics import Difference, Summary
 from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions, formats
@@ -131,7 +131,7 @@ def _outcomes(solved: np.ndarray, singles: np.ndarray, others: np.ndarray) -> di
 
 def table(results: Results) -> Table | None:
     """What each trained row solves beyond single teachers; None with fewer than two such rows."""
-    found = dict(_rows(results)) if evidence_recorded(results) else {}
+    found = dict(_rows(results)) if diagnostics_recorded(results) else {}
     if not found:
         return None
     rows = [row for row in results.rows if row.label in found]

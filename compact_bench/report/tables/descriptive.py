@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.analysis import claims, descriptive
+from compact_bench.analysis import claims, descriptive, statistics
 from compact_bench.analysis.results import Results, Row, item_differences
 from compact_bench.analysis.statistics import NAN
 from compact_bench.report.parts import captions, formats
@@ -32,8 +32,8 @@ def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
     if values is None:
         return {}
     items, both = descriptive.bootstrap(values)
-    found = {"items_low": items.low, "items_high": items.high}
-    found |= {"both_low": both.low, "both_high": both.high}
+    found = {"items_low": items[0], "items_high": items[1]}
+    found |= {"both_low": both[0], "both_high": both[1]}
     binary = measure.shown.item_column == "right"
     return found | {"mcnemar_p": descriptive.mcnemar(values) if binary else NAN}
 
@@ -102,7 +102,7 @@ def _explained(results: Results) -> str:
     label += " of the same condition" if results.conditions else ""
     return (
         f"All beside {label}. Bootstrap: 95% percentile interval of the paired difference, "
-        f"{descriptive.RESAMPLES} resamples. McNemar: exact test of the answers that only one of "
+        f"{statistics.RESAMPLES} resamples. McNemar: exact test of the answers that only one of "
         "both has right, pooled over seeds. IQM: mean of the middle half of all runs' accuracies "
         "(seeds x tasks). P(better): chance that a run is better than one of the reference row, "
         "mean over tasks, 50 where they are alike"

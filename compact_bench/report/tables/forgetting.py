@@ -21,11 +21,15 @@ from compact_bench.analysis.forgetting import (
     RELEARNT,
     RETENTION,
     SAME_ITEMS,
+    SCALE,
     Forgetting,
+    Point,
+    diagnostics_recorded,
     forgetting,
+    path,
+    retention_at_gain,
 )
 from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.retention import SCALE, Point, at_gain, evidence_recorded, path
 from compact_bench.analysis.statistics import Difference
 from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions, formats
@@ -35,11 +39,11 @@ from compact_bench.report.parts.numbers import NONE, points, share
 
 def table(results: Results) -> Table | None:
     """Forgetting by row, mean over tasks; None for records that hold none of what it needs."""
-    frame = pd.DataFrame(numbers_of.numbers(results)) if evidence_recorded(results) else None
+    frame = pd.DataFrame(numbers_of.numbers(results)) if diagnostics_recorded(results) else None
     if frame is None or frame.empty or not results.headlines("forgetting"):
         return None
     # A rule instead of a student forgets nothing, and has no line.
-    ones = [one for one in forgetting(results).values() if one.told]
+    ones = [one for one in forgetting(results).values() if one.has_values]
     columns: dict[str, list[Entry]] = {"method": [Entry(one.row.label) for one in ones]}
     for title, texts in _columns(results, ones):
         if any(text != NONE for text in texts):
@@ -130,7 +134,7 @@ def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
 def _covariates(results: Results) -> Iterator[str]:
     found = {
         name: one
-        for name, one in numbers_of.covariates(results).items()
+        for name, one in numbers_of.rank_correlations(results).items()
         if math.isfinite(one[0]) and math.isfinite(one[2])
     }
     if "KL from the base" not in found:
@@ -201,7 +205,7 @@ def matched(results: Results) -> list[Matched]:
 def _kept(
     paths: Mapping[Seed, tuple[Point, ...]], gains: Mapping[Seed, float]
 ) -> dict[Seed, float | None]:
-    return {seed: at_gain(paths[seed], gain) for seed, gain in gains.items()}
+    return {seed: retention_at_gain(paths[seed], gain) for seed, gain in gains.items()}
 
 
 def matched_gain(results: Results) -> Table | None:

@@ -9,8 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from compact_bench.analysis.answer_probe import FEWEST, FOLDS
-from compact_bench.analysis.hidden_states import NUMBERS, SUBSPACE, Latent, latents
+from compact_bench.analysis.hidden_states import (
+    FEWEST,
+    FOLDS,
+    NUMBERS,
+    SUBSPACE,
+    StateStats,
+    state_stats,
+)
 from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Summary, summarise
 from compact_bench.records.joining import Seed
@@ -25,7 +31,7 @@ DIGITS = 5  # in CSV files: what lies behind differs from one machine's linear a
 
 def latent(results: Results) -> Table | None:
     """How far training moved the hidden states of the last layer, a row a method; None without."""
-    found = latents(results)
+    found = state_stats(results)
     if found is None or not any(found.values.values()):
         return None
     last = found.base.layers[-1]
@@ -60,7 +66,7 @@ def _spread(found: Summary, digits: int) -> str:
     return f"{found.mean:.{digits}f}{sd}".replace("-", "−")
 
 
-def _caption(results: Results, found: Latent) -> Iterator[str]:
+def _caption(results: Results, found: StateStats) -> Iterator[str]:
     base, last = found.base, found.base.layers[-1]
     layers = ", ".join(map(str, base.layers))
     yield (
@@ -92,7 +98,7 @@ def _caption(results: Results, found: Latent) -> Iterator[str]:
         yield f"{found.other_probes} cells with other prompts or layers are left out"
 
 
-def _numbers(results: Results, found: Latent) -> pd.DataFrame:
+def _numbers(results: Results, found: StateStats) -> pd.DataFrame:
     """Every row, seed and layer."""
     lines = []
     for row in results.rows:
@@ -126,7 +132,7 @@ def cosines(
 
 def integration(results: Results) -> Table | None:
     """Cosines of each row's change of weights with the single-teacher rows'; None without both."""
-    found = latents(results)
+    found = state_stats(results)
     rows = [row for row in results.rows if found and row.label in found.changes]
     teachers = [row for row in rows if row.teacher]
     if found is None or not teachers or len(rows) < 2:
@@ -176,7 +182,7 @@ def _entry(
     return Entry(_spread(values.get((row.label, other.label, seeds), summarise([])), 2))
 
 
-def _integration_caption(found: Latent) -> Iterator[str]:
+def _integration_caption(found: StateStats) -> Iterator[str]:
     length = len(next(iter(next(iter(found.changes.values())).values())))
     yield (
         "Cosine of the row's change of the weights with that of the student of one teacher alone, "

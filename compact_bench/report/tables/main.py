@@ -89,9 +89,10 @@ def _value_column(results: Results, measure: Measure) -> list[Entry]:
 def _kept_column(results: Results) -> list[Entry]:
     percent = results.headlines("forgetting")[0]
     shown = Measure(percent.task, "accuracy", "none", "forgetting")
-    best = claims.kept_not_worse(results)
+    best = claims.retention_not_worse(results)
     return [
-        Entry(with_sd(claims.kept(results, row), shown), row.label in best) for row in results.rows
+        Entry(with_sd(results.retention_summary(row), shown), row.label in best)
+        for row in results.rows
     ]
 
 
@@ -115,7 +116,7 @@ def main_numbers(results: Results) -> pd.DataFrame:
                 f"{measure.key}.p": found.p,
                 f"{measure.key}.p_holm": claims.family(results).p(row, measure),
             }
-        kept = claims.kept(results, row)
+        kept = results.retention_summary(row)
         line |= {"kept.mean": kept.mean, "kept.sd": kept.sd}
         line |= {name: row.cost(name).mean for name in ("tokens", "flops", "train_seconds")}
         line |= {"done": len(row.done), "planned": len(row.cells), "uses_gold": row.uses_gold}

@@ -19,9 +19,9 @@ from compact_bench.analysis.weights import (
     TRIVIAL,
     WEIGHT,
     WRONG,
-    Reading,
+    RationaleStats,
     lengths_known,
-    readings,
+    rationale_stats,
     trivial_row,
 )
 from compact_bench.report.parts import captions, formats
@@ -39,7 +39,7 @@ class DetectorLine:
     """One detector of one row; `trivial` where it needs no method."""
 
     row: Row
-    reading: Reading
+    reading: RationaleStats
     detector: str
     gold: bool
     trivial: bool = False
@@ -50,20 +50,20 @@ class DetectorLine:
 
 def _lines(results: Results) -> Iterator[DetectorLine]:
     """Each condition's trivial detectors once, then each row's weights and scores."""
-    found = readings(results)
+    found = rationale_stats(results)
     for condition in dict.fromkeys(row.condition for row in results.rows):
         if (row := trivial_row(results, condition)) is not None:
             reading = found[row.label]
             for detector in TRIVIAL:
-                if reading.tells(detector):
+                if reading.has_pairs(detector):
                     yield DetectorLine(row, reading, detector, False, trivial=True)
         for row in results.rows:
             reading = found[row.label]
             if row.condition != condition:
                 continue
-            if reading.unequal and reading.tells(WEIGHT):
+            if reading.unequal and reading.has_pairs(WEIGHT):
                 yield DetectorLine(row, reading, WEIGHT, bool(row.uses_gold))
-            for name in filter(reading.tells, reading.scores):
+            for name in filter(reading.has_pairs, reading.scores):
                 yield DetectorLine(row, reading, name, name.startswith(GOLD_SCORES))
 
 
@@ -156,7 +156,7 @@ def _detection_caption(lines: list[DetectorLine]) -> Iterator[str]:
 
 def coverage(results: Results) -> Table | None:
     """For each teacher the share of rationales with each score and the mean weight."""
-    found = readings(results)
+    found = rationale_stats(results)
     rows = [r for r in results.rows if found[r.label].unequal or found[r.label].scores]
     if not rows or not lengths_known(results):
         return None
@@ -197,7 +197,9 @@ def coverage(results: Results) -> Table | None:
     return formats.table("coverage", "Weights and scores by teacher", text, columns, numbers)
 
 
-def _by_teacher(results: Results, reading: Reading) -> Iterator[tuple[str, dict[str, float]]]:
+def _by_teacher(
+    results: Results, reading: RationaleStats
+) -> Iterator[tuple[str, dict[str, float]]]:
     """The row as a whole (""), then each teacher in the bank's order."""
     whole = {name: reading.coverage[name] for name in reading.scores}
     yield "", whole | {"effective": reading.effective}

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.analysis import claims, statistics
+from compact_bench.analysis.forgetting import RETENTION, difference_between
 from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions as report_captions
@@ -101,7 +102,7 @@ def _difference(line: Bought, measure: Measure) -> Difference | None:
 def _kept(test: Results, line: Bought) -> Difference | None:
     if line.own is None or line.tuned is None:
         return None
-    return claims.kept_difference(test, line.tuned, line.own)
+    return difference_between(test, line.tuned, line.own, RETENTION)
 
 
 def _marks(found: Sequence[Difference | None]) -> list[str]:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from compact_bench.analysis import hidden_states
-from compact_bench.analysis.hidden_states import latents
+from compact_bench.analysis.hidden_states import state_stats
 from compact_bench.analysis.results import Results, read
 from compact_bench.records.cells import Cell, CellWriter, read_cells
 from compact_bench.report import figures, tables
@@ -129,7 +129,7 @@ def test_probes_in_another_order_are_put_in_the_base_s(results: Results, cells, 
     CellWriter(tmp_path).latent(mixed)
     from compact_bench.records.hidden_states import read_record
 
-    again = read_record(Cell("x", tmp_path)).matched(latents(results).base.record)
+    again = read_record(Cell("x", tmp_path)).matched(state_stats(results).base.record)
     straight = read_record(cell)
     assert np.array_equal(again.states, straight.states)
     assert np.array_equal(again.random, straight.random)
@@ -188,6 +188,6 @@ def test_broken_records_are_one_line(root: Path, cells, tmp_path: Path) -> None:
 def test_the_map_shows_the_reference_and_the_range_of_drifts(results: Results) -> None:
     from compact_bench.report.figures.hidden_states import MOST_MAPS, chosen
 
-    rows = chosen(results, latents(results))
+    rows = chosen(results, state_stats(results))
     assert rows[0] is results.reference and len(rows) == min(MOST_MAPS, 4)
     assert len({row.label for row in rows}) == len(rows)

@@ -191,7 +191,7 @@ def test_a_done_cell_without_values_is_a_failure(tmp_path: Path) -> None:
     row = read(tmp_path).rows[0]
     assert len(row.done) == 2
     assert row.problems() == ["failed (seed 1): eval.parquet holds no values"]
-    assert collect.states(read(tmp_path)) == {"done": 2, "failed": 1}
+    assert collect.count_states(read(tmp_path)) == {"done": 2, "failed": 1}
 
 
 @pytest.mark.parametrize(
