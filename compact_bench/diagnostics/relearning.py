@@ -1,4 +1,4 @@
-"""A few steps on old examples tell a skill that is gone from one that comes back at once."""
+"""Relearning: a few steps on old examples tell a lost skill from one that comes back at once."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ import torch
 
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.tasks import TaskData
-from compact_bench.diagnostics.divergence import Row
+from compact_bench.diagnostics.divergence import TextRow
 from compact_bench.evaluation.lm_eval_docs import documents
 from compact_bench.student.encode import Encoder
+from compact_bench.student.layouts import pad_rows, real_places
 from compact_bench.student.student import Student
 
 BATCH = 4
 
 PASSES = 2
 
+NO_LOSS = -100  # the label of tokens that a transformers model computes no loss of
+
 
 def old_rows(
     encoder: Encoder, tasks: Sequence[TaskData], old: Callable[[], RationaleBank] | None, count: int
-) -> list[Row]:
+) -> list[TextRow]:
     """Old examples as tokens: of the student's pre-training where they are known.
 
     Else questions of the old tasks that aren't asked, in equal parts, with the bare answer.
@@ -40,9 +43,9 @@ def old_rows(
     return rows
 
 
-def gold_rows(encoder: Encoder, task: TaskData, items: pd.DataFrame | None = None) -> list[Row]:
+def gold_rows(encoder: Encoder, task: TaskData, items: pd.DataFrame | None = None) -> list[TextRow]:
     """Prompt and gold answer of a task's items (None: those asked) as tokens, as they are asked."""
-    rows: list[Row] = []
+    rows: list[TextRow] = []
     for doc in documents(task, encoder, items):
         if task.kind == "choice":
             target = encoder.ids(f" {doc['choices'][doc['gold']]}")
@@ -52,7 +55,7 @@ def gold_rows(encoder: Encoder, task: TaskData, items: pd.DataFrame | None = Non
     return rows
 
 
-def relearn(student: Student, rows: Sequence[Row], rate: float) -> None:
+def relearn(student: Student, rows: Sequence[TextRow], rate: float) -> None:
     """Trains on the rows, PASSES times in batches of BATCH, at a constant learning rate.
 
     AdamW without weight decay; the loss is the mean NLL a target token. Modules stay in eval mode.
@@ -60,19 +63,13 @@ def relearn(student: Student, rows: Sequence[Row], rate: float) -> None:
     optimizer = torch.optim.AdamW(student.trainable().values(), lr=rate, weight_decay=0.0)
     for at in [*range(0, len(rows), BATCH)] * PASSES:
         chosen = rows[at : at + BATCH]
-        width = max(len(prompt) + len(target) for prompt, target in chosen)
-        ids = torch.zeros((len(chosen), width), dtype=torch.int64)
-        mask, labels = torch.zeros_like(ids), torch.full_like(ids, -100)  # -100: no loss there
-        for n, (prompt, target) in enumerate(chosen):
-            end = len(prompt) + len(target)
-            ids[n, :end] = torch.tensor([*prompt, *target])
-            mask[n, :end] = 1
-            labels[n, len(prompt) : end] = torch.tensor(list(target))
+        texts = [[*prompt, *target] for prompt, target in chosen]
+        labels = [[NO_LOSS] * len(prompt) + list(target) for prompt, target in chosen]
         optimizer.zero_grad(set_to_none=True)
         loss = student.causal(
-            input_ids=ids.to(student.device),
-            attention_mask=mask.to(student.device),
-            labels=labels.to(student.device),
+            input_ids=pad_rows(texts, student.device),
+            attention_mask=real_places(texts, student.device),
+            labels=pad_rows(labels, student.device, NO_LOSS),
         ).loss
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.trainable().values(), 1.0)

@@ -53,15 +53,15 @@ def at_random(start: State, end: State, seed: int) -> dict[str, Tensor]:
     at the start and B is random, so that the change has the rank of the trained one.
     """
     draw = torch.Generator().manual_seed(seed)
-    found = {}
+    state = {}
     for name, old in start.items():
         if "lora_A" in name:
-            found[name] = old
+            state[name] = old
             continue
         noise = torch.randn(old.shape, generator=draw, dtype=torch.float32)
         size = (end[name] - old).float().norm().cpu() / noise.norm()
-        found[name] = old + (noise * size).to(old)
-    return found
+        state[name] = old + (noise * size).to(old)
+    return state
 
 
 def changes(start: State, end: State) -> Iterator[Tensor]:
@@ -104,16 +104,16 @@ class Snapshots:
         self.paths = {share: folder / f"at-{share:g}-{tag}.safetensors" for share in shares}
 
     def watching(self, progress: Progress) -> Progress:
-        """The same progress, where each step is looked at for a share that is reached."""
+        """`progress`, before which a step that reaches a share has the weights written."""
 
-        def tell(event: dict[str, Any]) -> None:
+        def write_and_report(event: dict[str, Any]) -> None:
             if event["event"] == "step":
                 for share, path in self.paths.items():
                     if event["share"] >= share and not path.exists():
                         save_tensors(path, self.student.trainable(), {})
             progress(event)
 
-        return tell
+        return write_and_report
 
     def states(self) -> Iterator[tuple[float, State]]:
         """Shares and weights, in the order of the training."""

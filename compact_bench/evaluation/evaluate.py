@@ -1,4 +1,4 @@
-"""Values of a task as rows of the records: lm-eval's results, and means of our own."""
+"""An evaluation: every task through lm-eval, its values as rows of the records, its samples."""
 
 from __future__ import annotations
 
@@ -9,7 +9,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import pandas as pd
 from lm_eval import simple_evaluate
 from lm_eval.evaluator import evaluate as lm_evaluate
 from lm_eval.models.huggingface import HFLM
@@ -18,23 +17,27 @@ from lm_eval.tasks import TaskManager
 from compact_bench.data.answers import same_answer
 from compact_bench.data.tasks import TaskData
 from compact_bench.evaluation import isolation
+from compact_bench.evaluation.lm import Rule, StudentLM, rule_answers
 from compact_bench.evaluation.lm_eval_docs import (
     choice_sample,
     documents,
     write_task,
     written_sample,
 )
-from compact_bench.evaluation.majority import majority, votes
-from compact_bench.evaluation.marginal_nll import Sampled, sampled
-from compact_bench.evaluation.rule_answers import Answer, AnsweringLM, own_answers
+from compact_bench.evaluation.sampled_rationales import majority, sample_items, votes
 from compact_bench.student.batch import Decoding
-from compact_bench.student.encode import Encoder
+from compact_bench.student.student import Student
+from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.suite.sections import EvaluationSpec
 
 # lm-eval's names of what our tables call accuracy, and of the two ways to take an answer.
 METRICS = {"acc": "accuracy", "exact_match": "accuracy"}
 
 FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
+
+Rows = list[dict[str, Any]]
+
+Progress = Callable[[dict[str, Any]], None]
 
 
 def summary(metric: str, values: Sequence[float]) -> dict[str, Any]:
@@ -49,17 +52,17 @@ def summary(metric: str, values: Sequence[float]) -> dict[str, Any]:
     return {"metric": metric, "value": mean, "stderr": math.sqrt(variance / n), "n": n}
 
 
-def metric_rows(result: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
+def metric_rows(result: Mapping[str, Any], name: str) -> Rows:
     """lm-eval's results of one task ("exact_match,strict-match": 0.5, ...) as rows."""
-    found = result["results"][name]
-    names = {key.split(",")[0] for key in found if "," in key}
+    values = result["results"][name]
+    names = {key.split(",")[0] for key in values if "," in key}
     version = result["versions"].get(name)
     rows = []
-    for key, value in found.items():
+    for key, value in values.items():
         metric, _, kind = key.partition(",")
         if not kind or metric.endswith("_stderr"):
             continue
-        stderr = found.get(f"{metric}_stderr,{kind}")
+        stderr = values.get(f"{metric}_stderr,{kind}")
         taken = metric == "acc" and "exact_match" in names
         rows.append(
             {
@@ -68,60 +71,59 @@ def metric_rows(result: Mapping[str, Any], name: str) -> list[dict[str, Any]]:
                 "filter": FILTERS.get(kind, kind),
                 "value": float(value),
                 "stderr": float(stderr) if isinstance(stderr, int | float) else math.nan,
-                "n": int(found["sample_len"]),
+                "n": int(values["sample_len"]),
             }
         )
     return rows
 
 
-Rows = list[dict[str, Any]]
-
-Progress = Callable[[dict[str, Any]], None]
+def accuracy_rows(rows: Rows) -> Rows:
+    """The rows that tables are about: accuracy, of the stated answers or of choices."""
+    return [
+        row for row in rows if row["metric"] == "accuracy" and row["filter"] in ("strict", "none")
+    ]
 
 
 def evaluate(
-    model: Any,
-    tokenizer: Any,
+    student: Student,
     tasks: Sequence[TaskData],
     spec: EvaluationSpec,
     decoding: Decoding,
     *,
-    device: Any,
-    chat: bool,
     seed: int,
     stage: str,
     progress: Progress | None = None,
-    answer: Answer | None = None,
+    rule: Rule | None = None,
 ) -> tuple[Rows, Rows]:
     """Rows for eval.parquet and samples for samples.jsonl of every task, in order.
 
-    Reasoning tasks are asked as the method asks (`decoding`); forgetting tasks plainly and in one
-    pass for every row, so that the base student is asked the same. With `answer` only reasoning
-    tasks of ours are asked: of the method first, and of the student where that says None. The
-    global random state and the modes (train or eval) of the model's modules are as before when it
-    returns.
+    Reasoning tasks are asked in the method's way (`decoding`); forgetting tasks plainly and in one
+    pass for every row, so that the base student is asked the same. With a `rule` only reasoning
+    tasks of ours are asked, and the student answers where the rule gives None. The global random
+    state and the modes (train or eval) of the model's modules are as before when it returns.
     """
     rows: Rows = []
     samples: Rows = []
     with (
-        isolation.undisturbed(model),
+        isolation.undisturbed(student.causal),
         isolation.quiet(),
         TemporaryDirectory() as folder,
         isolation.dataset_cache(Path(folder) / "cache"),
     ):
-        model.to(device).eval()
-        lm = AnsweringLM(model, tokenizer, spec.batch_size, chat)
+        student.causal.eval()
+        lm = StudentLM(student, spec.batch_size)
         for task in tasks:
-            if answer and (task.role != "reasoning" or task.kind == "lm_eval"):
+            if rule and (task.role != "reasoning" or task.kind == "lm_eval"):
                 continue
-            lm.own = own_answers(task, answer)
-            ask = decoding if task.role == "reasoning" else Decoding()
+            lm.answers = rule_answers(task, rule) if rule else {}
+            own_decoding = decoding if task.role == "reasoning" else Decoding()
             if task.kind == "lm_eval":
-                found = _named(lm, task, spec, chat)
+                task_rows, task_samples = _lm_evals_own(lm, task, spec, student.chat)
             else:
-                found = _ours(lm, task, spec, ask, Path(folder), chat, _teller(progress, task))
-                if task.name == "in_domain" and task.kind == "generate" and not lm.own:
-                    _add_marginal(found, lm, task, spec, ask, seed)
+                lm.passes, lm.progress = own_decoding.passes, _item_counter(progress, task)
+                task_rows, task_samples = _ours(lm, task, spec, own_decoding, Path(folder))
+                if task.name == IN_DOMAIN and task.kind == "generate" and not lm.answers:
+                    _add_sampled(task_rows, task_samples, student, task, spec, own_decoding, seed)
             context = {
                 "task": task.name,
                 "role": task.role,
@@ -129,23 +131,23 @@ def evaluate(
                 "chance": task.chance,
                 "stage": stage,
             }
-            rows += [{**context, **row} for row in found[0]]
-            samples += [{"task": task.name, "stage": stage, **row} for row in found[1]]
+            rows += [{**context, **row} for row in task_rows]
+            samples += [{"task": task.name, "stage": stage, **row} for row in task_samples]
     return rows, samples
 
 
 def _split(spec: EvaluationSpec, task: TaskData) -> str:
     """Which questions those are: what is asked to choose settings by counts as dev."""
-    return "dev" if (spec.select if task.name == "in_domain" else spec.spare) else "test"
+    return "dev" if (spec.select if task.name == IN_DOMAIN else spec.spare) else "test"
 
 
-def _teller(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:
+def _item_counter(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:
     """Sums up finished items of a task into progress events."""
     if progress is None:
         return None
     done = 0
 
-    def tell(items: int) -> None:
+    def count(items: int) -> None:
         nonlocal done
         done += items
         progress(
@@ -158,105 +160,70 @@ def _teller(progress: Progress | None, task: TaskData) -> Callable[[int], None] 
             }
         )
 
-    return tell
+    return count
 
 
 def _ours(
-    lm: AnsweringLM,
-    task: TaskData,
-    spec: EvaluationSpec,
-    decoding: Decoding,
-    folder: Path,
-    chat: bool,
-    tell: Callable[[int], None] | None,
+    lm: StudentLM, task: TaskData, spec: EvaluationSpec, decoding: Decoding, folder: Path
 ) -> tuple[Rows, Rows]:
     """Metric rows and samples of one of our task files over the task's items."""
     docs = documents(task, lm.encoder, decoding=decoding)
-    lm.passes, lm.progress = decoding.passes, tell
     home = write_task(folder / task.name, task.name, task.kind, docs, spec.max_new_tokens)
     loaded = TaskManager(include_path=str(home), include_defaults=False).load([task.name])
     # The closed form sd / sqrt(n) is used for means; iterations only switch it on.
     result = lm_evaluate(lm, loaded, bootstrap_iters=1, log_samples=True)
     rows = metric_rows(result, task.name)
-    every = sorted(result["samples"][task.name], key=lambda sample: sample["doc_id"])
-    logged = [sample for sample in every if sample["filter"] in ("strict", "none")]
+    logged = sorted(result["samples"][task.name], key=lambda sample: sample["doc_id"])
+    stated = [sample for sample in logged if sample["filter"] in ("strict", "none")]
     if task.kind == "choice":
-        return rows, [choice_sample(sample) for sample in logged]
-    flexible = [bool(sample["accuracy"]) for sample in every if sample["filter"] == "flexible"]
+        return rows, [choice_sample(sample) for sample in stated]
+    flexible = [bool(sample["accuracy"]) for sample in logged if sample["filter"] == "flexible"]
+    measured = {
+        "cut_off": [float(trace.cut_off) for trace in lm.traces],
+        "answer_tokens": [float(trace.tokens) for trace in lm.traces],
+    }
+    _add_means(rows, "none", measured)
+    return rows, list(map(written_sample, stated, flexible, lm.traces))
+
+
+def _add_means(rows: Rows, kind: str, measured: Mapping[str, Sequence[float]]) -> None:
+    """Adds a row for each measure of ours, in the task version of the rows before."""
     version = rows[0]["task_version"]
-    for metric in ("cut_off", "answer_tokens"):
-        values = [float(t.cut_off if metric == "cut_off" else t.tokens) for t in lm.traces]
-        rows.append({"task_version": version, "filter": "none", **summary(metric, values)})
-    return rows, list(map(written_sample, logged, flexible, lm.traces))
+    for metric, values in measured.items():
+        rows.append({"task_version": version, "filter": kind, **summary(metric, values)})
 
 
-def _add_marginal(
-    given: tuple[Rows, Rows],
-    lm: AnsweringLM,
+def _add_sampled(
+    rows: Rows,
+    samples: Rows,
+    student: Student,
     task: TaskData,
     spec: EvaluationSpec,
     decoding: Decoding,
     seed: int,
 ) -> None:
-    """Adds the gold answer's marginal NLL to the rows and to the samples of the items it reads."""
+    """Adds what sampled rationales give: the gold answer's marginal NLL, the majority's answer."""
     if not spec.marginal_samples:
         return
-    rows, samples = given
     items = task.items.head(spec.marginal_items or len(task.items))
-    found = marginals(lm.model, lm.encoder, items, spec, decoding, seed)
-    version = rows[0]["task_version"]
-    values = [one.nll for one in found]
-    rows.append({"task_version": version, "filter": "none", **summary("marginal_nll", values)})
-    for sample, value in zip(samples, values, strict=False):
-        sample["marginal_nll"] = value
-    if spec.majority:
-        asked = _prompts(lm.encoder, items, decoding)
-        texts = [one.rationales for one in found]
-        _add_majority(lm, spec, samples, list(zip(asked, texts, items["answer_kind"], strict=True)))
-        right = [float(sample["majority_right"]) for sample in samples[: len(items)]]
-        rows.append({"task_version": version, "filter": "strict", **summary("majority", right)})
+    sampled = sample_items(student, items, spec, decoding, seed)
+    _add_means(rows, "none", {"marginal_nll": [item.nll for item in sampled]})
+    for sample, item in zip(samples, sampled, strict=False):
+        sample["marginal_nll"] = item.nll
+    if not spec.majority:
+        return
+    kinds = list(items["answer_kind"])
+    all_votes = votes(student.causal, student.encoder, sampled, kinds, spec.batch_size)
+    for sample, kind, answers in zip(samples, kinds, all_votes, strict=False):
+        sample["votes"] = answers
+        sample["majority_right"] = same_answer(majority(answers, kind), sample["answer"], kind)
+    right = [float(sample["majority_right"]) for sample in samples[: len(items)]]
+    _add_means(rows, "strict", {"majority": right})
 
 
-def _add_majority(
-    lm: AnsweringLM,
-    spec: EvaluationSpec,
-    samples: Rows,
-    items: list[tuple[list[int], tuple[str, ...], str]],
-) -> None:
-    """Adds the answers of an item's sampled rationales, and whether their majority is right."""
-    for sample, (_, _, kind), said in zip(
-        samples, items, votes(lm.model, lm.encoder, items, spec.batch_size), strict=False
-    ):
-        sample["votes"] = said
-        sample["majority_right"] = same_answer(majority(said, kind), sample["answer"], kind)
-
-
-def _prompts(encoder: Encoder, items: pd.DataFrame, decoding: Decoding) -> list[list[int]]:
-    questions = items["question"]
-    return [encoder.prompt(text, decoding.prompt, decoding.prefix) for text in questions]
-
-
-def marginals(
-    model: Any,
-    encoder: Encoder,
-    items: pd.DataFrame,
-    spec: EvaluationSpec,
-    decoding: Decoding,
-    seed: int,
-) -> list[Sampled]:
-    """The marginal NLL of every item's gold answer, nats, asked as `decoding` says."""
-    return sampled(
-        model,
-        encoder,
-        list(zip(_prompts(encoder, items, decoding), items["answer"], strict=True)),
-        samples=spec.marginal_samples,
-        max_new_tokens=spec.max_new_tokens,
-        batch_size=spec.batch_size,
-        seed=seed,
-    )
-
-
-def _named(lm: AnsweringLM, task: TaskData, spec: EvaluationSpec, chat: bool) -> tuple[Rows, Rows]:
+def _lm_evals_own(
+    lm: StudentLM, task: TaskData, spec: EvaluationSpec, chat: bool
+) -> tuple[Rows, Rows]:
     """Metric rows and samples of one of lm-eval's own tasks, as lm-eval itself asks it."""
     limit = next((t.limit for t in spec.tasks if t.task == task.name), None)
     result = simple_evaluate(
@@ -269,11 +236,10 @@ def _named(lm: AnsweringLM, task: TaskData, spec: EvaluationSpec, chat: bool) ->
     samples: Rows = []
     for name, logged in result["samples"].items():
         prefix = "" if name == task.name else f"{name}/"
-        seen: set[int] = set()
-        for sample in logged:  # one entry for each filter: the first (strict) one is kept
-            if sample["doc_id"] not in seen:
-                seen.add(sample["doc_id"])
-                samples.append(_named_sample(sample, prefix))
+        first: dict[int, Any] = {}  # one entry for each filter: the first (strict) one counts
+        for sample in logged:
+            first.setdefault(sample["doc_id"], sample)
+        samples += [_named_sample(sample, prefix) for sample in first.values()]
     return metric_rows(result, task.name), samples
 
 

@@ -1,15 +1,18 @@
-"""lm-eval's Hugging Face model with this project's tokenisation and decoding."""
+"""lm-eval's Hugging Face model with this project's tokenisation, decoding and rule answers."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 
-from compact_bench.student.encode import CUE, Encoder
+from compact_bench.data.splits import parse_choices
+from compact_bench.data.tasks import TaskData
+from compact_bench.evaluation.lm_eval_docs import LETTERS
+from compact_bench.student.encode import CUE
 from compact_bench.student.generation import (
     Generated,
     Stops,
@@ -19,8 +22,23 @@ from compact_bench.student.generation import (
     generate,
     prefill,
 )
+from compact_bench.student.student import Student
 
 ANSWER_TOKENS = 24  # of the second of two passes: an answer, not another rationale
+
+
+Rule = Callable[[str, str, Sequence[str]], str | None]  # `Distiller.answer`
+
+
+def rule_answers(task: TaskData, rule: Rule) -> dict[str, str]:
+    """question_id -> answer, of the questions that a method answers itself."""
+    answers = {}
+    for item in task.items.to_dict("records"):
+        question, choices = parse_choices(item["question"])
+        answer = rule(question, item["answer_kind"], choices)
+        if answer is not None:
+            answers[item["question_id"]] = answer
+    return answers
 
 
 @dataclass(frozen=True)
@@ -36,15 +54,22 @@ class StudentLM(HFLM):
 
     Training tokenises the prompt and what follows apart; stock HFLM tokenises them together,
     which may move the boundary, and moves a prompt's trailing space or newline (chat templates
-    end in one) over to the continuation. `traces` holds one entry for each request of the last
-    `generate_until`, in order. Only greedy decoding is offered.
+    end in one) over to the continuation. Only greedy decoding is offered.
+
+    answers: question_id -> the method's own answer, for choice tasks a letter, of questions that
+    are not put to the student; extraction and metrics are those of every other row. passes: of
+    `Decoding`. traces: one entry for each request of the last `generate_until`, in order.
+    progress: called with how many requests a batch has finished.
     """
 
-    def __init__(self, model: Any, tokenizer: Any, batch_size: int, chat: bool = False) -> None:
-        super().__init__(pretrained=model, tokenizer=tokenizer, batch_size=batch_size)
-        self.encoder = Encoder(tokenizer, chat)
-        self.end_ids = end_ids(model, tokenizer)
+    def __init__(self, student: Student, batch_size: int) -> None:
+        super().__init__(
+            pretrained=student.causal, tokenizer=student.tokenizer, batch_size=batch_size
+        )
+        self.encoder = student.encoder
+        self.end_ids = end_ids(student.causal, student.tokenizer)
         self.passes = 1
+        self.answers: Mapping[str, str] = {}
         self.traces: list[Trace] = []
         self.progress: Callable[[int], None] | None = None
 
@@ -55,13 +80,29 @@ class StudentLM(HFLM):
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         return self.prompt_ids(context), self.encoder.ids(continuation)
 
+    def _answer(self, request: Instance) -> str | None:
+        return self.answers.get(request.doc.get("question_id"))
+
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
     ) -> list[tuple[float, bool]]:
         """Log-likelihood (nats) of continuations, and whether each is the greedy one.
 
-        A context is read once for all its continuations, a choice task's choices.
+        Where the method answers itself, all probability is on the choice that it names.
         """
+        of_student = iter(self._likelihoods([r for r in requests if self._answer(r) is None]))
+        pairs = []
+        for request in requests:
+            answer = self._answer(request)
+            if answer is None:
+                pairs.append(next(of_student))
+            else:
+                chosen = LETTERS[request.idx] == answer
+                pairs.append((0.0 if chosen else -math.inf, chosen))
+        return pairs
+
+    def _likelihoods(self, requests: list[Instance]) -> list[tuple[float, bool]]:
+        """A context is read once for all its continuations, a choice task's choices."""
         pairs = [self._encode_pair(*request.args) for request in requests]
         owners: dict[tuple[int, ...], list[int]] = {}
         for i, (context, continuation) in enumerate(pairs):
@@ -71,17 +112,27 @@ class StudentLM(HFLM):
         out: dict[int, tuple[float, bool]] = {}
         for chosen in batches([len(context) for context in contexts], int(self.batch_size)):
             prefix = prefill(self.model, [contexts[c] for c in chosen])
-            asked = [(n, i) for n, c in enumerate(chosen) for i in owners[contexts[c]]]
-            rows = [pairs[i][1] for _, i in asked]
-            branches = prefix.taken([n for n, _ in asked])
-            found = continue_with(self.model, branches, rows, [0] * len(rows))
-            out.update({i: value for (_, i), value in zip(asked, found, strict=True)})
+            branches = [(n, i) for n, c in enumerate(chosen) for i in owners[contexts[c]]]
+            rows = [pairs[i][1] for _, i in branches]
+            taken = prefix.taken([n for n, _ in branches])
+            values = continue_with(self.model, taken, rows, [0] * len(rows))
+            out.update({i: value for (_, i), value in zip(branches, values, strict=True)})
             if self.progress:
                 self.progress(len(chosen))
         return [out[i] for i in range(len(requests))]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
-        """Greedy texts of all requests, up to the first stop string; see `traces`."""
+        """Greedy texts up to the first stop string, or the method's own answer after the cue."""
+        of_student = iter(self._written([r for r in requests if self._answer(r) is None]))
+        pairs = []
+        for request in requests:
+            answer = self._answer(request)
+            own = (f"{CUE} {answer}", Trace(0, False))
+            pairs.append(next(of_student) if answer is None else own)
+        self.traces = [trace for _, trace in pairs]
+        return [text for text, _ in pairs]
+
+    def _written(self, requests: list[Instance]) -> list[tuple[str, Trace]]:
         if not requests:
             return []
         kwargs = requests[0].args[1]
@@ -92,22 +143,23 @@ class StudentLM(HFLM):
         if self.passes == 2:
             return self._two_passes(prompts, stops, limit)
         rows = self._generate(prompts, stops, limit)
-        self.traces = [Trace(len(row.ids), not row.ended) for row in rows]
-        return self._texts(rows, stops)
+        traces = [Trace(len(row.ids), not row.ended) for row in rows]
+        return list(zip(self._texts(rows, stops), traces, strict=True))
 
     def _two_passes(
         self, prompts: list[list[int]], stops: tuple[str, ...], limit: int
-    ) -> list[str]:
+    ) -> list[tuple[str, Trace]]:
         """First the rationale, up to the cue or the end, then the answer after the cue."""
         cue = CUE.strip()
         first = self._generate(prompts, (*stops, cue), limit)
         heads = [f" {body.strip()}{CUE}" for body in self._texts(first, (*stops, cue))]
         longer = [p + self.encoder.ids(h) for p, h in zip(prompts, heads, strict=True)]
         second = self._generate(longer, stops, min(limit, ANSWER_TOKENS))
-        self.traces = [
-            Trace(len(a.ids) + len(b.ids), not b.ended) for a, b in zip(first, second, strict=True)
+        tails = self._texts(second, stops)
+        return [
+            (head + tail, Trace(len(a.ids) + len(b.ids), not b.ended))
+            for head, tail, a, b in zip(heads, tails, first, second, strict=True)
         ]
-        return [h + t for h, t in zip(heads, self._texts(second, stops), strict=True)]
 
     def _generate(
         self, prompts: list[list[int]], stops: tuple[str, ...], limit: int
@@ -125,5 +177,5 @@ class StudentLM(HFLM):
         )
 
     def _texts(self, rows: Sequence[Generated], stops: tuple[str, ...]) -> list[str]:
-        tools = Stops(self.tokenizer, stops)
-        return [tools.cut(tools.text(row.ids)) for row in rows]
+        texts = Stops(self.tokenizer, stops)
+        return [texts.cut(texts.text(row.ids)) for row in rows]

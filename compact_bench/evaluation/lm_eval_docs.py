@@ -1,4 +1,4 @@
-"""Writes what lm-eval reads for one task: the items, and a task file that includes ours."""
+"""A task as lm-eval reads it, items and a task file that includes ours, and its logged samples."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pandas as pd
 
 from compact_bench.data.splits import parse_choices
 from compact_bench.data.tasks import TaskData
-from compact_bench.evaluation.rule_answers import LETTERS
 from compact_bench.student.batch import Decoding
 from compact_bench.student.encode import Encoder, prompt_text
 
 NEXT_QUESTION = "Question:"  # a student that writes this has gone on to a question of its own
+
+LETTERS = "ABCDEFGHIJ"  # of choices, in a choice task's samples and in a method's own answers
 
 
 def write_task(
@@ -49,8 +50,8 @@ def documents(
     items: pd.DataFrame | None = None,
     decoding: Decoding | None = None,
 ) -> list[dict[str, Any]]:
-    """Items (None: the task's) as documents with the prompt's text, as `decoding` asks them."""
-    asked = decoding or Decoding()
+    """Items (None: the task's) as documents with the text of `decoding`'s prompt (None: plain)."""
+    decoding = decoding or Decoding()
     docs = []
     for item in (task.items if items is None else items).to_dict("records"):
         question = item["question"]
@@ -60,7 +61,9 @@ def documents(
             # CommonsenseQA questions that way and on 29 this way (chance is 20), and what is at
             # chance can't be forgotten.
             question = parse_choices(question)[0]
-        prompt = prompt_text(question, encoder.tokenizer, encoder.chat, asked.prompt, asked.prefix)
+        prompt = prompt_text(
+            question, encoder.tokenizer, encoder.chat, decoding.prompt, decoding.prefix
+        )
         doc = {"question_id": item["question_id"], "prompt": prompt, "answer": item["answer"]}
         if task.kind == "choice":
             doc |= {"choices": list(item["choices"]), "gold": int(item["gold"])}

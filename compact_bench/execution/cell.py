@@ -14,7 +14,7 @@ import torch
 
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.tasks import Prepared, dev_task
-from compact_bench.diagnostics.checkpoints import Watch
+from compact_bench.diagnostics.recorder import Recorder
 from compact_bench.errors import CellError, Diverged, Pruned, UserError
 from compact_bench.evaluation.evaluate import evaluate
 from compact_bench.execution.prepare import prepare_once
@@ -96,10 +96,12 @@ def _run(
     progress({"event": "phase", "phase": "train"})
     kept = folder / "weights"
     reporter = _reporter(suite, prepared, folder, progress)
-    watch = Watch(suite, student, distiller, kept, reporter.progress if reporter else progress)
-    trainer = train(
-        student, distiller, prepared, suite, seed, kept, watch.progress, facts, reporter
-    )
+    report = reporter.progress if reporter else progress
+    recorder = None
+    if suite.evidence and not distiller.answers():  # a rule has no weights to look at
+        recorder = Recorder(suite, student, distiller, kept, report)
+        report = recorder.progress
+    trainer = train(student, distiller, prepared, suite, seed, kept, report, facts, reporter)
     facts |= student.cost.as_dict() | {
         "train_seconds": trainer.position.seconds,
         "layout": student.layout,
@@ -108,25 +110,25 @@ def _run(
     if trainer.dev_scores:
         facts["dev_scores"] = trainer.dev_scores
     _keep(trainer, writer, kept)
-    watch.take(trainer, prepared, seed)
+    if recorder:
+        recorder.measure(trainer, prepared, seed)
     progress({"event": "phase", "phase": "evaluate"})
     began = time.perf_counter()
+    student.merged()
     rows, samples = evaluate(
-        student.merged(),
-        student.tokenizer,
+        student,
         prepared.tasks,
         limited(suite),
         distiller.decoding(),
-        device=str(student.device),
-        chat=student.chat,
         seed=seed,
         # "before" is the student as it was, which a method's own answers aren't.
         stage="after" if trainer.position.run or distiller.answers() else "before",
         progress=progress,
-        answer=distiller.answer if distiller.answers() else None,
+        rule=distiller.answer if distiller.answers() else None,
     )
     facts["eval_seconds"] = time.perf_counter() - began
-    watch.write(writer, rows, samples, facts)
+    if recorder:
+        recorder.write(writer, rows, samples, facts)
     writer.eval(rows)
     writer.samples(samples)
     checkpoint.remove(kept)

@@ -1,6 +1,6 @@
 """How well a student does on the dev split: what a method may choose by.
 
-It is asked as the evaluation asks, by the same code. The test split is out of reach from here.
+Measured as the evaluation measures, by the same code. The test split is out of reach from here.
 """
 
 from __future__ import annotations
@@ -13,7 +13,8 @@ from typing import Any
 from compact_bench.data.tasks import TaskData
 from compact_bench.errors import CellError
 from compact_bench.evaluation import isolation
-from compact_bench.evaluation.evaluate import evaluate, marginals
+from compact_bench.evaluation.evaluate import accuracy_rows, evaluate
+from compact_bench.evaluation.sampled_rationales import sample_items
 from compact_bench.student.batch import Decoding, DevMeasure
 from compact_bench.student.student import Student
 from compact_bench.suite.sections import EvaluationSpec
@@ -50,33 +51,20 @@ class DevScore:
         with student.cost.selecting(), counted(student):
             if by == "accuracy":
                 return self._accuracy(student, decoding, task)
-            return -self._marginal(student, decoding, task)
+            return -self._marginal_nll(student, decoding, task)
 
     def _accuracy(self, student: Student, decoding: Decoding, task: TaskData) -> float:
-        rows, _ = evaluate(
-            student.causal,
-            student.tokenizer,
-            [task],
-            self.spec.model_copy(update={"marginal_samples": 0, "select": True}),
-            decoding,
-            device=student.device,
-            chat=student.chat,
-            seed=self.seed,
-            stage="dev",
-        )
-        return next(
-            float(row["value"])
-            for row in rows
-            if row["metric"] == "accuracy" and row["filter"] in ("strict", "none")
-        )
+        spec = self.spec.model_copy(update={"marginal_samples": 0, "select": True})
+        rows, _ = evaluate(student, [task], spec, decoding, seed=self.seed, stage="dev")
+        return float(accuracy_rows(rows)[0]["value"])
 
-    def _marginal(self, student: Student, decoding: Decoding, task: TaskData) -> float:
+    def _marginal_nll(self, student: Student, decoding: Decoding, task: TaskData) -> float:
         samples = self.spec.marginal_samples or SAMPLES
         spec = self.spec.model_copy(update={"marginal_samples": samples})
         with isolation.undisturbed(student.causal):
-            model = student.causal.eval()
-            found = marginals(model, student.encoder, task.items, spec, decoding, self.seed)
-        return sum(one.nll for one in found) / len(found)
+            student.causal.eval()
+            sampled = sample_items(student, task.items, spec, decoding, self.seed)
+        return sum(item.nll for item in sampled) / len(sampled)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from compact_bench.data.splits import write_choices
 from compact_bench.data.tasks import TaskData
 from compact_bench.evaluation.evaluate import evaluate
 from compact_bench.methods.registry import load
+from compact_bench.student.student import Student
 from tests.baselines.banks import run_of
 from tests.evaluation.test_evaluate import items, spec, written
 from tests.tiny_student import GOLD, byte_tokenizer, taught_student
@@ -145,10 +146,13 @@ def test_its_hooks_are_named():
 
 
 def ask(answer, *tasks, student=None, decoding=None):
-    student = student or taught_student(byte_tokenizer())
+    model = student or taught_student(byte_tokenizer())
     return evaluate(
-        *(student, byte_tokenizer(), tasks, spec(marginal_samples=2), decoding or Decoding()),
-        **{"device": "cpu", "chat": False, "seed": 1, "stage": "after", "answer": answer},
+        Student(model, model, byte_tokenizer()),
+        tasks,
+        spec(marginal_samples=2),
+        decoding or Decoding(),
+        **{"seed": 1, "stage": "after", "rule": answer},
     )
 
 

@@ -129,19 +129,19 @@ def test_weights_come_back_bit_for_bit_even_after_a_mistake(folder):
 
 def test_snapshots_are_taken_once_at_the_first_step_that_reaches_a_share(folder, tmp_path):
     student = load(folder, lora=True)
-    told = []
+    events = []
     shots = Snapshots(student, tmp_path, [0.75, 0.5], "tag")
-    tell = shots.watching(told.append)
+    progress = shots.watching(events.append)
     seen = {}
     for step in range(1, 5):
         student.load_state_dict(moved(student, seed=step))
         seen[step] = student.state_dict()
-        tell({"event": "step", "share": step / 4})
-    tell({"event": "phase", "phase": "evaluate"})
+        progress({"event": "step", "share": step / 4})
+    progress({"event": "phase", "phase": "evaluate"})
     assert [share for share, _ in shots.states()] == [0.5, 0.75]
     for (_, state), step in zip(shots.states(), (2, 3), strict=True):
         assert all(torch.equal(state[name], seen[step][name]) for name in state)
-    assert [event["event"] for event in told] == ["step"] * 4 + ["phase"]
+    assert [event["event"] for event in events] == ["step"] * 4 + ["phase"]
     assert list(Snapshots(student, tmp_path, [0.5], "another tag").states()) == []
     shots.remove()
     assert list(shots.states()) == [] and list(tmp_path.iterdir()) == []

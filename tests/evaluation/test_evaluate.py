@@ -21,6 +21,7 @@ from compact_bench.data.splits import write_choices
 from compact_bench.data.tasks import TaskData
 from compact_bench.evaluation import evaluate as evaluation
 from compact_bench.evaluation.lm_eval_docs import write_task
+from compact_bench.student.student import Student
 from compact_bench.suite.sections import EvaluationSpec
 from tests.tiny_student import GOLD, LIMIT, TAUGHT, by_hand, byte_tokenizer, taught_student
 
@@ -69,13 +70,10 @@ def ask(
     **changes: object,
 ) -> tuple[list[dict], list[dict]]:
     return evaluation.evaluate(
-        student,
-        tokenizer,
+        Student(student, student, tokenizer),
         tasks,
         spec(**changes),
         decoding or Decoding(),
-        device="cpu",
-        chat=False,
         seed=1,
         stage="after",
         progress=progress,
@@ -144,8 +142,8 @@ def test_two_passes_append_the_cue(student, tokenizer):
     # " so it is 4" states no answer in one pass; the second pass asks for one.
     head = " so it is 4 The answer is"
     ids = tokenizer("Question: 2 and 2?\nAnswer:" + head)["input_ids"]
-    told = tokenizer.decode(by_hand(student, ids, 24)).split("Question:")[0]
-    assert samples[1]["output"] == head + told
+    answer = tokenizer.decode(by_hand(student, ids, 24)).split("Question:")[0]
+    assert samples[1]["output"] == head + answer
     assert samples[0]["tokens"] >= len(" one, two The answer is 3")
 
 

@@ -1,11 +1,9 @@
-"""generate.py and lm.py against decoding by hand and stock lm-eval."""
+"""Decoding and likelihoods against forwards of one row without a cache."""
 
 from __future__ import annotations
 
 import pytest
 import torch
-from lm_eval.api.instance import Instance
-from lm_eval.models.huggingface import HFLM
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -13,7 +11,6 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
-from compact_bench.evaluation.lm import StudentLM
 from compact_bench.student.generation import (
     Stops,
     batches,
@@ -41,25 +38,6 @@ def test_limits_do_not_depend_on_the_batch(student, tokenizer):
     stops = Stops(tokenizer, ("Question:",), end_ids(student, tokenizer))
     alone = generate(student, prompts, stops, max_new_tokens=LIMIT, batch_size=1)
     assert generate(student, prompts, stops, max_new_tokens=LIMIT, batch_size=5) == alone
-
-
-@pytest.mark.parametrize("batch_size", [1, 3])
-def test_equal_to_lm_evals_own_decoding_and_likelihood(student, tokenizer, batch_size):
-    settings = {"until": ["Question:"], "do_sample": False, "max_gen_toks": LIMIT}
-    prompts = [f"Question: {question}\nAnswer:" for question in GOLD]
-    asked = [Instance("generate_until", {}, (p, settings), 0) for p in prompts]
-    choices = (" four", " one, two", " so", "\u00e9", " three, two The answer is 7")
-    pairs = [Instance("loglikelihood", {}, (p, c), 0) for p in prompts for c in choices]
-    stock = HFLM(pretrained=student, tokenizer=tokenizer, batch_size=3)
-    ours = StudentLM(student, tokenizer, batch_size=batch_size)
-    assert ours.generate_until(asked) == stock.generate_until(asked, disable_tqdm=True)
-    expected = stock.loglikelihood(pairs, disable_tqdm=True)
-    found = ours.loglikelihood(pairs)
-    assert [value for value, _ in found] == pytest.approx(
-        [value for value, _ in expected], abs=1e-4
-    )
-    assert [greedy for _, greedy in found] == [greedy for _, greedy in expected]
-    assert any(greedy for _, greedy in found)
 
 
 def test_generation_settings_of_the_model_do_not_count(student, tokenizer):

@@ -44,10 +44,8 @@ def scorer(**changes) -> DevScore:
 
 
 def of_evaluation(made: Student, metric: str, **changes) -> float:
-    rows, _ = evaluate(
-        *(made.merged(), made.tokenizer, [written()], spec(**changes), Decoding()),
-        **{"device": "cpu", "chat": False, "seed": 1, "stage": "after"},
-    )
+    made.merged()
+    rows, _ = evaluate(made, [written()], spec(**changes), Decoding(), seed=1, stage="after")
     return next(r["value"] for r in rows if r["metric"] == metric and r["filter"] != "flexible")
 
 

@@ -1,24 +1,32 @@
-"""marginal.py against enumeration and an independent computation."""
+"""Sampled rationales: the marginal NLL against enumeration, and which answer has the majority."""
 
 from __future__ import annotations
 
 import math
 import random
+from collections import Counter
 
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.special import logsumexp
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from compact_bench.evaluation.marginal_nll import (
+from compact_bench.evaluation import sampled_rationales
+from compact_bench.evaluation.sampled_rationales import (
+    Sampled,
     answer_log_chances,
-    marginal_nll,
+    majority,
     negative_log_mean_exp,
+    sample,
+    votes,
 )
 from compact_bench.student.encode import Encoder
 from compact_bench.student.generation import prefill
+from tests.tiny_student import byte_tokenizer, taught_student
 
 WORDS = ["<eos>", "<unk>", "Question:", "Answer:", "The", "answer", "is", "yes", "no", "up", "down"]
 CUE_IDS = [4, 5, 6]
@@ -96,7 +104,7 @@ def test_marginal_equals_the_enumerated_one(student, tokenizer):
         chance = log_chance(student, prompt, [token])
         exact += math.exp(chance + log_chance(student, prompt + body + CUE_IDS, gold))
     samples = 4000
-    (value,) = marginal_nll(
+    (item,) = sample(
         student,
         encoder,
         [(prompt, "yes")],
@@ -105,25 +113,23 @@ def test_marginal_equals_the_enumerated_one(student, tokenizer):
         batch_size=16,
         seed=3,
     )
-    assert value == pytest.approx(-math.log(exact), abs=0.02)
+    assert item.nll == pytest.approx(-math.log(exact), abs=0.02)
 
 
 def test_sampled_rationales_are_cut_before_the_cue(student, tokenizer, monkeypatch):
     """Whatever the student writes, the scored text holds the cue once, before the gold answer."""
-    from compact_bench.evaluation import marginal_nll as marginal
-
     seen: list[str] = []
-    original = marginal.answer_log_chances
+    original = answer_log_chances
 
     def spy(model, encoder, prefix, bodies, answers):
         seen.extend(bodies)
         return original(model, encoder, prefix, bodies, answers)
 
-    monkeypatch.setattr(marginal, "answer_log_chances", spy)
-    monkeypatch.setattr(marginal, "CUE", " up")  # a cue that this student writes often
+    monkeypatch.setattr(sampled_rationales, "answer_log_chances", spy)
+    monkeypatch.setattr(sampled_rationales, "CUE", " up")  # a cue that this student writes often
     encoder = Encoder(tokenizer)
     items = [(encoder.ids("Question: down Answer:"), "no")]
-    marginal_nll(student, encoder, items, samples=50, max_new_tokens=6, batch_size=8, seed=0)
+    sample(student, encoder, items, samples=50, max_new_tokens=6, batch_size=8, seed=0)
     assert len(seen) == 50 and all("up" not in body for body in seen)
     assert len({len(body.split()) for body in seen}) > 1
 
@@ -135,8 +141,39 @@ def test_seeded_and_apart_from_the_global_state(student, tokenizer):
     options = {"samples": 3, "max_new_tokens": 5, "batch_size": 6}
     random.seed(1), np.random.seed(1), torch.manual_seed(1)
     before = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
-    first = marginal_nll(student, encoder, items, seed=7, **options)
+    first = sample(student, encoder, items, seed=7, **options)
     after = random.getstate(), np.random.get_state()[1].tolist(), torch.get_rng_state().tolist()
     assert before == after
-    assert marginal_nll(student, encoder, items, seed=7, **options) == first
-    assert marginal_nll(student, encoder, items, seed=8, **options) != first
+    assert sample(student, encoder, items, seed=7, **options) == first
+    assert sample(student, encoder, items, seed=8, **options) != first
+
+
+@pytest.mark.parametrize(
+    ("answers", "kind", "expected"),
+    [
+        (["7", "12", "7.0"], "number", "7"),
+        ([None, None, "3"], "number", "3"),
+        ([None, None], "number", None),
+        ([], "number", None),
+        (["4", "5", "5", "4"], "number", "4"),  # as often: the first
+        (["yes", "no", "no"], "boolean", "no"),
+        (["b", "B", "C"], "choice", "B"),
+    ],
+)
+def test_the_commonest_answer_wins(answers, kind, expected):
+    assert majority(answers, kind) == expected
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=12))
+def test_no_answer_is_commoner_than_the_majority(numbers):
+    found = majority([str(number) for number in numbers], "number")
+    assert Counter(numbers)[int(found)] == max(Counter(numbers).values())
+
+
+def test_answers_are_written_after_the_rationale():
+    tokenizer = byte_tokenizer()
+    encoder = Encoder(tokenizer)
+    prompt = encoder.prompt("1 and 2?")
+    item = Sampled(prompt, ("one, two", "one, two"), nll=0.0)
+    found = votes(taught_student(tokenizer), encoder, [item], ["number"], 8)
+    assert found == [["3", "3"]]
