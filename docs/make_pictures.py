@@ -66,7 +66,7 @@ def curve() -> None:
     folder = ROOT / "results" / "published" / "ladder" / "mini"
     cells = {cell.run_id: cell for cell in read_cells(folder)}
     run_id = next(c["run_id"] for c in read_suite_record(folder).cells if c["label"] == METHOD)
-    steps = pd.read_parquet(cells[run_id].folder / "epiphany.parquet")
+    steps = cells[run_id].table("epiphany").to_pandas()
     steps = steps[steps["epoch"] == steps["epoch"].max()]
     everyone = steps.groupby("question_id")["teacher"].nunique().eq(4)
     steps = steps[steps["question_id"].map(everyone)]

@@ -54,7 +54,7 @@ def curves(results: Results) -> dict[str, dict[Seed, Curve]]:
 
 def _curves(row: Row) -> dict[Seed, Curve]:
     """The accuracies of curve.parquet; other metrics and filters of a task are not compared."""
-    frame = joined((seed, cell.curve_table()) for seed, cell in row.done.items())
+    frame = joined((seed, cell.table("curve")) for seed, cell in row.done.items())
     if frame.empty:
         return {}
     frame = frame[frame["metric"].eq("accuracy") & frame["filter"].isin(["strict", "none"])]

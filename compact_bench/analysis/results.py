@@ -21,7 +21,6 @@ from compact_bench.records.cells import Cell, read_cells, without_paths
 from compact_bench.records.joining import NO_SEED, Seed, by_seed_and_item, joined
 from compact_bench.records.learning_rates import Tried
 from compact_bench.records.suite_record import SuiteRecord, read_suite_record
-from compact_bench.records.tables import read_arrow
 from compact_bench.records.texts import read_bank, read_bank_teachers, read_clean
 from compact_bench.suite.metrics import FILTERS, HEADLINES, METRICS, Measure
 
@@ -381,9 +380,8 @@ def _checked(cell: Cell) -> tuple[Cell, pa.Table | None]:
     """A cell and its values; without readable values it can't be reported as done."""
     if cell.state != "done":
         return cell, None
-    path = cell.folder / "eval.parquet"
     try:
-        table = read_arrow(path) if path.exists() else None
+        table = cell.table("eval")
         if table is None or not len(table) or {"task", "metric", "value"} - set(table.column_names):
             raise UserError("eval.parquet holds no values")
     except UserError as error:

@@ -9,17 +9,23 @@ import click
 from compact_bench.commands.options import READING, results_folder
 from compact_bench.utils import printing
 
+TABLES = ("md",)  # the formats that are published
+CAPTIONS = Path("figures", "captions.md")  # the page has them
+
 
 def publish_folder(folder: Path, target: Path) -> None:
     """Publish the records of `folder` in `target`, with tables, figures and page made from them.
 
+    What else `report` makes of the records (CSV, LaTeX, captions as a file) is left out.
     Raises UserError where there is nothing to publish or `target` can't be written.
     """
     from compact_bench.records.published import TUNE, publish_records
     from compact_bench.report import page
+    from compact_bench.utils.files import remove
 
     def complete(draft: Path) -> None:
-        page.build(draft)
+        page.build(draft, table_formats=TABLES)
+        remove(draft / CAPTIONS)
         if (folder / TUNE).exists():
             publish_search(folder / TUNE, draft / TUNE)
 
@@ -31,7 +37,7 @@ def publish_search(folder: Path, target: Path) -> None:
     from compact_bench.records.published import without_folders
     from compact_bench.tune import trials, winners
     from compact_bench.tune.report import page
-    from compact_bench.utils.files import write_bytes
+    from compact_bench.utils.files import remove, write_bytes
 
     search = trials.read(folder)
     suite, profile = search.suite["suite"], search.suite["profile"]
@@ -43,7 +49,8 @@ def publish_search(folder: Path, target: Path) -> None:
         winners.write_best(target, without_folders(best), search.studies)
     if (folder / trials.STORAGE).exists():
         write_bytes(target / trials.STORAGE, (folder / trials.STORAGE).read_bytes())
-    page.build(target)
+    page.build(target, TABLES)
+    remove(target / CAPTIONS)
 
 
 @click.command()

@@ -13,6 +13,7 @@ import torch
 
 from compact_bench.errors import CellError
 from compact_bench.methods.scores.adaptability import epiphanies
+from compact_bench.records.cells import read_cell
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -148,10 +149,9 @@ def read_weights(folder: Path | None, run_id: str) -> RecordedWeights:
 
     Raises CellError where there are none.
     """
-    path = folder.parent.parent / run_id / "steps.parquet" if folder else None
-    if path is None or not path.exists():
+    frame = read_cell(folder.parent.parent / run_id).steps() if folder else pd.DataFrame()
+    if frame.empty:
         raise CellError(f"weights_from: no run {run_id!r} in these results")
-    frame = pd.read_parquet(path)
     if "weight" not in frame:
         raise CellError(f"weights_from: run {run_id!r} recorded no weights")
     columns = ["step", "epoch", "question_id", "teacher", "sample", "weight"]

@@ -1,4 +1,4 @@
-"""What a run writes and how it is read back: one folder per cell, every file written atomically."""
+"""The records of one cell: written to a folder of its own, read from there or from an archive."""
 
 from __future__ import annotations
 
@@ -12,25 +12,13 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 import pyarrow.json
-import pyarrow.parquet
 
 from compact_bench.errors import UserError
-from compact_bench.records.tables import read_arrow, read_table
+from compact_bench.records.archive import SAMPLES, archive_of
+from compact_bench.records.tables import Wanted, read_arrow, select
 from compact_bench.utils.files import plain, write_json, write_parquet, write_text
 
 STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")
-
-RECORD_FILES = (
-    "spec.json",
-    "env.json",
-    "steps.parquet",
-    "epiphany.parquet",
-    "latent.parquet",
-    "curve.parquet",
-    "eval.parquet",
-    "samples.jsonl",
-    "status.json",
-)
 
 EVAL_COLUMNS = (
     "task",
@@ -122,9 +110,26 @@ class CellWriter:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **extra})
 
 
+# The columns of samples.jsonl that tables are made of; output texts of thousands of cells would
+# not fit into memory.
+_ITEMS = pa.schema(
+    {
+        "task": pa.string(),
+        "question_id": pa.string(),
+        "stage": pa.string(),
+        "right": pa.bool_(),
+        "marginal_nll": pa.float64(),
+    }
+)
+
+
 @dataclass(frozen=True)
 class Cell:
-    """One cell's records; the small JSON files are read at once, the tables when asked for."""
+    """One cell's records; the small ones are read at once, the tables when asked for.
+
+    folder: where a live run keeps them, root/runs/run_id.  Of a cell that has no folder the
+    archive beside `runs` (records/archive.py) may hold them.
+    """
 
     run_id: str
     folder: Path
@@ -137,69 +142,70 @@ class Cell:
         """One of STATES."""
         return str(self.status.get("state", "missing"))
 
+    def table(self, kind: str, wanted: Wanted | None = None) -> pa.Table | None:
+        """The record of this kind (one of TABLES), or the wanted columns of it; None without one.
+
+        Raises UserError where it can't be read.
+        """
+        path = self.folder / f"{kind}.parquet"
+        if path.exists():
+            return read_arrow(path, wanted)
+        archive = archive_of(self.folder)
+        return archive.table(self.run_id, kind, wanted) if archive else None
+
     def eval(self) -> pd.DataFrame:
-        """eval.parquet, or an empty table with its columns."""
-        return self._table("eval.parquet", EVAL_COLUMNS)
+        """The evaluation's values, or an empty table with the same columns."""
+        return self._frame("eval", EVAL_COLUMNS)
 
     def latent(self) -> pd.DataFrame:
-        """latent.parquet, or an empty table with its columns."""
-        return self._table("latent.parquet", LATENT_COLUMNS)
+        """Hidden states and the change of weights, or an empty table with the same columns."""
+        return self._frame("latent", LATENT_COLUMNS)
 
     def curve(self) -> pd.DataFrame:
-        """curve.parquet, or an empty table with its columns."""
-        return self._table("curve.parquet", CURVE_COLUMNS)
+        """Accuracy on the way to the trained student, or an empty table with the same columns."""
+        return self._frame("curve", CURVE_COLUMNS)
 
-    def curve_table(self) -> pa.Table | None:
-        """curve.parquet as a table of Arrow; None where there is none."""
-        path = self.folder / "curve.parquet"
-        return read_arrow(path) if path.exists() else None
-
-    def _table(self, name: str, columns: Sequence[str]) -> pd.DataFrame:
-        path = self.folder / name
-        return read_table(path) if path.exists() else pd.DataFrame(columns=list(columns))
+    def _frame(self, kind: str, columns: Sequence[str]) -> pd.DataFrame:
+        table = self.table(kind)
+        return pd.DataFrame(columns=list(columns)) if table is None else _pandas(table)
 
     def steps(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
-        """steps.parquet (only the named columns, where given), or an empty table."""
-        path = self.folder / "steps.parquet"
-        wanted = None if columns is None else list(columns)
-        frame = read_table(path, wanted) if path.exists() else pd.DataFrame()
-        return frame if wanted is None else frame.reindex(columns=wanted)
+        """The training steps (only the named columns, where given), or an empty table."""
+        table = self.table("steps", None if columns is None else columns.__contains__)
+        frame = pd.DataFrame() if table is None else _pandas(table)
+        return frame if columns is None else frame.reindex(columns=list(columns))
 
     def items(self) -> pd.DataFrame:
-        """The numbers of samples.jsonl: task, question_id, stage, right, marginal_nll."""
-        return self.item_table().to_pandas()
+        """The numbers of the samples: task, question_id, stage, right, marginal_nll."""
+        return _pandas(self.item_table())
 
     def item_table(self) -> pa.Table:
-        """The same as a table of Arrow, which costs less where there are thousands of cells.
-
-        Reads only these columns; thousands of cells would not fit with their output texts.
-        """
-        fields = {
-            "task": pa.string(),
-            "question_id": pa.string(),
-            "stage": pa.string(),
-            "right": pa.bool_(),
-            "marginal_nll": pa.float64(),
-        }
+        """The same as a table of Arrow, which costs less where there are thousands of cells."""
         path = self.folder / "samples.jsonl"
-        if not path.exists() or path.stat().st_size == 0:
-            return pa.schema(list(fields.items())).empty_table()
-        options = pyarrow.json.ParseOptions(
-            explicit_schema=pa.schema(list(fields.items())), unexpected_field_behavior="ignore"
-        )
-        size = max(1 << 20, path.stat().st_size + 1)
-        block = pyarrow.json.ReadOptions(use_threads=False, block_size=size)
+        if not path.exists():
+            table = self.table(SAMPLES, _ITEMS.names.__contains__)
+            return _ITEMS.empty_table() if table is None else select(table, _ITEMS)
+        size = path.stat().st_size
+        if not size:
+            return _ITEMS.empty_table()
+        parse = pyarrow.json.ParseOptions(_ITEMS, unexpected_field_behavior="ignore")
+        block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(1 << 20, size + 1))
         try:
-            return pyarrow.json.read_json(path, block, options)
+            return pyarrow.json.read_json(path, block, parse)
         except pa.ArrowInvalid as error:
             raise UserError(f"cannot read {path}: {error}") from error
 
     def samples(self) -> list[dict[str, Any]]:
-        """samples.jsonl in full, with the output texts."""
+        """Every test item in full, with the output texts; what one lacks may be None."""
         path = self.folder / "samples.jsonl"
-        if not path.exists():
-            return []
-        return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+        if path.exists():
+            return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
+        table = self.table(SAMPLES)
+        return [] if table is None else table.to_pylist()
+
+
+def _pandas(table: pa.Table) -> pd.DataFrame:
+    return table.to_pandas(use_threads=False)  # a fork would lose the threads
 
 
 def _json(path: Path) -> dict[str, Any]:
@@ -207,9 +213,14 @@ def _json(path: Path) -> dict[str, Any]:
 
 
 def read_cell(folder: Path) -> Cell:
-    """Read one cell; records that can't be parsed make it a failed cell with that reason."""
+    """Read one cell of root/runs, or of the archive in root where it has no folder there.
+
+    Records that can't be parsed make it a failed cell with that reason.
+    """
     folder = Path(folder)
     try:
+        if not folder.exists() and (archive := archive_of(folder)):
+            return Cell(folder.name, folder, *archive.facts(folder.name))
         spec, env, status = (_json(folder / f"{name}.json") for name in ("spec", "env", "status"))
     except (OSError, ValueError) as error:
         broken = {"state": "failed", "reason": f"the records can't be read: {error}"}
@@ -220,10 +231,13 @@ def read_cell(folder: Path) -> Cell:
 def read_cells(root: Path) -> list[Cell]:
     """Read every cell of results/<suite>/<profile>, in the order of their run ids."""
     runs = Path(root) / "runs"
-    folders = sorted(path for path in runs.iterdir() if path.is_dir()) if runs.is_dir() else []
-    return [read_cell(folder) for folder in folders if not folder.name.startswith(".")]
+    folders = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
+    names = {folder.name for folder in folders if not folder.name.startswith(".")}
+    if archive := archive_of(runs / "any"):
+        names.update(archive.cells)
+    return [read_cell(runs / name) for name in sorted(names)]
 
 
 def status_of(folder: Path) -> str:
-    """Say how a cell stands: one of STATES; "missing" where nothing has finished there."""
+    """Return the cell's state: one of STATES; "missing" where nothing has finished there."""
     return read_cell(folder).state

@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from compact_bench.errors import UserError
 from compact_bench.records.cells import LATENT_COLUMNS, Cell
-from compact_bench.records.tables import read_arrow
 
 STUDENT, RANDOM, CHANGE = "student", "random", "change"
 
@@ -59,14 +58,11 @@ def read_record(cell: Cell) -> LatentRecord | None:
     Reads through Arrow: a table of lists costs pandas a hundred times as much.  UserError where
     it can't be read.
     """
-    path = cell.folder / "latent.parquet"
-    if not path.exists():
-        return None
-    table = read_arrow(path, LATENT_COLUMNS.__contains__)
+    table = cell.table("latent", LATENT_COLUMNS.__contains__)
     try:
-        return _record(table)
+        return None if table is None else _record(table)
     except (KeyError, ValueError, pa.ArrowException) as error:
-        raise UserError(f"cannot read {path}: {error}") from error
+        raise UserError(f"cannot read latent.parquet of {cell.folder}: {error}") from error
 
 
 def _record(table: pa.Table) -> LatentRecord:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
 from compact_bench.records.cells import Cell
-from compact_bench.records.tables import read_arrow
+from compact_bench.records.tables import Wanted
 
 Seed = int | None
 
@@ -28,17 +28,15 @@ def joined(tables: Iterable[tuple[Seed, pa.Table | None]]) -> pd.DataFrame:
     return frame
 
 
-def steps(
-    cells: Mapping[Seed, Cell], wanted: Callable[[str], bool], needed: set[str]
-) -> pd.DataFrame:
+def steps(cells: Mapping[Seed, Cell], wanted: Wanted, needed: set[str]) -> pd.DataFrame:
     """The wanted columns of the cells' step records; cells without all needed ones are left out."""
 
-    def one(cell: Cell) -> pa.Table | None:
-        path = cell.folder / "steps.parquet"
-        table = read_arrow(path, wanted) if path.exists() else None
-        return table if table is not None and needed <= set(table.column_names) else None
-
-    return joined((seed, one(cell)) for seed, cell in cells.items())
+    tables = {seed: cell.table("steps", wanted) for seed, cell in cells.items()}
+    return joined(
+        (seed, table)
+        for seed, table in tables.items()
+        if table is not None and needed <= set(table.column_names)
+    )
 
 
 def by_seed_and_item(frame: pd.DataFrame, column: str) -> pd.DataFrame:

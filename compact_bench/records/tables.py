@@ -1,4 +1,4 @@
-"""Parquet files as tables: the columns that are wanted, and of a row's cells all as one."""
+"""Parquet files as tables of Arrow and pandas, of the columns that are wanted."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.json
 import pyarrow.parquet
 
 from compact_bench.errors import UserError
+
+Wanted = Callable[[str], bool]  # is the column of this name wanted?
 
 
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
@@ -19,7 +20,7 @@ def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame
     return table.to_pandas(use_threads=False)
 
 
-def read_arrow(path: Path, wanted: Callable[[str], bool] | None = None) -> pa.Table:
+def read_arrow(path: Path, wanted: Wanted | None = None) -> pa.Table:
     """Read a table, or the wanted columns of it, without what pandas adds in time."""
     try:
         # One thread: cells are small, and thousands of them cost more to share out than to read.
@@ -28,3 +29,14 @@ def read_arrow(path: Path, wanted: Callable[[str], bool] | None = None) -> pa.Ta
             return file.read(columns=names, use_threads=False)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
+
+
+def select(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The schema's columns in its types; those that the table lacks are empty."""
+    columns = [
+        table[field.name].cast(field.type)
+        if field.name in table.column_names
+        else pa.nulls(len(table), field.type)
+        for field in schema
+    ]
+    return pa.table(columns, schema=schema)

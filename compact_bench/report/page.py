@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import jinja2
 
@@ -83,9 +83,12 @@ class ReportPaths:
 
 
 def build(
-    folder: Path, formats: Sequence[str] = ("svg",), results: Results | None = None
+    folder: Path,
+    formats: Sequence[str] = ("svg",),
+    results: Results | None = None,
+    table_formats: Sequence[str] = tuple(tables.WRITERS),
 ) -> ReportPaths:
-    """Write tables/, figures/ in these formats and report.html beside the records in `folder`.
+    """Write tables/ and figures/ in these formats and report.html beside the records in `folder`.
 
     Cells may be missing, failed or skipped: they are rows that say so.  Raises UserError where
     there are no records or where the folder can't be written. results: what the folder holds,
@@ -96,11 +99,11 @@ def build(
     with processes.one_thread():
         _compute_ahead(results)
         made_tables, pictures = tables.build(results), figures.build(results)
-    table_paths = tables.write(made_tables, folder / "tables")
+    table_paths = tables.write(made_tables, folder / "tables", table_formats)
     figure_paths = figures.write(pictures, folder / "figures", formats)
     for path in _stale(folder, [*table_paths, *figure_paths]):
         remove(path)
-    text = html(results, made_tables, pictures, read_items(folder), formats)
+    text = html(results, made_tables, pictures, read_items(folder), formats, table_formats)
     page = write_text(folder / PAGE, text)
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
 
@@ -149,6 +152,7 @@ def html(
     pictures: Iterable[Picture],
     questions: Mapping[tuple[str, str], str],
     formats: Sequence[str],
+    table_formats: Sequence[str] = tuple(tables.WRITERS),
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
     rows = [(row, row.problems()) for row in results.rows]
@@ -164,13 +168,18 @@ def html(
         environments=_environments(results),
         states=sorted(count_states(results).items()),
         formats=formats,
+        table_formats=table_formats,
     )
 
 
 def render(
-    *, pictures: Iterable[Picture], formats: Sequence[str] = ("svg",), **content: Any
+    *,
+    pictures: Iterable[Picture],
+    formats: Sequence[str] = ("svg",),
+    table_formats: Sequence[str] = tuple(tables.WRITERS),
+    **content: Any,
 ) -> str:
-    """The page of tables and figures, with links to the figures' files of these formats.
+    """The page of tables and figures, with links to their files of these formats.
 
     `content` is what else page.html.j2 names.
     """
@@ -184,15 +193,18 @@ def render(
     )
     return environment.get_template("page.html.j2").render(
         pictures=[(picture, _data_uri(picture.content["svg"])) for picture in pictures],
-        endings=list(tables.WRITERS),
+        endings=list(table_formats),
         picture_endings=list(formats),
         **content,
     )
 
 
 def _data_uri(svg: bytes) -> str:
-    """An image of its own: two SVGs inlined as they are would share their ids."""
-    return "data:image/svg+xml;base64," + base64.b64encode(svg).decode("ascii")
+    """An image of its own: two SVGs inlined as they are would share their ids.
+
+    As text, which is a fifth shorter than in base 64.
+    """
+    return "data:image/svg+xml," + quote(svg, safe=" !$&'()*+,-./:;=?@[]_~<>{|}")
 
 
 def _environments(results: Results) -> list[dict[str, Any]]:

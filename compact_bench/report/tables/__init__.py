@@ -61,10 +61,12 @@ def build(results: Results) -> list[Table]:
     return [table for table in mapped(lambda make: make(results), makers) if table]
 
 
-def write(tables: Iterable[Table], folder: Path) -> list[Path]:
-    """Write each table as Markdown, CSV and LaTeX."""
+def write(
+    tables: Iterable[Table], folder: Path, formats: Iterable[str] = tuple(WRITERS)
+) -> list[Path]:
+    """Write each table in these formats, of Markdown, CSV and LaTeX."""
     return [
-        write_text(Path(folder) / f"{table.name}.{ending}", writer(table))
+        write_text(Path(folder) / f"{table.name}.{ending}", WRITERS[ending](table))
         for table in tables
-        for ending, writer in WRITERS.items()
+        for ending in formats
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 
 from compact_bench.report import figures as writing
@@ -16,7 +17,7 @@ from compact_bench.tune.winners import read_test, tested_folder
 from compact_bench.utils.files import remove, write_text
 
 
-def build(folder: Path) -> ReportPaths:
+def build(folder: Path, table_formats: Sequence[str] = tuple(tables.WRITERS)) -> ReportPaths:
     """Write tables/, figures/ and report.html beside trials.json in `folder`.
 
     Raises UserError where nothing was tuned there.
@@ -26,7 +27,7 @@ def build(folder: Path) -> ReportPaths:
     made, pictures = tune_tables.build(search, test), figures.build(search)
     for part in ("tables", "figures"):
         remove(folder / part)
-    table_paths = tables.write(made, folder / "tables")
+    table_paths = tables.write(made, folder / "tables", table_formats)
     figure_paths = writing.write(pictures, folder / "figures")
     main, *others = made
     states = Counter(trial.state for study in search.studies for trial in study.trials)
@@ -36,6 +37,7 @@ def build(folder: Path) -> ReportPaths:
         main=main,
         others=others,
         pictures=pictures,
+        table_formats=table_formats,
         failures=_failures(search),
         samples=[],
         environments=[],
