@@ -15,8 +15,7 @@ import numpy as np
 import pandas as pd
 
 from compact_bench.records.cells import CellWriter
-from compact_bench.records.suite_record import write_suite_record
-from compact_bench.records.texts import write_bank, write_items
+from compact_bench.records.suite_record import write_bank, write_items, write_suite_record
 from tests import synthetic, synthetic_scores
 from tests.synthetic import Made, question_id
 

@@ -20,8 +20,13 @@ from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, read_cells, without_paths
 from compact_bench.records.joining import NO_SEED, Seed, by_seed_and_item, joined
 from compact_bench.records.learning_rates import Tried
-from compact_bench.records.suite_record import SuiteRecord, read_suite_record
-from compact_bench.records.texts import read_bank, read_bank_teachers, read_clean
+from compact_bench.records.suite_record import (
+    SuiteRecord,
+    read_bank,
+    read_bank_teachers,
+    read_clean,
+    read_suite_record,
+)
 from compact_bench.suite.metrics import FILTERS, HEADLINES, METRICS, Measure
 
 Parameters = ParamSpec("Parameters")

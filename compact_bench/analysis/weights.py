@@ -15,7 +15,7 @@ from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN
 from compact_bench.records import joining
 from compact_bench.records.joining import NO_SEED, Seed
-from compact_bench.records.texts import RATIONALE_KEY
+from compact_bench.records.suite_record import RATIONALE_KEY
 from compact_bench.utils.processes import mapped
 
 WRONG, ANY = "wrong answer", "any fault"

@@ -23,9 +23,8 @@ from compact_bench.execution.plan import (
 )
 from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
-from compact_bench.records import texts
 from compact_bench.records.cells import read_cell
-from compact_bench.records.suite_record import write_suite_record
+from compact_bench.records.suite_record import write_bank, write_items, write_suite_record
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
 
@@ -112,10 +111,10 @@ def write_records(plan: Plan) -> None:
     ]
     suite = plan.suite.model_dump(mode="json")
     write_suite_record(plan.root, suite, cells, plan.notes, [*map(tried_entry, plan.tries)])
-    texts.write_bank(plan.root, plan.banks)
+    write_bank(plan.root, plan.banks)
     trained_on = {q for bank in plan.banks.values() for q in bank.questions["question"]}
     clean = template_clean_items(plan.prepared.tasks, trained_on)
-    texts.write_items(plan.root, plan.prepared.tasks, clean)
+    write_items(plan.root, plan.prepared.tasks, clean)
 
 
 def _work(

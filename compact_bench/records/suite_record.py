@@ -1,4 +1,8 @@
-"""suite.json: the resolved suite, its cells in table order, and facts for the captions."""
+"""What a suite records beside its cells: the plan (suite.json), rationales and test items.
+
+suite.json holds the resolved suite, its cells in table order and facts for the captions;
+bank.parquet the rationales, items.parquet the questions of the test.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +12,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from compact_bench.errors import UserError
-from compact_bench.utils.files import write_json
+from compact_bench.records.tables import read_table
+from compact_bench.suite.schema import IN_DOMAIN
+from compact_bench.utils.files import write_json, write_parquet
+
+CLEAN = "template_clean"
+RATIONALE_KEY = ["question_id", "teacher", "sample"]
+_BANK = [*RATIONALE_KEY, "role", "answer", "right", "corruption", "condition"]
 
 
 @dataclass(frozen=True)
@@ -51,3 +63,77 @@ def read_suite_record(root: Path) -> SuiteRecord:
         raise UserError(f"no results in {root}: run the suite first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"cannot read {path}: {error!r}") from error
+
+
+def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
+    """Write bank.parquet: each condition's rationales with their question and gold answer.
+
+    Where a suite has conditions (names other than ""), a column says which.
+    """
+    frames = []
+    for condition, bank in banks.items():
+        questions = bank.questions.rename(columns={"answer": "gold"})
+        frame = bank.rationales.merge(questions, on="question_id", how="left", validate="m:1")
+        frames.append(frame.assign(condition=condition) if condition else frame)
+    write_parquet(Path(root) / "bank.parquet", pd.concat(frames, ignore_index=True))
+
+
+def write_items(root: Path, tasks: Iterable[Any], clean: Mapping[str, bool] | None = None) -> None:
+    """Write items.parquet: the tasks' questions by hash, so that the page can show them.
+
+    clean: question_id -> whether no training question tells the story of an in-domain item once
+    numbers are masked; it becomes a column.
+    """
+    frames = [
+        task.items[["question_id", "question", "answer"]].assign(task=task.name)
+        for task in tasks
+        if task.items is not None and {"question", "answer"} <= set(task.items.columns)
+    ]
+    columns = ["task", "question_id", "question", "answer"]
+    frame = pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns, dtype=str)
+    frame = frame.reset_index(drop=True).astype({"answer": str})
+    if clean is not None:
+        asked = frame.loc[frame["task"] == IN_DOMAIN, "question_id"]
+        column = asked.map(clean).astype("boolean")
+        frame[CLEAN] = column.reindex(frame.index)  # missing for the other tasks
+    write_parquet(Path(root) / "items.parquet", frame)
+
+
+def read_clean(root: Path) -> dict[str, bool]:
+    """question_id -> whether an in-domain item is template-clean; empty in older records."""
+    path = Path(root) / "items.parquet"
+    frame = read_table(path, ["task", "question_id", CLEAN]) if path.exists() else pd.DataFrame()
+    if CLEAN not in frame:
+        return {}
+    known = frame[(frame["task"] == IN_DOMAIN) & frame[CLEAN].notna()]
+    return dict(zip(known["question_id"], known[CLEAN].astype(bool), strict=True))
+
+
+def read_bank(root: Path) -> pd.DataFrame:
+    """What bank.parquet says of each rationale but its text; empty where it isn't there."""
+    path = Path(root) / "bank.parquet"
+    frame = read_table(path, _BANK) if path.exists() else pd.DataFrame()
+    if frame.empty or not {*RATIONALE_KEY, "role", "right", "corruption"} <= set(frame.columns):
+        return pd.DataFrame()
+    frame = frame.assign(corruption=frame["corruption"].fillna(""), right=frame["right"].eq(True))
+    return frame if "condition" in frame else frame.assign(condition="")
+
+
+def read_bank_teachers(root: Path) -> list[str]:
+    """The teachers of bank.parquet, in their order; none where it isn't there."""
+    path = Path(root) / "bank.parquet"
+    if not path.exists():
+        return []
+    frame = read_table(path, ["teacher", "role"])
+    return list(frame[frame["role"] == "teacher"]["teacher"].drop_duplicates())
+
+
+def read_items(root: Path) -> dict[tuple[str, str], str]:
+    """(task, question_id) -> question; empty where the questions are not published."""
+    path = Path(root) / "items.parquet"
+    frame = read_table(path) if path.exists() else pd.DataFrame()
+    if "question" not in frame:
+        return {}
+    return dict(
+        zip(zip(frame["task"], frame["question_id"], strict=True), frame["question"], strict=True)
+    )

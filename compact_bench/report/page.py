@@ -15,7 +15,7 @@ from compact_bench.analysis.forgetting import diagnostics_recorded, forgetting
 from compact_bench.analysis.hidden_states import state_stats
 from compact_bench.analysis.results import Results, Row, count_states, read
 from compact_bench.analysis.weights import rationale_stats
-from compact_bench.records.texts import read_items
+from compact_bench.records.suite_record import read_items
 from compact_bench.report import figures, tables, terminal
 from compact_bench.report.parts import captions, style
 from compact_bench.report.parts.formats import Table

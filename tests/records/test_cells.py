@@ -20,8 +20,7 @@ from compact_bench.records.cells import (
     status_of,
     without_paths,
 )
-from compact_bench.records.suite_record import read_suite_record
-from compact_bench.records.texts import read_bank_teachers, read_items
+from compact_bench.records.suite_record import read_bank_teachers, read_items, read_suite_record
 from compact_bench.utils import files
 from compact_bench.utils.files import write_parquet
 from tests import synthetic

@@ -15,8 +15,8 @@ from compact_bench.analysis.results import read
 from compact_bench.data.splits import template, template_clean
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.records.published import without_text
+from compact_bench.records.suite_record import read_clean, read_items, write_items
 from compact_bench.records.tables import read_table
-from compact_bench.records.texts import read_clean, read_items, write_items
 from compact_bench.report.tables.template_clean import table
 from tests import synthetic
 
