@@ -12,8 +12,8 @@ from pydantic import BaseModel
 
 from compact_bench.errors import CellError
 from compact_bench.methods import fusion, min_norm
-from compact_bench.methods.base import ByCompatibility, Distiller, FromRecorded, MethodTrainer, Run
-from compact_bench.methods.compatibility import Axes, Compatibility
+from compact_bench.methods.base import Distiller, FromRecorded, MethodTrainer, Run
+from compact_bench.methods.compatibility import Axes, ByCompatibility, Compatibility
 from compact_bench.methods.scores import adaptability, consensus, controls, difficulty
 from compact_bench.student.batch import (
     Batch,

@@ -14,15 +14,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from compact_bench.methods.compatibility import Axes, Compatibility
-from compact_bench.student.batch import (
-    Batch,
-    Decoding,
-    DevMeasure,
-    Output,
-    Step,
-    uniform,
-)
+from compact_bench.student.batch import Batch, Decoding, DevMeasure, Output, Step, uniform
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,7 +29,7 @@ MATH_HOOKS = HOOKS[1:]
 
 
 class MethodTrainer(Protocol):
-    """What a method may ask of the trainer; `training.trainer.Trainer` says more of each."""
+    """What a method may use of the trainer; `training.trainer.Trainer` documents each."""
 
     student: Student
     teachers: tuple[str, ...]
@@ -148,8 +140,8 @@ class Distiller(ABC):
     @classmethod
     def hook(cls) -> str:
         """The names of the overridden hooks, "none" where there are none."""
-        found = [h for h in MATH_HOOKS if getattr(cls, h) is not getattr(Distiller, h)]
-        return " + ".join(found) or "none"
+        overridden = [h for h in MATH_HOOKS if getattr(cls, h) is not getattr(Distiller, h)]
+        return " + ".join(overridden) or "none"
 
     @classmethod
     def answers(cls) -> bool:
@@ -191,15 +183,15 @@ class Distiller(ABC):
         trainer.run(self)
 
     def decoding(self) -> Decoding:
-        """How the trained student is asked; default: rationale, then answer, in one pass."""
+        """How the trained student answers; default: rationale, then answer, in one pass."""
         return Decoding()
 
     def answer(self, question: str, kind: str, choices: Sequence[str]) -> str | None:
-        """What the method answers itself; None: the student is asked.
+        """The method's own answer; None: the student answers.
 
-        Of reasoning tasks only. A method that overrides this is not asked the forgetting tasks,
-        which ask what the student knew. kind: "number", "boolean", "choice". choices: their texts,
-        the question's own text is without them; the answer is a letter then.
+        Of reasoning tasks only. The row of a method that overrides this has no forgetting tasks,
+        which measure what the student knew. kind: "number", "boolean", "choice". choices: their
+        texts, which are left out of the question's own; the answer is a letter then.
         """
         return None
 
@@ -213,26 +205,6 @@ class Distiller(ABC):
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what `state_dict` gave."""
-
-
-class ByCompatibility(Distiller):
-    """A method that scores rationales by the student's compatibility. Not a row of its own."""
-
-    uses_gold = True
-    needs = frozenset({"states", "answer_gain"})
-
-    class Config(Axes):
-        """The settings of `Axes`."""
-
-    def __init__(self, config: Any = None) -> None:
-        super().__init__(config)
-        self.compatibility = Compatibility(self.config)
-        self.lora_dropout = self.config.dropout
-        self.uses_gold = "adaptability" in self.config.betas
-
-    def skip(self, run: Run) -> str | None:
-        """Skips settings that the run's batches don't allow."""
-        return self.config.lacking(run.training.batch_size)
 
 
 class FromRecorded(Distiller):

@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from compact_bench.methods import fusion
+from compact_bench.methods.base import Distiller, Run
 from compact_bench.methods.scores import adaptability, consensus, controls, difficulty
+from compact_bench.student.batch import uniform
 from compact_bench.suite.tunable import Tunable
 from compact_bench.utils.lazy import torch
 
@@ -66,28 +68,25 @@ class Axes(BaseModel):
 
     def lacking(self, batch_size: int) -> str | None:
         """Why these settings can't work with so many questions a batch, or None."""
-        if (
-            self.adaptability == "positive_gains"
-            and "adaptability" in self.betas
-            and batch_size < 2
-        ):
+        noise_needed = self.adaptability == "positive_gains" and "adaptability" in self.betas
+        if noise_needed and batch_size < 2:
             return "adaptability: positive_gains needs training.batch_size of 2 or more"
         return None
 
     def idle(self) -> set[str]:
         """Names of settings that do nothing with the others as they are: no search varies them."""
-        found = {f"beta_{name}" for name in get_args(ScoreName) if name not in self.scores}
+        idle = {f"beta_{name}" for name in get_args(ScoreName) if name not in self.scores}
         if not self.scores:
-            found |= {"temperature", "floor"}
+            idle |= {"temperature", "floor"}
         if "consensus" not in self.scores or self.consensus == "attention":
-            found.add("mix")
-        return found
+            idle.add("mix")
+        return idle
 
     @property
     def betas(self) -> dict[str, float]:
         """The scores that count, with their betas."""
-        found = {name: float(getattr(self, f"beta_{name}")) for name in self.scores}
-        return {name: beta for name, beta in found.items() if beta}
+        betas = {name: float(getattr(self, f"beta_{name}")) for name in self.scores}
+        return {name: beta for name, beta in betas.items() if beta}
 
 
 class Compatibility:
@@ -107,15 +106,18 @@ class Compatibility:
 
     def needs(self, student: Student) -> set[str]:
         """What the scores ask of the training forward."""
-        axes, wanted = self.axes, set()
+        axes, needs = self.axes, set()
         if "adaptability" in axes.betas:
-            gain = "answer_gain" if axes.cut else "answer_gain:uncut"
-            wanted.add("full" if axes.adaptability == "logit_rises" else gain)
+            needs.add("full" if axes.adaptability == "logit_rises" else self._gain_need)
         if "consensus" in axes.betas:
             layer = student.layers // 2 if axes.layer is None else axes.layer
             graph = f"states:mean:{layer}"
-            wanted.add("states:last:-1" if axes.consensus == "attention" else graph)
-        return wanted
+            needs.add("states:last:-1" if axes.consensus == "attention" else graph)
+        return needs
+
+    @property
+    def _gain_need(self) -> str:
+        return "answer_gain" if self.axes.cut else "answer_gain:uncut"
 
     def weigh(
         self, student: Student, batch: Batch, out: Output
@@ -166,28 +168,27 @@ class Compatibility:
             "consensus": self._consensus,
             "difficulty": self._difficulty,
         }
-        found = {name: measure[name](student, batch, out) for name in self.axes.betas}
+        scores = {name: measure[name](student, batch, out) for name in self.axes.betas}
         for name in self.axes.placebo:
-            if name in found:
-                found[name] = controls.shuffled(found[name], batch.present, batch.generator)
-        return found
+            if name in scores:
+                scores[name] = controls.shuffled(scores[name], batch.present, batch.generator)
+        return scores
 
     def observe_spread(self, scores: Mapping[str, Tensor], present: Tensor) -> None:
         """Takes the variance within each question into the running mean."""
         for name, score in scores.items():
             mean, questions, values = self.spread.get(name, (0.0, 0, 0))
-            found = fusion.variances(score, present).double()
-            questions += len(found)
-            if len(found):
-                mean += float((found - mean).sum()) / questions
+            variances = fusion.variances(score, present).double()
+            questions += len(variances)
+            if len(variances):
+                mean += float((variances - mean).sum()) / questions
             self.spread[name] = (mean, questions, values + int(fusion.known(score, present).sum()))
 
     def weights(self, scores: Mapping[str, Tensor], present: Tensor) -> Tensor:
         """(B,R) float32: w = (1 - floor) softmax(sum beta z / temperature) + floor / present."""
         axes = self.axes
-        count = present.sum(-1, keepdim=True).clamp_min(1)
         if not axes.betas:
-            return present.to(torch.float32) / count
+            return uniform(present)
         utility = torch.zeros(present.shape, dtype=torch.float32, device=present.device)
         for name, beta in axes.betas.items():
             utility = utility + beta * self._z(name, scores[name], present)
@@ -210,10 +211,9 @@ class Compatibility:
         other = batch.mismatched()
         if other is None:
             return torch.full_like(out.nll.detach(), float("nan"))
-        need = "answer_gain" if self.axes.cut else "answer_gain:uncut"
-        found = student.forward(other, needs={need})
-        assert found.answer_gain is not None
-        return adaptability.positive_gains(out.answer_gain, found.answer_gain)
+        other_gain = student.forward(other, needs={self._gain_need}).answer_gain
+        assert other_gain is not None
+        return adaptability.positive_gains(out.answer_gain, other_gain)
 
     def _logit_rises(self, student: Student, batch: Batch, out: Output) -> Tensor:
         """As released, but over real tokens only: padding must not change a weight."""
@@ -237,8 +237,8 @@ class Compatibility:
             score = torch.full(present.shape, float("nan"), device=present.device)
             for b in range(len(present)):
                 rows = present[b]
-                found = consensus.attention_affinity(*student.query_key(out.states[b, rows]))
-                score[b, rows] = found.float()
+                query, key = student.query_key(out.states[b, rows])
+                score[b, rows] = consensus.attention_affinity(query, key).float()
             return score
         assert self.centre is not None
         graph = consensus.agreement_graph(
@@ -276,3 +276,23 @@ class Compatibility:
             if key.startswith("spread."):
                 mean, questions, count = values.tolist()
                 self.spread[key.removeprefix("spread.")] = (mean, int(questions), int(count))
+
+
+class ByCompatibility(Distiller):
+    """A method that scores rationales by the student's compatibility. Not a row of its own."""
+
+    uses_gold = True
+    needs = frozenset({"states", "answer_gain"})
+
+    class Config(Axes):
+        """The settings of `Axes`."""
+
+    def __init__(self, config: Any = None) -> None:
+        super().__init__(config)
+        self.compatibility = Compatibility(self.config)
+        self.lora_dropout = self.config.dropout
+        self.uses_gold = "adaptability" in self.config.betas
+
+    def skip(self, run: Run) -> str | None:
+        """Skips settings that the run's batches don't allow."""
+        return self.config.lacking(run.training.batch_size)

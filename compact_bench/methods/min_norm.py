@@ -26,7 +26,7 @@ def capped_weights(
     on the CPU. Pairs of weights are moved, the most violating one first, each to its own optimum:
     K is a number of teachers, so a step costs microseconds and no matrix is inverted (parallel
     gradients make G singular). start: feasible weights to begin with. A G that is not finite gives
-    cap / sum(cap): the trainer is the one to say that a run diverged.
+    cap / sum(cap): the trainer finds that a run diverged.
 
     Raises ValueError where the caps sum to less than 1.
     """
@@ -35,12 +35,11 @@ def capped_weights(
         raise ValueError(f"caps {caps.tolist()} sum to less than 1: no weights fit under them")
     even = caps / caps.sum()
     weights = list(start) if start is not None else even.tolist()
-    zero = torch.zeros_like(caps)
-    slope0 = zero if linear is None else linear.double().cpu()
+    slope = torch.zeros_like(caps) if linear is None else linear.double().cpu()
     matrix = gram.double().cpu()
-    if not bool(matrix.isfinite().all() and slope0.isfinite().all()):
+    if not bool(matrix.isfinite().all() and slope.isfinite().all()):
         return even
-    slopes = (matrix @ torch.tensor(weights, dtype=torch.float64) + slope0).tolist()
+    slopes = (matrix @ torch.tensor(weights, dtype=torch.float64) + slope).tolist()
     _descend(matrix.tolist(), caps.tolist(), weights, slopes, rounds)
     return torch.tensor(weights, dtype=torch.float64)
 

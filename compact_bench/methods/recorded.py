@@ -1,4 +1,4 @@
-"""What is recorded of a training step, and a run's recorded weights read back."""
+"""The records of a training step, and the weights of another run read back from them."""
 
 from __future__ import annotations
 
@@ -119,29 +119,6 @@ class RecordedWeights:
         """The mean weight of a teacher's rationale, over all questions and steps."""
         means = self.frame.groupby("teacher", sort=True)["weight"].mean()
         return dict(zip(means.index, means.tolist(), strict=True))
-
-    def among_questions(self, seed: int) -> RecordedWeights:
-        """Each question with the weights of another one of the same epoch, drawn by the seed.
-
-        Questions change places only with those that have rationales of the same teachers.
-        """
-        draw = torch.Generator().manual_seed(seed)
-        frame = self.frame.sort_values(["step", "question_id", "teacher", "sample"])
-        places = frame.groupby(["epoch", "step", "question_id"], sort=False)
-        who = places[["teacher", "sample"]].apply(lambda rows: tuple(map(tuple, rows.to_numpy())))
-        alike: dict[tuple[Any, Any], list[tuple[int, str]]] = {}
-        for (epoch, step, question), teachers in who.items():
-            alike.setdefault((epoch, teachers), []).append((step, question))
-        weight = dict(iter(frame.groupby(["step", "question_id"], sort=False)["weight"]))
-        moved = {}
-        for members in alike.values():
-            order = torch.randperm(len(members), generator=draw).tolist()
-            for place, other in zip(members, order, strict=True):
-                moved[place] = weight[members[other]].to_numpy()
-        keys = zip(frame["step"], frame["question_id"], strict=True)
-        ordered = [moved[key] for key in dict.fromkeys(keys)]
-        weights = [value for values in ordered for value in values]
-        return RecordedWeights(self.run_id, frame.assign(weight=weights))
 
 
 def read_weights(folder: Path | None, run_id: str) -> RecordedWeights:

@@ -1,4 +1,4 @@
-"""Finds distillers: the package of baselines, ``--plugins`` folders, entry points."""
+"""All methods by name: of the package of baselines, ``--plugins`` folders, entry points."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import importlib
 import importlib.util
 import pkgutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -47,14 +48,14 @@ class Registry:
         raise UserError(f"{place}unknown method {name!r}{hint}; known: {known}")
 
     def add(self, module: ModuleType, source: str) -> None:
-        """Take in the distillers that ``module`` defines itself; imported ones are not its."""
+        """Add the distillers that ``module`` defines itself, not those that it imports."""
         for value in list(vars(module).values()):
             if isinstance(value, type) and issubclass(value, Distiller):
                 if value.__module__ == module.__name__ and not value.__name__.startswith("_"):
                     self.add_class(value, source)
 
     def add_class(self, method: type[Distiller], source: str) -> None:
-        """Take in one distiller, or note why it can't be."""
+        """Add one distiller, or note why it can't be used."""
         problem = _problem(method)
         if problem:
             self.refuse(source, f"class {method.__name__} {problem}")
@@ -75,7 +76,7 @@ class Registry:
 
 
 def _problem(method: type[Distiller]) -> str:
-    """Say what a subclass lacks to be a method, or ``""``."""
+    """Return what a subclass lacks to be a method, or ``""``."""
     if "name" not in vars(method):
         return "has no 'name' of its own (helpers start with an underscore)"
     for attribute, kind in (("name", str), ("version", int), ("reference", str)):
@@ -97,13 +98,13 @@ def load(plugins: Sequence[Path] = ()) -> Registry:
     """
     registry = Registry()
     for name, source in _baselines():
-        _import(registry, source, lambda name=name: importlib.import_module(name))
+        _import(registry, source, partial(importlib.import_module, name))
     for folder in plugins:
         if not folder.is_dir():
             raise UserError(f"--plugins {folder}: no such folder")
         for file in sorted(folder.glob("*.py")):
             if not file.name.startswith(("_", "test_")):  # a method's tests lie beside it
-                _import(registry, str(file), lambda file=file: _import_file(file))
+                _import(registry, str(file), partial(_import_file, file))
     for point in entry_points(group=ENTRY_POINTS):
         source = f"entry point {point.name}"
         _import(registry, source, point.load)
@@ -142,17 +143,17 @@ def _import_file(file: Path, name: str | None = None) -> ModuleType:
     return module
 
 
-def _import(registry: Registry, source: str, load_it: Any) -> None:
-    """Import one source; whatever a plugin raises is its own fault and only its reason is kept."""
+def _import(registry: Registry, source: str, import_source: Callable[[], Any]) -> None:
+    """Import one source; whatever a plugin raises is its own fault and only its reason is noted."""
     try:
-        found = load_it()
+        source_object = import_source()
     except (Exception, SystemExit) as error:
         text = " ".join(str(error).split())
         registry.refuse(source, f"{type(error).__name__}: {text}" if text else repr(error))
         return
-    if isinstance(found, ModuleType):
-        registry.add(found, source)
-    elif isinstance(found, type) and issubclass(found, Distiller):
-        registry.add_class(found, source)
+    if isinstance(source_object, ModuleType):
+        registry.add(source_object, source)
+    elif isinstance(source_object, type) and issubclass(source_object, Distiller):
+        registry.add_class(source_object, source)
     else:
-        registry.refuse(source, f"is neither a module nor a Distiller: {found!r}")
+        registry.refuse(source, f"is neither a module nor a Distiller: {source_object!r}")

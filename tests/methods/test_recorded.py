@@ -1,8 +1,7 @@
-"""Recorded weights read back, averaged, and moved among questions."""
+"""What a step records, and recorded weights read back and averaged."""
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import replace
 
 import pandas as pd
@@ -17,7 +16,7 @@ from tests.models import make_batch, tiny_tokenizer
 TEACHERS = ("a", "b", "c")
 
 
-def recorded(questions: int = 6, epochs: int = 2) -> RecordedWeights:
+def recorded_frame(questions: int = 6, epochs: int = 2) -> pd.DataFrame:
     """Questions of three teachers, but the last, which has two; weights unlike everywhere."""
     rows = []
     step = 0
@@ -32,35 +31,12 @@ def recorded(questions: int = 6, epochs: int = 2) -> RecordedWeights:
                  "weight": w}
                 for t, w in zip(teachers, weights, strict=True)
             ]  # fmt: skip
-    return RecordedWeights("abc", pd.DataFrame(rows))
-
-
-def vectors(weights: RecordedWeights) -> dict[tuple[int, str], tuple[float, ...]]:
-    """(step, question) -> its weights, in the order of teachers."""
-    frame = weights.frame.sort_values(["step", "question_id", "teacher"])
-    return {key: tuple(part) for key, part in frame.groupby(["step", "question_id"])["weight"]}
-
-
-def test_moving_keeps_each_epoch_s_weights_and_gives_them_to_others():
-    before, after = recorded(), recorded().among_questions(seed=3)
-    old, new = vectors(before), vectors(after)
-    assert old.keys() == new.keys() and old != new
-    epoch = dict(zip(before.frame["step"], before.frame["epoch"], strict=True))
-    for number in (0, 1):
-        kept = [Counter(v for (s, _), v in d.items() if epoch[s] == number) for d in (old, new)]
-        assert kept[0] == kept[1]
-    lone = [key for key in old if key[1] == "q5"]  # nobody else has its teachers
-    assert all(old[key] == new[key] for key in lone)
-
-
-def test_moving_is_drawn_by_the_seed():
-    assert vectors(recorded().among_questions(1)) == vectors(recorded().among_questions(1))
-    assert vectors(recorded().among_questions(1)) != vectors(recorded().among_questions(2))
+    return pd.DataFrame(rows)
 
 
 def test_the_mean_weight_of_each_teacher():
-    found = recorded().by_teacher
-    frame = recorded().frame
+    frame = recorded_frame()
+    found = RecordedWeights("abc", frame).by_teacher
     for teacher in TEACHERS:
         expected = frame.loc[frame["teacher"] == teacher, "weight"].mean()
         assert found[teacher] == pytest.approx(expected)

@@ -118,27 +118,27 @@ def centrality(graph: Tensor, present: Tensor, backend: str = "strength") -> Ten
     Raises ValueError for another backend.
     """
     if backend == "strength":
-        found = strength(graph)
+        score = strength(graph)
     elif backend == "pagerank":
-        found = pagerank(graph, present)
+        score = pagerank(graph, present)
     elif backend == "eigenvector":
-        found = eigenvector(graph)
+        score = eigenvector(graph)
     else:
         raise ValueError(f"consensus {backend!r}; allowed: strength, pagerank, eigenvector")
-    return torch.where(present, found, torch.full_like(found, float("nan")))
+    return score.masked_fill(~present, float("nan"))
 
 
 def to_networkx(graph: Any, names: Sequence[Any]) -> Any:
     """One question's graph, (R,R) tensor or array, as a networkx.Graph: edges with `weight`."""
     import networkx
 
-    made = networkx.Graph()
-    made.add_nodes_from(names)
+    named = networkx.Graph()
+    named.add_nodes_from(names)
     weights = graph.tolist()
-    made.add_weighted_edges_from(
+    named.add_weighted_edges_from(
         (names[i], names[j], weights[i][j])
         for i in range(len(names))
         for j in range(i)
         if weights[i][j] > 0
     )
-    return made
+    return named

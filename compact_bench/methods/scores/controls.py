@@ -1,4 +1,4 @@
-"""Placebos: what a score or a weight must beat to have said something."""
+"""Placebos: what a score or a weight must beat to carry information."""
 
 from __future__ import annotations
 

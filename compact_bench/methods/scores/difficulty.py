@@ -18,7 +18,7 @@ SMALLEST_WIDTH = 1e-6
 def easier(nll: Tensor, present: Tensor) -> Tensor:
     """-L: the easier, the better. nll: (B,R) nats a token; NaN where absent."""
     check_finite(nll[present], "difficulty")
-    return torch.where(present, -nll.float(), torch.full_like(nll.float(), float("nan")))
+    return (-nll.float()).masked_fill(~present, float("nan"))
 
 
 def readiness(nll: Tensor, present: Tensor, seen: Tensor) -> Tensor:
@@ -37,4 +37,4 @@ def readiness(nll: Tensor, present: Tensor, seen: Tensor) -> Tensor:
         low, middle, high = torch.quantile(seen, at).unbind()
         width = ((high - low) / IQR_OF_NORMAL).clamp_min(SMALLEST_WIDTH)
         bump = torch.exp(-0.5 * ((values - middle.float()) / width.float()) ** 2)
-    return torch.where(present, bump, torch.full_like(values, float("nan")))
+    return bump.masked_fill(~present, float("nan"))
