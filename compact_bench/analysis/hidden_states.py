@@ -308,7 +308,7 @@ def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
         if table is not None and seed in table.index:
             values = zip(table.columns, table.loc[seed], strict=True)
             right |= {(task, question): value for question, value in values}
-    return record.told(right)
+    return record.labelled(right)
 
 
 @cached

@@ -19,7 +19,7 @@ from compact_bench.errors import UserError
 from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, read_cells, without_paths
 from compact_bench.records.joining import NO_SEED, Seed, by_seed_and_item, joined
-from compact_bench.records.learning_rates import Tried
+from compact_bench.records.learning_rates import RateTrial
 from compact_bench.records.suite_record import (
     SuiteRecord,
     read_bank,
@@ -156,7 +156,7 @@ class Results:
     splits: tuple[str, ...]
     teachers: tuple[str, ...] = ()
     bank: pd.DataFrame = field(default_factory=pd.DataFrame)
-    tries: tuple[Tried, ...] = ()
+    tries: tuple[RateTrial, ...] = ()
     clean: Mapping[str, bool] = field(default_factory=dict)
     computed: dict[tuple[Any, ...], Any] = field(default_factory=dict, init=False, repr=False)
 
@@ -376,7 +376,7 @@ def collect(
         splits=tuple(sorted(frame["split"].astype(str).unique())),
         teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
         bank=pd.DataFrame() if bank is None else bank,
-        tries=tuple(learning_rates.tried(plan.tries, cell_of)),
+        tries=tuple(learning_rates.rate_trials(plan.tries, cell_of)),
         clean=clean or {},
     )
 

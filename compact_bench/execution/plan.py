@@ -273,10 +273,10 @@ def _chosen_rates(suite: Suite, tries: Sequence[RunSpec], root: Path) -> dict[Ke
     """The learning rates that are chosen already, by row and condition."""
     if suite.selection is None:
         return {}
-    tried = learning_rates.tried(
+    tried = learning_rates.rate_trials(
         map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
     )
-    return learning_rates.rates(tried, suite.selection.metric, suite.training.learning_rate)
+    return learning_rates.chosen(tried, suite.selection.metric, suite.training.learning_rate)
 
 
 def tried_entry(spec: RunSpec) -> dict[str, Any]:

@@ -31,10 +31,10 @@ class LatentRecord:
     right: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
     known: np.ndarray = field(default_factory=lambda: np.zeros(0, dtype=bool))
 
-    def told(self, right: Mapping[tuple[str, str], float]) -> LatentRecord:
+    def labelled(self, right: Mapping[tuple[str, str], float]) -> LatentRecord:
         """With the labels of its probes; NaN is not known."""
-        found = np.array([right.get(probe, np.nan) for probe in self.probes])
-        return replace(self, right=found == 1.0, known=~np.isnan(found))
+        labels = np.array([right.get(probe, np.nan) for probe in self.probes])
+        return replace(self, right=labels == 1.0, known=~np.isnan(labels))
 
     def matched(self, base: LatentRecord) -> LatentRecord | None:
         """With the base's order of probes; None where probes, layers or widths are others."""
@@ -46,9 +46,9 @@ class LatentRecord:
         place = {probe: i for i, probe in enumerate(self.probes)}
         order = np.array([place[probe] for probe in base.probes])
         random = None if self.random is None else self.random[:, order]
-        told = {"right": self.right[order], "known": self.known[order]}
+        labels = {"right": self.right[order], "known": self.known[order]}
         return replace(
-            self, probes=base.probes, states=self.states[:, order], random=random, **told
+            self, probes=base.probes, states=self.states[:, order], random=random, **labels
         )
 
 
@@ -81,7 +81,7 @@ def _record(table: pa.Table) -> LatentRecord:
     change = numbers[starts[at[0]] : starts[at[0] + 1]] if len(at) else None
     depth = tuple(int(layers[line[0]]) for line in mine)
     states = _stacked(numbers, starts, mine)
-    return LatentRecord(depth, keys, states, random if len(random) else None, change).told({})
+    return LatentRecord(depth, keys, states, random if len(random) else None, change).labelled({})
 
 
 def _codes(table: pa.Table) -> np.ndarray:

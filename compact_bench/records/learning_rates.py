@@ -1,4 +1,4 @@
-"""Each row's learning rate, chosen on the dev split: what was tried, what it gave, which won."""
+"""Each row's learning rate, chosen on the dev split: the trials, their values, the winner."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Key = tuple[str, str]  # label of a row, name of a condition or ""
 
 
 @dataclass(frozen=True)
-class Tried:
+class RateTrial:
     """One learning rate of one row: its cells, one a seed."""
 
     key: Key
@@ -33,22 +33,22 @@ class Tried:
 
     def value(self, metric: str) -> float:
         """The metric on the dev split, mean over seeds; NaN unless every seed was trained."""
-        found = [dev_value(cell, metric)[0] for cell in self.cells]
-        return math.fsum(found) / len(found)
+        return math.fsum(dev_value(cell, metric)[0] for cell in self.cells) / len(self.cells)
 
     def error(self, metric: str) -> float:
         """Standard error of the value over the dev questions; NaN where it is not known."""
-        found = [dev_value(cell, metric)[1] for cell in self.cells]
-        return math.sqrt(math.fsum(one**2 for one in found)) / len(found)
+        variances = [dev_value(cell, metric)[1] ** 2 for cell in self.cells]
+        return math.sqrt(math.fsum(variances)) / len(variances)
 
-    def spent(self, name: str) -> float:
+    def cost(self, name: str) -> float:
         """A cost of status.json, summed over the cells; NaN where none has it."""
-        found = [cell.status[name] for cell in self.cells if cell.status.get(name) is not None]
-        return math.fsum(found) if found else math.nan
+        costs = [cell.status.get(name) for cell in self.cells]
+        known = [cost for cost in costs if cost is not None]
+        return math.fsum(known) if known else math.nan
 
 
 def dev_value(cell: Cell, metric: str) -> tuple[float, float]:
-    """A metric of the in-domain task on the dev split, answers taken strictly, and its error.
+    """A metric of the in-domain task on the dev split, answers read strictly, and its error.
 
     Both are NaN for a cell that isn't done or can't be read.
     """
@@ -58,46 +58,50 @@ def dev_value(cell: Cell, metric: str) -> tuple[float, float]:
         frame = None
     if frame is None or frame.empty:
         return math.nan, math.nan
-    asked = frame[
-        (frame["task"] == IN_DOMAIN) & (frame["split"] == "dev") & (frame["metric"] == metric)
+    strict = frame[
+        (frame["task"] == IN_DOMAIN)
+        & (frame["split"] == "dev")
+        & (frame["metric"] == metric)
+        & frame["filter"].isin(["strict", "none"])
     ]
-    found = asked[asked["filter"].isin(["strict", "none"])]
-    values = found[["value", "stderr"]].to_numpy(dtype=float)
+    values = strict[["value", "stderr"]].to_numpy(dtype=float)
     return (float(values[0, 0]), float(values[0, 1])) if len(values) else (math.nan, math.nan)
 
 
-def tried(entries: Iterable[Mapping[str, Any]], read: Callable[[str], Cell]) -> list[Tried]:
+def rate_trials(
+    entries: Iterable[Mapping[str, Any]], read: Callable[[str], Cell]
+) -> list[RateTrial]:
     """Group cells (run_id, label, condition, learning_rate each) by row and learning rate."""
     groups: dict[tuple[Key, float], list[Cell]] = {}
     for entry in entries:
         key = (str(entry["label"]), str(entry.get("condition") or ""))
         groups.setdefault((key, float(entry["learning_rate"])), []).append(read(entry["run_id"]))
-    return [Tried(key, rate, tuple(found)) for (key, rate), found in groups.items()]
+    return [RateTrial(key, rate, tuple(cells)) for (key, rate), cells in groups.items()]
 
 
-def by_row(found: Iterable[Tried]) -> dict[Key, list[Tried]]:
-    """What each row tried, in the order of the suite's learning rates."""
-    rows: dict[Key, list[Tried]] = {}
-    for one in found:
-        rows.setdefault(one.key, []).append(one)
+def by_row(trials: Iterable[RateTrial]) -> dict[Key, list[RateTrial]]:
+    """The trials of each row, in the order of the suite's learning rates."""
+    rows: dict[Key, list[RateTrial]] = {}
+    for trial in trials:
+        rows.setdefault(trial.key, []).append(trial)
     return rows
 
 
-def best(candidates: Iterable[Tried], metric: str) -> Tried | None:
-    """The candidate of the best value, the first of equal ones; None where none has a value."""
+def best(trials: Iterable[RateTrial], metric: str) -> RateTrial | None:
+    """The trial of the best value, the first of equal ones; None where none has a value."""
     direction = METRICS[metric].better
-    known = [one for one in candidates if not math.isnan(one.value(metric))]
-    return max(known, key=lambda one: direction * one.value(metric), default=None)
+    known = [trial for trial in trials if not math.isnan(trial.value(metric))]
+    return max(known, key=lambda trial: direction * trial.value(metric), default=None)
 
 
-def rates(found: Iterable[Tried], metric: str, otherwise: float) -> dict[Key, float]:
-    """The learning rate of each row whose candidates have all ended.
+def chosen(trials: Iterable[RateTrial], metric: str, otherwise: float) -> dict[Key, float]:
+    """The learning rate of each row whose trials have all ended.
 
-    otherwise: the rate of rows that no candidate trained: they are skipped, or diverge, again.
+    otherwise: the rate of rows that no trial trained: they are skipped, or diverge, again.
     """
-    chosen = {}
-    for key, candidates in by_row(found).items():
-        if all(one.ended for one in candidates):
-            won = best(candidates, metric)
-            chosen[key] = won.rate if won else otherwise
-    return chosen
+    winners = {
+        key: best(of_row, metric)
+        for key, of_row in by_row(trials).items()
+        if all(trial.ended for trial in of_row)
+    }
+    return {key: winner.rate if winner else otherwise for key, winner in winners.items()}

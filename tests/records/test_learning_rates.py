@@ -18,7 +18,7 @@ from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, CellWriter, read_cell
-from compact_bench.records.learning_rates import Tried
+from compact_bench.records.learning_rates import RateTrial
 from compact_bench.records.suite_record import read_suite_record
 from compact_bench.report.tables import learning_rates as learning_rates_table
 from compact_bench.suite.schema import load_suite
@@ -176,14 +176,14 @@ def test_real_cells_choose_by_the_dev_split(write_suite, options):
     }
 
 
-def candidate(rate: float, *values: float, metric: str = "marginal_nll") -> Tried:
+def candidate(rate: float, *values: float, metric: str = "marginal_nll") -> RateTrial:
     class Done(Cell):
         def eval(self) -> pd.DataFrame:
             row = {"task": "in_domain", "split": "dev", "filter": "none", "metric": metric}
             return pd.DataFrame([row | {"value": self.spec["value"], "stderr": 0.1}])
 
     cells = [Done("x", Path(), {"value": v}, {}, {"state": "done"}) for v in values]
-    return Tried(("row", ""), rate, tuple(cells))
+    return RateTrial(("row", ""), rate, tuple(cells))
 
 
 def test_the_lowest_nll_or_the_highest_accuracy_wins_and_the_first_of_equals():
@@ -194,7 +194,7 @@ def test_the_lowest_nll_or_the_highest_accuracy_wins_and_the_first_of_equals():
     broken = dataclasses.replace(nll[1], cells=(nll[1].cells[0], Cell("y", Path())))
     assert learning_rates.best([nll[0], broken], "marginal_nll").rate == 1.0
     assert learning_rates.best([broken], "marginal_nll") is None
-    assert learning_rates.rates([nll[0], broken], "marginal_nll", 9.0) == {}
+    assert learning_rates.chosen([nll[0], broken], "marginal_nll", 9.0) == {}
 
 
 BAD = {

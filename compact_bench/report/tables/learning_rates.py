@@ -10,7 +10,7 @@ import pandas as pd
 
 from compact_bench.analysis.results import Results, Row
 from compact_bench.records import learning_rates
-from compact_bench.records.learning_rates import Tried
+from compact_bench.records.learning_rates import RateTrial
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Entry, Table
 from compact_bench.report.parts.numbers import NONE, compact, heading, number
@@ -64,7 +64,7 @@ def caption(results: Results, measure: Measure) -> list[str]:
 
 
 def close(
-    found: Mapping[str, list[Tried]], won: Mapping[str, Tried | None], measure: Measure
+    found: Mapping[str, list[RateTrial]], won: Mapping[str, RateTrial | None], measure: Measure
 ) -> str:
     """Say how many choices are no more than noise, and how many took the highest rate."""
     chosen = {label: one for label, one in won.items() if one is not None}
@@ -80,7 +80,7 @@ def close(
     )
 
 
-def _entry(found: list[Tried], rate: float, won: Tried | None, measure: Measure) -> Entry:
+def _entry(found: list[RateTrial], rate: float, won: RateTrial | None, measure: Measure) -> Entry:
     one = next(one for one in found if one.rate == rate)
     states = ", ".join(sorted({cell.state for cell in one.cells} - {"done"}))
     value, error = one.value(measure.metric), one.error(measure.metric)
@@ -88,18 +88,18 @@ def _entry(found: list[Tried], rate: float, won: Tried | None, measure: Measure)
     return Entry(states or number(value, measure) + spread, one is won)
 
 
-def _spent(found: list[Tried], name: str) -> float:
-    known = [one.spent(name) for one in found if not math.isnan(one.spent(name))]
+def _spent(found: list[RateTrial], name: str) -> float:
+    known = [one.cost(name) for one in found if not math.isnan(one.cost(name))]
     return math.fsum(known) if known else math.nan
 
 
-def _times(row: Row, found: list[Tried]) -> str:
+def _times(row: Row, found: list[RateTrial]) -> str:
     cell = row.cost("flops").mean
     spent = _spent(found, "flops")
     return f"{spent / cell:.1f}" if cell and math.isfinite(spent / cell) else NONE
 
 
-def _numbers(one: Tried, metric: str, chosen: bool) -> dict[str, Any]:
-    costs = {name: one.spent(name) for name in (*COSTS, "train_seconds")}
+def _numbers(one: RateTrial, metric: str, chosen: bool) -> dict[str, Any]:
+    costs = {name: one.cost(name) for name in (*COSTS, "train_seconds")}
     found = {metric: one.value(metric), "stderr": one.error(metric)}
     return {"learning_rate": one.rate, **found, "chosen": chosen, **costs}
