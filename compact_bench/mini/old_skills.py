@@ -1,4 +1,4 @@
-"""A fixed base of facts that the nano student knows before distillation and may forget."""
+"""What the nano student knew before distillation: facts, and its short pre-training problems."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pandas as pd
 
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import check_leaks, question_id
-from compact_bench.mini import problems, styles
+from compact_bench.mini import problems, teachers
 from compact_bench.mini.problems import NAMES
 
 if TYPE_CHECKING:
@@ -68,11 +68,11 @@ def pretraining(seed: int, count: int, fact_count: int) -> Iterator[list[tuple[s
             problem = next(stream)
             steps = rng.choice((problem.steps, problem.other_order))
             values = problems.evaluate(steps)
-            style = rng.choice(list(styles.STYLES.values()))
-            body = style(problem, styles.lines(steps, values, values))
-            batch.append((problem.question, styles.close(body, values[-1]), values[-1]))
+            style = rng.choice(list(teachers.STYLES.values()))
+            body = style(problem, teachers.solution_lines(steps, values, values))
+            batch.append((problem.question, teachers.with_answer(body, values[-1]), values[-1]))
         chosen = rng.sample(base, fact_count)
-        batch += [(f.question, styles.close("", f.answer), f.answer) for f in chosen]
+        batch += [(f.question, teachers.with_answer("", f.answer), f.answer) for f in chosen]
         yield batch
 
 

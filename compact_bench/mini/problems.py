@@ -1,13 +1,13 @@
-"""Grade-school word problems whose solution graph is known, for the `mini` profile."""
+"""Generated word problems with a known solution graph: stories, and comparisons of two people."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from compact_bench.data.splits import question_hash
+from compact_bench.data.splits import LETTERS, question_hash, write_choices
 
 NAMES = (
     "Ann", "Ben", "Cara", "Dan", "Eve", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
@@ -20,6 +20,8 @@ NOUNS = (
 )  # fmt: skip
 
 LARGEST = 50  # every number and every intermediate value is in 1..50
+
+LARGEST_COMPARED = 30  # of a number that is compared as the story gives it
 
 COMPARE = "compare"  # the operation whose value says which of two numbers is larger
 
@@ -175,7 +177,10 @@ def _event(rng: random.Random, now: int, room: int) -> Event | None:
     return Event(op, rng.randint(2, top))
 
 
-def story(rng: random.Random, steps: int) -> tuple[Event, tuple[Event, ...]] | None:
+Story = tuple[Event, tuple[Event, ...]]  # how it starts, and what happens then
+
+
+def story(rng: random.Random, steps: int) -> Story | None:
     """A random start and events that need exactly `steps` steps; None when it came to nothing."""
     bags = rng.random() < 0.25
     start = Event("bags", rng.randint(2, 4), rng.randint(2, 6)) if bags else Event(
@@ -201,54 +206,146 @@ def story(rng: random.Random, steps: int) -> tuple[Event, tuple[Event, ...]] | N
 
 def clauses(rng: random.Random, start: Event, events: tuple[Event, ...], name: str, noun: str,
             distractor: bool) -> list[str]:  # fmt: skip
-    """What a story says, in its order; the distractor is a quantity that doesn't matter."""
+    """The sentences of a story, in order; the distractor is a quantity that doesn't matter."""
     amount = f"{start.x} bags of {start.y}" if start.op == "bags" else str(start.x)
-    said = [f"{name} has {amount} {noun}."]
+    sentences = [f"{name} has {amount} {noun}."]
     for event in events:
         wording = rng.choice(WORDING[event.op])
-        said.append(wording.format(name=name, x=event.x, y=event.y))
+        sentences.append(wording.format(name=name, x=event.x, y=event.y))
     if distractor:
         other = rng.choice([n for n in NAMES if n != name])
-        place = rng.randint(0, len(said))
-        said.insert(place, f"{other} has {rng.randint(2, 15)} {noun}.")
-    return said
+        place = rng.randint(0, len(sentences))
+        sentences.insert(place, f"{other} has {rng.randint(2, 15)} {noun}.")
+    return sentences
 
 
-def tell(said: list[str], name: str, noun: str) -> str:
+Template = Callable[[list[str], str, str], str]  # a question from its sentences, name and noun
+
+
+def trained_template(sentences: list[str], name: str, noun: str) -> str:
     """A story sentence by sentence, the question last: what all students here are trained on."""
-    return " ".join([*said, f"How many {noun} does {name} have?"])
+    return " ".join([*sentences, f"How many {noun} does {name} have?"])
 
 
-def tell_anew(said: list[str], name: str, noun: str) -> str:
+def new_template(sentences: list[str], name: str, noun: str) -> str:
     """The same in a form that no student is trained on: other openings, another question.
 
     Nearer to the trained form than it could be: the nano student, trained on the one, is right on
     5% where the question stands first or the story is one sentence, as it is before training.
     """
-    first = next(index for index, clause in enumerate(said) if clause.startswith(f"{name} "))
+    first = next(i for i, sentence in enumerate(sentences) if sentence.startswith(f"{name} "))
     later = [
-        f"Then {clause}" if clause.startswith(f"{name} ") and index > first else clause
-        for index, clause in enumerate(said)
+        f"Then {sentence}" if sentence.startswith(f"{name} ") and index > first else sentence
+        for index, sentence in enumerate(sentences)
     ]
     return " ".join([*later, f"Now {name} has how many {noun}?"])
 
 
-Telling = Callable[[list[str], str, str], str]
-
-
 def problems(rng: random.Random, steps: tuple[int, ...], within: str, *, distractor: bool = False,
-             both_orders: bool = False, telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
+             both_orders: bool = False,
+             template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
     """Endless problems of one bucket, with repeats; `both_orders` keeps those with two orders."""
     while True:
         made = story(rng, rng.choice(steps))
         if made is None:
             continue
-        ours = graph(*made)
+        solution = graph(*made)
         other = other_graph(*made)
         if both_orders and other is None:
             continue
         question = ""
-        while not question or bucket(question) != within:  # the same story, told otherwise
+        while not question or bucket(question) != within:  # the same story in other words
             name, noun = rng.choice(NAMES), rng.choice(NOUNS)
-            question = telling(clauses(rng, *made, name, noun, distractor), name, noun)
-        yield Problem(question, ours, other or ours, name, noun)
+            question = template(clauses(rng, *made, name, noun, distractor), name, noun)
+        yield Problem(question, solution, other or solution, name, noun)
+
+
+# The question from two names and a noun, and the answers by outcome of the comparison.
+QuestionForm = Callable[[str, str, str], tuple[str, tuple[str, ...]]]
+
+
+def who_has_more_yes_no(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
+    """`Does Ann have more apples than Ben?` with its answers by outcome."""
+    return f"Does {first} have more {noun} than {second}?", ("no", "yes", "no")
+
+
+def who_has_less_yes_no(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
+    """The same question about the other person: a form that nobody is trained on."""
+    return f"Is it true: {second} has less {noun} than {first}?", ("no", "yes", "no")
+
+
+def who_has_more(
+    first: str, second: str, noun: str, wording: str = "Who has more {noun}?"
+) -> tuple[str, tuple[str, ...]]:
+    """`Who has more apples?` with three choices in the story's order: the two, and both.
+
+    Always in this order, and no more of them: the nano student can't find a name's letter among
+    shuffled choices, in 200 questions it learns one letter for all.
+    """
+    letters = dict(zip((FIRST, SECOND, SAME), LETTERS, strict=False))
+    answers = tuple(letters[outcome] for outcome in sorted(letters))
+    return write_choices(wording.format(noun=noun), [first, second, "both"]), answers
+
+
+def who_has_most(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
+    """The same in a form that nobody is trained on."""
+    return who_has_more(first, second, noun, "Which of both has the most {noun}?")
+
+
+def comparisons(
+    rng: random.Random, within: str, form: QuestionForm, outcomes: tuple[int, ...], steps: int = 1
+) -> Iterator[Problem]:
+    """Endless comparisons of one bucket, with repeats.
+
+    outcomes: drawn from alike, so that answers are as balanced as these. steps: of both people
+    together; one step is the first one's or the second one's.
+    """
+    shares = (steps // 2, steps - steps // 2)
+    while True:
+        wanted, outcome = rng.choice(outcomes), -1
+        while outcome != wanted:
+            first, second = (_person_story(rng, share) for share in rng.sample(shares, 2))
+            outcome = evaluate(_comparison(first, second, list(NAMES[:2])))[-1]
+        question = ""
+        while not question or bucket(question) != within:  # the same stories in other words
+            names, noun = rng.sample(NAMES, 2), rng.choice(NOUNS)
+            stories = [*clauses(rng, *first, names[0], noun, False),
+                       *clauses(rng, *second, names[1], noun, False)]  # fmt: skip
+            last, answers = form(names[0], names[1], noun)
+            question = " ".join([*stories, last])
+        steps_in_order = _comparison(first, second, names)
+        other_order = _comparison(first, second, names, swapped=True)
+        yield Problem(question, steps_in_order, other_order, names[0], noun, answers)
+
+
+def _person_story(rng: random.Random, steps: int) -> Story:
+    if not steps:
+        return Event("has", rng.randint(2, LARGEST_COMPARED)), ()
+    while True:
+        if made := story(rng, steps):
+            return made
+
+
+def _comparison(first: Story, second: Story, names: list[str],
+                swapped: bool = False) -> tuple[SolutionStep, ...]:  # fmt: skip
+    """The steps of one, those of the other, and the comparison of the first's to the second's.
+
+    swapped: the second one's steps come first; the comparison reads the same two results.
+    """
+    steps: list[SolutionStep] = []
+    ends: dict[str, Term] = {}
+    people = [(names[0], first), (names[1], second)]
+    for name, (start, events) in reversed(people) if swapped else people:
+        own = [replace(_moved(step, len(steps)), owner=name) for step in graph(start, events)]
+        steps += own
+        ends[name] = Term("step", len(steps) - 1) if own else Term("number", start.x)
+    return (*steps, SolutionStep(COMPARE, ends[names[0]], ends[names[1]]))
+
+
+def _moved(step: SolutionStep, by: int) -> SolutionStep:
+    """A step whose references to earlier steps are `by` further on."""
+    left, right = (
+        term if term.kind == "number" else Term("step", term.value + by)
+        for term in (step.left, step.right)
+    )
+    return replace(step, left=left, right=right)

@@ -1,17 +1,27 @@
-"""Written-down teachers: a style, a competence profile and faults whose truth is kept."""
+"""Written-down teachers: their styles, what they are good at, and faults that are recorded."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from statistics import NormalDist
 
 from compact_bench.data.answers import pieces
 from compact_bench.data.faults import FILLER
 from compact_bench.data.splits import question_hash
-from compact_bench.mini.problems import LARGEST, Problem, SolutionStep, evaluate
-from compact_bench.mini.styles import Line, close, lines, word
+from compact_bench.mini.problems import (
+    COMPARE,
+    FIRST,
+    LARGEST,
+    SAME,
+    SECOND,
+    SYMBOL,
+    Problem,
+    SolutionStep,
+    Term,
+    evaluate,
+)
 
 AMOUNTS = (-10, -2, -1, 1, 2, 10)  # what a slip adds to a result
 
@@ -20,6 +30,111 @@ USUAL_STEPS = 3
 COMPARING = 0.1  # probability of a slip in a comparison, the same for every teacher
 
 _NORMAL = NormalDist()
+
+
+Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
+
+WORD = {"add": "plus", "sub": "minus", "mul": "times", "div": "divided by"}
+
+HUMAN = {
+    "add": "Add {b} to {a} to get {v}.",
+    "sub": "Take {b} from {a} to get {v}.",
+    "mul": "Multiply {a} by {b} to get {v}.",
+    "div": "Divide {a} by {b} to get {v}.",
+}
+
+COMPARED = {
+    SAME: "{a} is the same as {b}.",
+    FIRST: "{a} is more than {b}.",
+    SECOND: "{a} is less than {b}.",
+}
+
+
+def solution_lines(
+    steps: Sequence[SolutionStep], values: Sequence[int], used: Sequence[int]
+) -> list[Line]:
+    """Steps with their numbers: `values` are written as results, `used` is what later steps read.
+
+    The two differ only after a wrong step that doesn't carry on.
+    """
+
+    def read(term: Term) -> int:
+        return term.value if term.kind == "number" else used[term.value]
+
+    return [(s.op, read(s.left), read(s.right), v) for s, v in zip(steps, values, strict=True)]
+
+
+def equations(_: Problem, solution: Sequence[Line]) -> str:
+    """`7 + 5 = 12. 12 - 3 = 9.`"""
+    return " ".join(f"{a} {SYMBOL[op]} {b} = {v}." for op, a, b, v in solution)
+
+
+def sentences(_: Problem, solution: Sequence[Line]) -> str:
+    """`First 7 plus 5 makes 12. Then 12 minus 3 makes 9.`"""
+    return " ".join(
+        f"{'Then' if i else 'First'} {a} {WORD[op]} {b} makes {v}."
+        for i, (op, a, b, v) in enumerate(solution)
+    )
+
+
+def labelled(problem: Problem, solution: Sequence[Line]) -> str:
+    """`Ann has 7 + 5 = 12 apples. Ann has 12 - 3 = 9 apples.`"""
+    name, noun = problem.name, problem.noun
+    return " ".join(f"{name} has {a} {SYMBOL[op]} {b} = {v} {noun}." for op, a, b, v in solution)
+
+
+def human(_: Problem, solution: Sequence[Line]) -> str:
+    """`Add 5 to 7 to get 12. Take 3 from 12 to get 9.`"""
+    return " ".join(HUMAN[op].format(a=a, b=b, v=v) for op, a, b, v in solution)
+
+
+Style = Callable[[Problem, Sequence[Line]], str]
+
+STYLES: dict[str, Style] = {
+    "equations": equations,
+    "sentences": sentences,
+    "labelled": labelled,
+    "human": human,
+}
+
+
+def checked(_: Problem, solution: Sequence[Line]) -> str:
+    """`We take 7 + 5 and get 12. We take 12 - 3 and get 9.`"""
+    return " ".join(f"We take {a} {SYMBOL[op]} {b} and get {v}." for op, a, b, v in solution)
+
+
+def brief(_: Problem, solution: Sequence[Line]) -> str:
+    """`7+5=12. 12-3=9.`"""
+    return " ".join(f"{a}{SYMBOL[op]}{b}={v}." for op, a, b, v in solution)
+
+
+# Apart from STYLES, of which the shipped student and its tokenizer are made: they may use no
+# word that those don't have.
+MORE_STYLES: dict[str, Style] = {"checked": checked, "brief": brief}
+
+
+def rationale_body(
+    style: str, problem: Problem, solution: Sequence[Line], owners: Sequence[str]
+) -> str:
+    """The body of a rationale in a style of `STYLES` or `MORE_STYLES`.
+
+    A comparison at the end reads alike in every style. owners: the steps' (`SolutionStep.owner`).
+    """
+    write = (STYLES | MORE_STYLES)[style]
+    *before, (op, a, b, value) = solution
+    if op != COMPARE:
+        return write(problem, solution)
+    if write is labelled:
+        pairs = zip(before, owners, strict=False)  # the comparison is nobody's
+        bodies = [write(replace(problem, name=owner), [line]) for line, owner in pairs]
+    else:
+        bodies = [write(problem, before)]
+    return " ".join([*bodies, COMPARED[value].format(a=a, b=b)])
+
+
+def with_answer(body: str, answer: int | str) -> str:
+    """A rationale with its answer sentence, as the training template writes it."""
+    return f"{body} The answer is {answer}".strip()
 
 
 @dataclass(frozen=True)
@@ -183,7 +298,7 @@ def variants(
 
 def _clean(steps: tuple[SolutionStep, ...], swap: bool) -> list[Line]:
     values = evaluate(steps)
-    solution = lines(steps, values, values)
+    solution = solution_lines(steps, values, values)
     return [_swapped(line) for line in solution] if swap else solution
 
 
@@ -205,15 +320,15 @@ def write(problem: Problem, teacher: WrittenTeacher, fault: str, rng: random.Ran
         place = rng.randrange(len(steps) - 1)
         amounts = [a for a in AMOUNTS if truth[place] + a >= 1]
         written[place] += rng.choice(amounts)
-    solution = lines(steps, written, used)
+    solution = solution_lines(steps, written, used)
     owners = [step.owner for step in steps]
     solution = [_swapped(line) if swap else line for line in solution]
-    body = word(teacher.style, problem, solution, owners)
+    body = rationale_body(teacher.style, problem, solution, owners)
     if fault == "filler":
         body = _filler(body, rng)
     answer = problem.conclude(used[-1])
     right = answer == problem.answer
-    return Rationale(teacher.name, close(body, answer), answer, right, fault, sample)
+    return Rationale(teacher.name, with_answer(body, answer), answer, right, fault, sample)
 
 
 def teach(problem: Problem, seed: int, correlation: float,
@@ -240,5 +355,5 @@ def human_solution(problem: Problem) -> Rationale:
     """The clean solution in a wording that no teacher has."""
     values = evaluate(problem.steps)
     owners = [step.owner for step in problem.steps]
-    body = word("human", problem, lines(problem.steps, values, values), owners)
-    return Rationale("human", close(body, problem.answer), problem.answer, True, "")
+    body = rationale_body("human", problem, solution_lines(problem.steps, values, values), owners)
+    return Rationale("human", with_answer(body, problem.answer), problem.answer, True, "")

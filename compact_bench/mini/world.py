@@ -1,33 +1,32 @@
-"""The `mini` data: generated problems, written-down teachers, and what may be forgotten."""
+"""The `mini` data sets: generated problems, rationales of written-down teachers, old skills."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING
 
+from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import question_hash, question_id
 from compact_bench.errors import UserError, nearest
-from compact_bench.mini.comparisons import (
-    Asking,
-    ask_less,
-    ask_more,
-    ask_who,
-    ask_who_most,
-    comparisons,
-)
 from compact_bench.mini.old_skills import facts
 from compact_bench.mini.problems import (
     FIRST,
     SAME,
     SECOND,
     Problem,
-    Telling,
+    QuestionForm,
+    Template,
+    comparisons,
+    new_template,
     problems,
-    tell,
-    tell_anew,
+    trained_template,
+    who_has_less_yes_no,
+    who_has_more,
+    who_has_more_yes_no,
+    who_has_most,
 )
 from compact_bench.mini.teachers import (
     ALL_TEACHERS,
@@ -40,8 +39,6 @@ from compact_bench.mini.teachers import (
 
 if TYPE_CHECKING:
     import pandas as pd
-
-    from compact_bench.data.rationales import RationaleBank
 
 DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
 
@@ -65,23 +62,23 @@ class Generator:
 
 
 def _gsm8k(rng: random.Random, within: str, steps: int = 3,
-           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
-    return problems(rng, (steps,), within, both_orders=True, telling=telling)
+           template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, (steps,), within, both_orders=True, template=template)
 
 
 def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
-           telling: Telling = tell) -> Iterator[Problem]:  # fmt: skip
-    return problems(rng, steps, within, distractor=True, telling=telling)
+           template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
+    return problems(rng, steps, within, distractor=True, template=template)
 
 
 def _strategyqa(rng: random.Random, within: str, steps: int = 1,
-                asking: Asking = ask_more) -> Iterator[Problem]:  # fmt: skip
-    return comparisons(rng, within, asking, (FIRST, SECOND), steps)
+                form: QuestionForm = who_has_more_yes_no) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, form, (FIRST, SECOND), steps)
 
 
 def _csqa(rng: random.Random, within: str, steps: int = 1,
-          asking: Asking = ask_who) -> Iterator[Problem]:  # fmt: skip
-    return comparisons(rng, within, asking, (SAME, FIRST, SECOND), steps)
+          form: QuestionForm = who_has_more) -> Iterator[Problem]:  # fmt: skip
+    return comparisons(rng, within, form, (SAME, FIRST, SECOND), steps)
 
 
 NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
@@ -91,22 +88,22 @@ MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form 
 GENERATORS: Mapping[str, Generator] = {
     # Three steps, solvable in two orders.
     "gsm8k": Generator(_gsm8k, further={
-        NEW_TEMPLATE: partial(_gsm8k, telling=tell_anew),
+        NEW_TEMPLATE: partial(_gsm8k, template=new_template),
         MORE_STEPS: partial(_gsm8k, steps=4),
     }),
     # Two or three steps and a sentence that doesn't matter.
     "svamp": Generator(_svamp, further={
-        NEW_TEMPLATE: partial(_svamp, telling=tell_anew),
+        NEW_TEMPLATE: partial(_svamp, template=new_template),
         MORE_STEPS: partial(_svamp, steps=(4,)),
     }),
     # Whether one person has more than another: a step and a comparison, yes and no alike.
     "strategyqa": Generator(_strategyqa, "boolean", {
-        NEW_TEMPLATE: partial(_strategyqa, asking=ask_less),
+        NEW_TEMPLATE: partial(_strategyqa, form=who_has_less_yes_no),
         MORE_STEPS: partial(_strategyqa, steps=2),
     }),
     # Who of two has more, or both as many.
     "csqa": Generator(_csqa, "choice", {
-        NEW_TEMPLATE: partial(_csqa, asking=ask_who_most),
+        NEW_TEMPLATE: partial(_csqa, form=who_has_most),
         MORE_STEPS: partial(_csqa, steps=2),
     }),
 }  # fmt: skip
@@ -145,8 +142,9 @@ class Teaching:
     teachers: names in the order of the bank, () for the default ones. correlation: of the
     teachers' errors, 0 to 1. faults: scales every teacher's chances of a fault, 0 to 1 (at 0
     all rationales are clean). samples: rationales a teacher and question, numbered from 0.
+    `MiniSpec` checks the ranges.
 
-    Raises: UserError for an unknown teacher, with the nearest known name, or a value out of range.
+    Raises: UserError for an unknown teacher, with the nearest known name.
     """
 
     teachers: Sequence[str] = ()
@@ -160,11 +158,6 @@ class Teaching:
             if name not in known:
                 raise UserError(f"no question has the teacher {name!r}{nearest(name, known)}; "
                                 f"known: {', '.join(known)}")  # fmt: skip
-        for name in ("correlation", "faults"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise UserError(f"mini {name} is {getattr(self, name)}, it must be between 0 and 1")
-        if self.samples < 1:
-            raise UserError(f"mini samples is {self.samples}, it must be 1 or more")
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -181,7 +174,7 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
              test: int | None = None, teaching: Teaching | None = None) -> MiniWorld:  # fmt: skip
     """Generate a data set; the same arguments give the same texts.
 
-    problem: "gsm8k" or "svamp". Sizes: None for 400, 200 and 200; fewer are those of lowest
+    problem: a name of `GENERATORS`. Sizes: None for 400, 200 and 200; fewer are those of lowest
     hash. teaching: None for the default teachers, one rationale each.
 
     Raises: UserError for an unknown problem.
@@ -239,16 +232,11 @@ def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
 
 
 def _table(rows: list[tuple[str, int | str]], kind: str) -> pd.DataFrame:
-    import pandas as pd
-
-    return pd.DataFrame(
-        {
-            "question_id": [question_id(question) for question, _ in rows],
-            "question": [question for question, _ in rows],
-            "answer": [str(answer) for _, answer in rows],
-            "kind": kind,
-        }
-    )
+    return question_table(
+        {"question_id": question_id(question), "question": question, "answer": str(answer),
+         "kind": kind}
+        for question, answer in rows
+    )  # fmt: skip
 
 
 def _question_table(made: list[Problem], kind: str) -> pd.DataFrame:
@@ -256,22 +244,17 @@ def _question_table(made: list[Problem], kind: str) -> pd.DataFrame:
 
 
 def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
-    import pandas as pd
-
-    from compact_bench.data.rationales import RationaleBank
-
     rows = []
     for problem in made:
         key = question_id(problem.question)
         for sample in range(teaching.samples):
-            said = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
-                         sample)  # fmt: skip
-            rows += [_row(key, "teacher", rationale) for rationale in said]
-        rows.append(_row(key, "human", human_solution(problem)))
-    return RationaleBank(_question_table(made, kind), pd.DataFrame(rows), teaching.names)
+            written = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
+                            sample)  # fmt: skip
+            rows += [_row(key, "teacher", rationale) for rationale in written]
+        rows.append(_row(key, HUMAN, human_solution(problem)))
+    return RationaleBank(_question_table(made, kind), rationale_table(rows), teaching.names)
 
 
-def _row(key: str, role: str, said: Rationale) -> dict[str, object]:
-    return {"question_id": key, "teacher": said.teacher, "sample": said.sample, "role": role,
-            "text": said.text, "answer": str(said.answer), "right": said.right,
-            "corruption": said.corruption}  # fmt: skip
+def _row(key: str, role: str, rationale: Rationale) -> dict[str, object]:
+    fields = asdict(rationale) | {"answer": str(rationale.answer)}
+    return {"question_id": key, "role": role, **fields}

@@ -1,87 +1,24 @@
-"""The generated problems and teachers, checked by a reader of the texts of its own."""
+"""The generated data sets: disjoint, the same again, and of words that the student knows."""
+
+from __future__ import annotations
 
 import random
 import re
-from functools import cache
 from itertools import islice
 
 import pytest
+from transformers import AutoTokenizer
 
 from compact_bench.data import splits
-from compact_bench.data.answers import extract_answer, pieces, split_steps, strip_answer_sentence
 from compact_bench.data.corrupt import corrupt
 from compact_bench.errors import UserError
-from compact_bench.mini import problems, styles, teachers
+from compact_bench.mini import problems
 from compact_bench.mini import world as mini
-from compact_bench.mini.nano import pretrain
+from compact_bench.mini.nano import nano_path, pretrain
 from compact_bench.mini.world import Teaching, all_teacher_names, teacher_names
+from tests.mini.reading import COMPARISONS, EVERY, SUMS, equations_of, read_story, true_value
 
-EVERY = sorted(mini.GENERATORS)
-PROBLEMS = ["gsm8k", "svamp"]  # how many one person has; test_mini_comparisons.py has the others
-EQUATION = re.compile(
-    r"(\d+) ?(\+|-|\*|/|plus|minus|times|divided by) ?(\d+) ?(?:=|makes|and get) ?(\d+)"
-)
-STYLES = styles.STYLES | styles.MORE_STYLES
-HUMAN = {
-    "+": re.compile(r"Add (?P<b>\d+) to (?P<a>\d+) to get (?P<v>\d+)\."),
-    "-": re.compile(r"Take (?P<b>\d+) from (?P<a>\d+) to get (?P<v>\d+)\."),
-    "*": re.compile(r"Multiply (?P<a>\d+) by (?P<b>\d+) to get (?P<v>\d+)\."),
-    "/": re.compile(r"Divide (?P<a>\d+) by (?P<b>\d+) to get (?P<v>\d+)\."),
-}
-SIGN = {"plus": "+", "minus": "-", "times": "*", "divided by": "/"}
-
-
-def equations_of(text):
-    """(left, sign, right, stated value) of every step that a rationale writes."""
-    found = []
-    for step in split_steps(strip_answer_sentence(text)):
-        if match := EQUATION.search(step):
-            a, sign, b, v = match.groups()
-            found.append((int(a), SIGN.get(sign, sign), int(b), int(v)))
-        for sign, pattern in HUMAN.items():
-            if match := pattern.fullmatch(step):
-                found.append((int(match["a"]), sign, int(match["b"]), int(match["v"])))
-    return found
-
-
-def true_value(a, sign, b):
-    return {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[sign]
-
-
-def read_story(question):
-    """The answer, from the text alone: what happens to the person who is asked about."""
-    name = re.search(r"does (\w+) have\?|Now (\w+) has how many", question)
-    name = name[1] or name[2]
-    now = None
-    for sentence in re.findall(r"[^.?]+[.?]", question):
-        numbers = [int(n) for n in re.findall(r"\d+", sentence)]
-        if name not in sentence or not numbers:
-            continue
-        amount = numbers[0] * numbers[1] if "bags" in sentence else numbers[0]
-        if now is None:
-            now = amount
-        elif "times as many" in sentence:
-            now *= amount
-        elif "equal parts" in sentence:
-            assert now % amount == 0
-            now //= amount
-        else:
-            now += -amount if re.search("gives|loses", sentence) else amount
-    return now
-
-
-@cache
-def sample(problem, size=300, seed=5):
-    return tuple(islice(mini.GENERATORS[problem].questions(random.Random(seed), "train"), size))
-
-
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_answers_agree_with_the_text(problem):
-    for made in sample(problem):
-        assert made.answer == read_story(made.question), made.question
-
-
-FURTHER = [(problem, task) for problem in PROBLEMS for task in mini.GENERATORS[problem].further]
+FURTHER = [(problem, task) for problem in SUMS for task in mini.GENERATORS[problem].further]
 
 
 @pytest.mark.parametrize(("problem", "task"), FURTHER)
@@ -128,118 +65,6 @@ def test_more_steps_are_one_more_than_the_longest_that_is_trained_on(problem):
 
     world = mini.generate(problem)
     assert steps(world.further["mini_more_steps"]) == {max(steps(world.bank.questions)) + 1}
-
-
-@pytest.mark.parametrize("order", ["steps", "other_order"])
-@pytest.mark.parametrize("style", sorted(STYLES))
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_clean_rationales_compute_every_value(problem, style, order):
-    for made in sample(problem, 100):
-        steps = getattr(made, order)
-        values = problems.evaluate(steps)
-        body = STYLES[style](made, styles.lines(steps, values, values))
-        written = equations_of(body)
-        assert len(written) == len(steps)
-        known = [int(n) for n in re.findall(r"\d+", made.question)]
-        for a, sign, b, v in written:
-            assert true_value(a, sign, b) == v, body
-            for operand in (a, b):  # each number is read once, from the question or a result
-                known.remove(operand)
-            known.append(v)
-            assert 1 <= v <= problems.LARGEST
-        assert written[-1][-1] == read_story(made.question)
-
-
-def test_gsm8k_problems_have_three_steps_and_two_orders():
-    for made in sample("gsm8k"):
-        assert len(made.steps) == len(made.other_order) == 3
-        assert made.steps != made.other_order
-
-
-def test_svamp_problems_have_a_number_that_does_not_matter():
-    lengths = set()
-    for made in sample("svamp"):
-        lengths.add(len(made.steps))
-        numbers = len(re.findall(r"\d+", made.question))
-        assert numbers == len(made.steps) + 2  # n steps read n + 1 numbers
-    assert lengths == {2, 3}
-
-
-@pytest.mark.parametrize("correlation", [0.0, 0.5, 1.0])
-@pytest.mark.parametrize("problem", EVERY)
-def test_no_teacher_is_best_and_one_is_right(problem, correlation):
-    written = [teachers.teach(made, 0, correlation) for made in sample(problem, 600)]
-    for k, teacher in enumerate(teachers.TEACHERS):
-        right = sum(row[k].right for row in written) / len(written)
-        assert 0.5 < right <= 0.75, teacher.name
-        # No teacher is the only clean one all the time, nor hardly ever.
-        alone = [row[k].corruption == "" for row in written
-                 if sum(said.corruption == "" for said in row) == 1]  # fmt: skip
-        assert 0.1 < sum(alone) / len(alone) < 0.45, teacher.name
-    assert all(any(said.right and not said.corruption for said in row) for row in written)
-
-
-def test_competence_differs_by_operation():
-    rate = {}
-    for op in problems.SYMBOL:
-        chosen = [made for made in sample("gsm8k", 1500) if op in {s.op for s in made.steps}]
-        written = [teachers.teach(made, 0, 0.0) for made in chosen]
-        rate[op] = [sum(row[k].right for row in written) / len(written) for k in range(4)]
-    best = {max(range(4), key=lambda k: rate[op][k]) for op in rate}
-    assert len(best) >= 2
-    assert rate["div"][2] < rate["div"][0] - 0.15
-
-
-def test_correlation_makes_errors_coincide_and_agree():
-    together, agree = {}, {}
-    for correlation in (0.0, 0.5, 1.0):
-        written = [teachers.teach(made, 0, correlation) for made in sample("gsm8k", 500)]
-        wrong = [[said.answer for said in row if not said.right] for row in written]
-        several = [answers for answers in wrong if len(answers) > 1]
-        together[correlation] = sum(len(answers) == 3 for answers in wrong)
-        agree[correlation] = sum(len(set(answers)) == 1 for answers in several) / len(several)
-    assert together[0.0] < together[0.5] < together[1.0]
-    assert agree[0.0] < agree[0.5] < agree[1.0]
-    assert agree[1.0] > 0.9
-
-
-@pytest.mark.parametrize("problem", PROBLEMS)
-def test_faults_are_what_they_are_called(problem):
-    seen = set()
-    for made in sample(problem):
-        truth = read_story(made.question)
-        for said in teachers.teach(made, 0, 0.0, teachers.ALL_TEACHERS):
-            seen.add(said.corruption)
-            written = equations_of(said.text)
-            wrong = [v != int(true_value(a, sign, b)) for a, sign, b, v in written]
-            assert said.right == (said.answer == truth)
-            assert extract_answer(said.text, "number") == str(said.answer)
-            if said.corruption == "slip":
-                assert not said.right
-                assert sum(wrong) == 1
-                assert written[-1][-1] == said.answer
-            elif said.corruption == "wrong_step":
-                assert said.right
-                assert sum(wrong) == 1
-                assert not wrong[-1]
-            elif said.corruption == "filler":
-                assert said.right
-                assert not written
-            else:
-                assert said.right
-                assert not any(wrong)
-                assert written
-    assert seen == {"", "slip", "wrong_step", "filler"}
-
-
-def test_length_does_not_tell_filler():
-    lengths = {"": [], "filler": []}
-    for made in sample("gsm8k", 600):
-        for said in teachers.teach(made, 0, 0.0):
-            if said.teacher == "equations" and said.corruption in lengths:
-                lengths[said.corruption].append(pieces(said.text))
-    mean = {name: sum(values) / len(values) for name, values in lengths.items()}
-    assert abs(mean["filler"] / mean[""] - 1) < 0.15
 
 
 @pytest.mark.parametrize("problem", EVERY)
@@ -289,11 +114,6 @@ def test_bank_has_every_teacher_and_human_on_every_question():
 def test_bad_arguments_are_named():
     with pytest.raises(UserError, match=r"'gsm8kk'.*did you mean 'gsm8k'"):
         mini.generate("gsm8kk")
-    for wrong in ({"correlation": 1.5}, {"faults": -0.1}):
-        with pytest.raises(UserError, match=r"mini (correlation|faults) is .*between 0 and 1"):
-            Teaching(**wrong)
-    with pytest.raises(UserError, match="mini samples is 0"):
-        Teaching(samples=0)
     with pytest.raises(UserError, match=r"'carefull'.*did you mean 'careful'") as error:
         Teaching(["equations", "carefull"])
     assert str(error.value).endswith(f"known: {', '.join(all_teacher_names())}")
@@ -344,7 +164,7 @@ def test_faults_scale_every_teachers_chances(correlation):
     assert (rate[0.0] == 0).all()
 
 
-@pytest.mark.parametrize("problem", PROBLEMS)
+@pytest.mark.parametrize("problem", SUMS)
 def test_further_samples_leave_the_first_and_differ_from_it(problem):
     names = all_teacher_names()
     clean = taught(bank(60, problem, teachers=names, faults=0.0, samples=4).rationales)
@@ -383,3 +203,31 @@ def test_every_text_is_of_the_words_that_the_shipped_student_knows():
         texts = [*made.rationales.text, *corrupt(made, shares, 0).rationales.text]
         pieces_used = {p.strip() for text in texts for p in re.findall(pretrain.PIECE, text)}
         assert pieces_used - {""} <= known
+
+
+@pytest.mark.parametrize("problem", COMPARISONS)
+def test_sets_are_disjoint_and_made_again_the_same(problem):
+    world, again = (mini.generate(problem, train=60, dev=40, test=60) for _ in range(2))
+    assert world.bank.rationales.equals(again.bank.rationales)
+    sets = {"train": world.bank.questions, "dev": world.dev, "test": world.test, **world.further,
+            **world.forgetting}  # fmt: skip
+    assert {*world.further} == {mini.NEW_TEMPLATE, mini.MORE_STEPS}
+    for task, table in world.further.items():
+        assert table.equals(again.further[task])
+    asked = [
+        splits.normalise(question) for table in sets.values() for question in table["question"]
+    ]
+    assert len(asked) == len(set(asked))
+
+
+@pytest.mark.parametrize("problem", COMPARISONS)
+def test_every_word_is_one_token_of_the_shipped_student(problem):
+    """No word is spelt in bytes; a line break is a byte, and one token."""
+    tokenizer = AutoTokenizer.from_pretrained(nano_path())
+    world = mini.generate(problem, train=60, dev=1, test=60)
+    tables = [world.bank.questions, world.test, *world.further.values()]
+    texts = [q for table in tables for q in table["question"]] + list(world.bank.rationales.text)
+    for text in texts:
+        pieces = re.findall(r" ?[A-Za-z]+| ?[0-9]| ?[^\sA-Za-z0-9]|\s", text)
+        assert "".join(pieces) == text
+        assert len(tokenizer(text).input_ids) == len(pieces), text

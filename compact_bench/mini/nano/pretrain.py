@@ -1,4 +1,4 @@
-"""The nano student's tokenizer: whole words, single digits, bytes for everything else."""
+"""The pre-training that makes the nano student and its tokenizer of words, digits and bytes."""
 
 from __future__ import annotations
 
@@ -34,20 +34,20 @@ smaller number less most least both same not"""
 def words() -> list[str]:
     """Every piece of every generator's text, sorted: the vocabulary doesn't depend on a sample."""
     from compact_bench.data import faults
-    from compact_bench.mini import old_skills, problems, styles
+    from compact_bench.mini import old_skills, problems, teachers
 
     texts = ["Question: How", "Answer: The answer is", *faults.FILLER, *problems.NAMES,
-             *problems.NOUNS, *styles.WORD.values(), "0 1 2 3 4 5 6 7 8 9"]  # fmt: skip
+             *problems.NOUNS, *teachers.WORD.values(), "0 1 2 3 4 5 6 7 8 9"]  # fmt: skip
     texts += [fact.question for fact in old_skills.facts()]
     texts += [wording.format(name="", x=0, y=0)
               for wordings in problems.WORDING.values() for wording in wordings]  # fmt: skip
-    texts += [wording.format(a=0, b=0, v=0) for wording in styles.HUMAN.values()]
-    for style in styles.STYLES.values():
+    texts += [wording.format(a=0, b=0, v=0) for wording in teachers.HUMAN.values()]
+    for style in teachers.STYLES.values():
         rng = random.Random(style.__name__)
         for problem in islice(problems.problems(rng, (1, 2, 3), "pretraining"), 50):
             values = problems.evaluate(problem.steps)
-            texts += [problem.question,
-                      style(problem, styles.lines(problem.steps, values, values))]  # fmt: skip
+            lines = teachers.solution_lines(problem.steps, values, values)
+            texts += [problem.question, style(problem, lines)]
     texts.append(EXTRA)
     bare = {piece.strip() for text in texts for piece in re.findall(PIECE, text)}
     return sorted(form for word in bare if word for form in (word, " " + word))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compact_bench.mini import old_skills, problems, styles, teachers, world
+from compact_bench.mini import old_skills, problems, teachers, world
 from compact_bench.mini.nano import nano_path
 from compact_bench.mini.nano.pretrain import (
     PIECE,
@@ -44,7 +44,7 @@ def generated_texts():
             for rationale in said:
                 yield f"Question: {made.question}\nAnswer:", f" {rationale.text}"
     for fact in old_skills.facts():
-        yield f"Question: {fact.question}\nAnswer:", f" {styles.close('', fact.answer)}"
+        yield f"Question: {fact.question}\nAnswer:", f" {teachers.with_answer('', fact.answer)}"
 
 
 def test_texts_of_every_generator_survive_as_whole_words(tokenizer):
