@@ -1,4 +1,4 @@
-"""Controlled corruption: which rationales of a bank are spoilt, and that the bank says so."""
+"""Controlled corruption: which rationales of a bank get which fault, recorded in the bank."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from math import floor
 import pandas as pd
 
 from compact_bench.data.answers import pieces, same_answer
-from compact_bench.data.faults import FAULTS, Case, Spoilt, wrong_value
+from compact_bench.data.faults import FAULTS, Case, Corrupted, wrong_value
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.errors import UserError, nearest
 
@@ -24,16 +24,16 @@ HALF = Fraction(1, 2)
 
 
 def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> RationaleBank:
-    """The bank with shares of its teachers' rationales spoilt on purpose, human ones never.
+    """The bank with shares of its teachers' rationales corrupted on purpose, human ones never.
 
     shares: of the teachers' rationales by fault (a name of `FAULTS`); for wrong_majority of the
     questions. A question with K rationales gets floor(share * K) of a fault or one more, and over
     the questions each teacher is hit equally often. Faults hit rationales of their own; what
-    can't be spoilt is left (`corruption_notes` counts it). The same bank in another order, and
+    can't be corrupted is left (`corruption_notes` counts it). The same bank in another order, and
     the same seed, give the same texts; shares of 0 give the bank itself.
 
-    text, answer, right and corruption of the spoilt rows are new: corruption is the fault's name,
-    after the earlier one and a "+" if there was one.
+    text, answer, right and corruption of these rows are new: corruption is the fault's name, after
+    the earlier one and a "+" if there was one.
 
     Raises: UserError for an unknown fault, a share outside [0, 1], or shares above 1 in all.
     """
@@ -48,7 +48,7 @@ def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> Rati
     before, given = 0, Counter[str]()
     for key in work.order:
         rows = work.rows[key]
-        room = sum(row.position not in work.spoilt for row in rows)
+        room = sum(row.position not in work.corrupted for row in rows)
         for fault, count in _counts(exact, before, len(rows), room, given).items():
             given[fault] += count
             for _ in range(count):
@@ -74,8 +74,8 @@ def corruption_notes(
         if fault == MAJORITY:
             unit = f"{questions} questions, {count} rationales"
             count, of = new.loc[hit, "question_id"].nunique(), questions
-        asked = floor(share * of + HALF)
-        short = f"; {asked - count} more were asked for and could not be" * (count < asked)
+        wanted = floor(share * of + HALF)
+        short = f"; {wanted - count} more were asked for and could not be" * (count < wanted)
         percent = f"{count / of:.1%}" if of else "0.0%"
         notes.append(f"corrupted on purpose: {fault} {percent} ({count} of {unit}{short})")
     return tuple(notes)
@@ -110,7 +110,7 @@ def _counts(
     """How many of a question's rationales each fault gets: floor(share * size) or one more.
 
     before: rationales of earlier questions. size: of this question. room: those of it that are
-    not spoilt yet. given: what earlier questions got of each fault. Together they get what the
+    not corrupted yet. given: what earlier questions got of each fault. Together they get what the
     sum of shares says, which leaves room for all; the fault furthest behind comes first.
     """
     counts = {fault: floor(share * size) for fault, share in shares.items()}
@@ -131,7 +131,7 @@ def _counts(
 
 @dataclass(frozen=True)
 class _Row:
-    """A teacher's rationale: its place in the bank's table, and what is spoilt."""
+    """A teacher's rationale: its place in the bank's table, and what may be changed of it."""
 
     position: int
     key: str
@@ -163,7 +163,7 @@ class _Shelf:
 
 
 class _Work:
-    """A bank that is being spoilt: its teachers' rows by question, and what is done so far."""
+    """A bank that is being corrupted: its teachers' rows by question, and what is done so far."""
 
     def __init__(self, bank: RationaleBank, seed: int) -> None:
         self.bank, self.seed = bank, seed
@@ -179,7 +179,7 @@ class _Work:
         self.shelves = {teacher: _Shelf(rows) for teacher, rows in shelves.items()}
         # By a hash, so that neither the bank's order nor a question's length or topic matters.
         self.order = sorted(self.rows, key=lambda key: self._digest(key))
-        self.spoilt: dict[int, tuple[str, Spoilt]] = {}
+        self.corrupted: dict[int, tuple[str, Corrupted]] = {}
         self.hits: Counter[tuple[str, ...]] = Counter()
 
     def _digest(self, *names: object) -> str:
@@ -193,22 +193,23 @@ class _Work:
         return self.hits[teacher], tie[0], self.hits[sample], tie[1]
 
     def _case(self, row: _Row, agreed: str | None = None) -> Case:
-        asked = self.questions[row.key]
+        question = self.questions[row.key]
         others = self.shelves[row.teacher].nearest(row)
-        return Case(asked.question, asked.answer, asked.kind, row.text, row.answer, others, agreed)
+        return Case(question.question, question.answer, question.kind, row.text, row.answer, others,
+                    agreed)  # fmt: skip
 
-    def _try(self, row: _Row, fault: str, agreed: str | None = None) -> Spoilt | None:
+    def _try(self, row: _Row, fault: str, agreed: str | None = None) -> Corrupted | None:
         rng = random.Random(self._digest(fault, row.key, row.teacher, row.sample))
         return FAULTS[fault](self._case(row, agreed), rng)
 
-    def _record(self, row: _Row, fault: str, made: Spoilt) -> None:
-        self.spoilt[row.position] = (fault, made)
+    def _record(self, row: _Row, fault: str, made: Corrupted) -> None:
+        self.corrupted[row.position] = (fault, made)
         self.hits[fault, row.teacher] += 1
         self.hits[fault, row.teacher, str(row.sample)] += 1
 
     def hit(self, key: str, fault: str) -> None:
-        """Spoil one rationale of a question: the first whose turn it is and that can be."""
-        free = [row for row in self.rows[key] if row.position not in self.spoilt]
+        """Corrupt one rationale of a question: the first whose turn it is and that can be."""
+        free = [row for row in self.rows[key] if row.position not in self.corrupted]
         for row in sorted(free, key=lambda row: self._turn(row, fault)):
             made = self._try(row, fault)
             if made is not None:
@@ -231,28 +232,28 @@ class _Work:
             for teacher, own in teachers.items()
         }
         missing -= sum(not own for own in todo.values())
-        done: list[tuple[_Row, Spoilt]] = []
+        done: list[tuple[_Row, Corrupted]] = []
         for own in filter(None, todo.values()):
             tried = [(row, self._try(row, MAJORITY, agreed)) for row in own]
-            made = [(row, spoilt) for row, spoilt in tried if spoilt is not None]
+            made = [(row, changed) for row, changed in tried if changed is not None]
             if missing > 0 and len(made) == len(own):
                 done += made
                 missing -= 1
         if missing == 0:
-            for row, spoilt in done:
-                self._record(row, MAJORITY, spoilt)
+            for row, changed in done:
+                self._record(row, MAJORITY, changed)
 
     def result(self) -> RationaleBank:
-        """The bank with the new text, answer, right and corruption of the spoilt rows."""
+        """The bank with the new text, answer, right and corruption of the corrupted rows."""
         table = self.bank.rationales.copy()
         names = ("text", "answer", "right", "corruption")
         columns = {name: table[name].tolist() for name in names}
         keys = table["question_id"].tolist()
-        for position, (fault, (text, answer)) in self.spoilt.items():
-            asked = self.questions[keys[position]]
+        for position, (fault, (text, answer)) in self.corrupted.items():
+            question = self.questions[keys[position]]
             earlier = columns["corruption"][position]
             columns["text"][position], columns["answer"][position] = text, answer
-            columns["right"][position] = same_answer(answer, asked.answer, asked.kind)
+            columns["right"][position] = same_answer(answer, question.answer, question.kind)
             columns["corruption"][position] = f"{earlier}+{fault}" if earlier else fault
         for name, values in columns.items():
             table[name] = pd.Series(values, index=table.index, dtype=table[name].dtype)

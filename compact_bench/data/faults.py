@@ -1,14 +1,17 @@
-"""How the written-down teachers word a solution."""
+"""Faults that a rationale is given on purpose: a wrong answer or step, filler, and others."""
 
 from __future__ import annotations
 
+import ast
+import operator
 import random
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
+from typing import NamedTuple
 
 from compact_bench.data.answers import (
     canonical,
@@ -17,14 +20,6 @@ from compact_bench.data.answers import (
     same_answer,
     step_spans,
     strip_answer_sentence,
-)
-from compact_bench.data.numerals import (
-    Numeral,
-    is_result,
-    numerals,
-    question_numbers,
-    true_values,
-    written_like,
 )
 from compact_bench.data.splits import LETTERS, parse_choices
 
@@ -58,9 +53,44 @@ _CLAIM = re.compile(r"\b(is|are|was|were|can|could|will|would|should|must)( ?not
 _LETTER = r"(?:(?<=\()|(?<=option )|(?<=choice )|(?<=answer ))({letter})\b"
 
 
+# Whole numbers only: not the 4 of 1,450, of 3.4, of 12:40, of 4th or of step 4.
+_NUMERAL = re.compile(
+    r"(?<![\w.])(?<![0-9][,:])(?<![Ss]tep )(?:[0-9]{1,3}(?:,[0-9]{3})+|[0-9]+)(?:\.[0-9]+)?"
+    r"(?![0-9]|[.,:][0-9]|(?:st|nd|rd|th)\b)"
+)
+
+_SIGNS = {"×": "*", "÷": "/", "−": "-", "plus": "+", "minus": "-", "times": "*", "divided by": "/"}
+
+_SIGN_WORD = re.compile(r"×|÷|−|\b(?:plus|minus|times|divided by)\b|(?<=[0-9)] )x(?= [0-9($])")
+
+_OPERAND_AFTER = re.compile(r"(?:[-+*/×÷−^]|\bx|\b(?:plus|minus|times|by))\s*[$€£]?\s*\(?\s*\Z")
+
+_OPERAND_BEFORE = re.compile(
+    r"(?:\s+[a-z]+){0,2}?\s*%?\s*\)?\s*(?:[-+*/×÷−^=]|x\s|\b(?:plus|minus|times|divided)\b)"
+)
+
+_RESULT_AFTER = re.compile(
+    r"(?:=|≈|\b(?:makes?|equals?|gets?|gives?|leaves?|totals?))\s*(?:about\s+)?[$€£]?\s*\Z"
+)
+
+_COPULA_AFTER = re.compile(r"\b(?:is|are|was|were|be):?\s*(?:about\s+)?[$€£]?\s*\Z")
+
+# "60 chairs - 11 chairs": what is counted, before a sign.
+_UNIT = re.compile(r"(?<=[0-9)])(?:\s+[a-z]+(?:/[a-z]+)?){1,3}(?=\s*[-+*/)=])")
+
+_SUM = re.compile(r"[-+*/().0-9\s]+\Z")
+
+_OPERATIONS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+
+
 @dataclass(frozen=True)
 class Case:
-    """One rationale to spoil, and what its question is.
+    """One rationale to corrupt, and its question.
 
     others: (text, answer) of the same teacher for other questions, nearest in length first.
     agreed: the wrong answer that most teachers of the question are to give.
@@ -75,7 +105,97 @@ class Case:
     agreed: str | None = None
 
 
-Spoilt = tuple[str, str | None]  # text and answer
+Corrupted = tuple[str, str | None]  # text and answer
+
+
+class Numeral(NamedTuple):
+    """A number of a text: its offsets in characters, as it is written, and its value."""
+
+    start: int
+    end: int
+    text: str
+    value: Fraction
+
+
+def numerals(text: str) -> list[Numeral]:
+    """The numbers of a text in order, without signs; "1,450" and "3.5" are one number each."""
+    return [
+        Numeral(match.start(), match.end(), match[0], Fraction(match[0].replace(",", "")))
+        for match in _NUMERAL.finditer(text)
+    ]
+
+
+def question_numbers(question: str) -> frozenset[Fraction]:
+    """The values that a question gives."""
+    return frozenset(number.value for number in numerals(question))
+
+
+def is_result(step: str, number: Numeral, given: Set[Fraction], final: bool = False) -> bool:
+    """Whether a number of a step was computed there, and not read off the question.
+
+    It follows "=" or a word like it, or the question doesn't give it; an operand never is one.
+    final: "is" and "are" count too, as in "so the rest is 5" (but not in "there are 5 of them",
+    which may repeat the question).
+    """
+    before, after = step[: number.start], step[number.end :]
+    if _OPERAND_AFTER.search(before) or _OPERAND_BEFORE.match(after):
+        return False
+    if _RESULT_AFTER.search(before) or (final and _COPULA_AFTER.search(before)):
+        return True
+    return number.value not in given
+
+
+def true_values(text: str) -> frozenset[Fraction]:
+    """What the sums before each "=" or "makes" of a text really come to.
+
+    >>> sorted(map(int, true_values("First 7 plus 5 makes 13. 2 * (3 + 4) = 14")))
+    [12, 14]
+    """
+    plain = _SIGN_WORD.sub(lambda sign: _SIGNS.get(sign[0], "*"), text)
+    plain = _UNIT.sub("", re.sub(r"(?<=[0-9]),(?=[0-9]{3})|[$€£]", "", plain))
+    values = set()
+    for equals in re.finditer(r"=|\bmakes\b|\band get\b", plain):
+        before = _SUM.search(plain[max(0, equals.start() - 200) : equals.start()])
+        if before and (value := _sum_value(re.split(r"\.\s", before[0])[-1].strip())) is not None:
+            values.add(value)
+    return frozenset(values)
+
+
+def _sum_value(expression: str) -> Fraction | None:
+    """The value of a sum, None for what isn't one ("3) + 4", "5 / 0", "+ 4" of "x + 4", "7")."""
+
+    def walk(node: ast.expr) -> Fraction:
+        if isinstance(node, ast.BinOp):
+            return _OPERATIONS[type(node.op)](walk(node.left), walk(node.right))
+        if isinstance(node, ast.Constant):
+            return Fraction(str(node.value))
+        raise ValueError(f"{type(node).__name__} is no sum")
+
+    # Python takes no leading zeros ("007"), and "**" and "//" are no signs of a rationale.
+    plain = re.sub(r"(?<![0-9.])0+(?=[0-9])", "", expression)
+    try:
+        tree = ast.parse(plain, mode="eval").body
+        return walk(tree) if isinstance(tree, ast.BinOp) else None
+    except (SyntaxError, ValueError, KeyError, ZeroDivisionError):
+        return None
+
+
+def written_like(value: Fraction, like: str) -> str:
+    """A value as another number is written: with its commas, and at least its decimals.
+
+    >>> written_like(Fraction(1451), "1,450"), written_like(Fraction(7), "6.50")
+    ('1,451', '7.00')
+    """
+    places = len(like.partition(".")[2])
+    while places < 9 and (value * 10**places).denominator != 1:
+        places += 1
+    if (value * 10**places).denominator != 1:
+        return str(value)
+    comma = "," if "," in like else ""
+    digits = int(abs(value) * 10**places)
+    whole, part = divmod(digits, 10**places)
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole:{comma}}" + (f".{part:0{places}}" if places else "")
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -86,9 +206,9 @@ def parts(text: str) -> tuple[str, str]:
 
 
 def closed(body: str, tail: str, kind: str, answer: str) -> str | None:
-    """A text that says `answer`: with its own closing sentence if that does, else with a new one.
+    """The text that ends in `answer`: with its own closing sentence, or else with a new one.
 
-    None where even that leaves it saying another one.
+    None where another answer is extracted even then.
     """
     for text in (body + tail, f"{body} The answer is {answer}".strip()):
         if rationale_answer(text, kind) == answer:
@@ -102,34 +222,34 @@ def wrong_value(case: Case, rng: random.Random, taken: Sequence[str | None] = ()
     None where the kind of answer has no such value.
     """
     if case.kind == "boolean":
-        found = ["no" if case.gold == "yes" else "yes"]
+        values = ["no" if case.gold == "yes" else "yes"]
     elif case.kind == "choice":
-        found = list(LETTERS[: len(parse_choices(case.question)[1]) or len(LETTERS)])
-        rng.shuffle(found)
+        values = list(LETTERS[: len(parse_choices(case.question)[1]) or len(LETTERS)])
+        rng.shuffle(values)
     elif case.kind == "number":
         base = Fraction(case.answer or case.gold)
-        values = [base + amount for amount in rng.sample(AMOUNTS, len(AMOUNTS))]
+        sums = [base + amount for amount in rng.sample(AMOUNTS, len(AMOUNTS))]
         right = true_values(case.text)
-        found = [str(v) for v in values if v not in right and (v > 0 or base <= 0)]
+        values = [str(v) for v in sums if v not in right and (v > 0 or base <= 0)]
     else:
         return None
     own = (case.gold, case.answer)
-    wrong = [v for v in found if not any(same_answer(v, o, case.kind) for o in own)]
+    wrong = [v for v in values if not any(same_answer(v, o, case.kind) for o in own)]
     wrong.sort(key=lambda v: any(same_answer(v, other, case.kind) for other in taken))
     return canonical(wrong[0], case.kind) if wrong else None
 
 
-def wrong_answer(case: Case, rng: random.Random) -> Spoilt | None:
+def wrong_answer(case: Case, rng: random.Random) -> Corrupted | None:
     """Another final answer, wrong, also where the last steps already write it."""
     return _ending_in(case, wrong_value(case, rng))
 
 
-def wrong_majority(case: Case, rng: random.Random) -> Spoilt | None:
+def wrong_majority(case: Case, rng: random.Random) -> Corrupted | None:
     """The wrong answer that is agreed on; None for a rationale that gives it already."""
     return None if case.agreed == case.answer else _ending_in(case, case.agreed)
 
 
-def _ending_in(case: Case, wrong: str | None) -> Spoilt | None:
+def _ending_in(case: Case, wrong: str | None) -> Corrupted | None:
     """The rationale with another answer; earlier steps than the last that write it stay."""
     if wrong is None:
         return None
@@ -176,7 +296,7 @@ def _other_truth(word: str, answer: str | None) -> str:
     return other if word[0].isupper() else other.lower()
 
 
-def wrong_step(case: Case, rng: random.Random) -> Spoilt | None:
+def wrong_step(case: Case, rng: random.Random) -> Corrupted | None:
     """Another intermediate result in one step before the last; nothing else is changed.
 
     For answers that are no numbers: another number, or else a claim turned into its opposite.
@@ -199,7 +319,7 @@ def _wrong_number(
     finals: set[Fraction] = set()
     if case.kind == "number":
         finals = {Fraction(case.gold), Fraction(str(case.answer))}
-    found = []
+    results = []
     for start, end in spans:
         step = body[start:end]
         marker = _MARKER.match(step)
@@ -207,9 +327,9 @@ def _wrong_number(
             listed = marker is not None and number.start < marker.end()
             result = is_result(step, number, given) or case.kind != "number"
             if result and not listed and number.value not in finals:
-                found.append((start, step, number))
-    rng.shuffle(found)
-    for start, step, number in found:
+                results.append((start, step, number))
+    rng.shuffle(results)
+    for start, step, number in results:
         # Neither an answer nor what the step's own sum really comes to.
         barred = finals | true_values(step) | {number.value}
         for amount in rng.sample(AMOUNTS, len(AMOUNTS)):
@@ -234,7 +354,7 @@ def _opposite(body: str, spans: Sequence[tuple[int, int]], rng: random.Random) -
     return body[:start] + (match[1] if match[2] else negated) + body[end:]
 
 
-def shuffled_steps(case: Case, rng: random.Random) -> Spoilt | None:
+def shuffled_steps(case: Case, rng: random.Random) -> Corrupted | None:
     """The same steps in another order; the last one, to which all lead, always moves."""
     body, tail = parts(case.text)
     spans = step_spans(body)
@@ -251,27 +371,27 @@ def shuffled_steps(case: Case, rng: random.Random) -> Spoilt | None:
     between = [body[a:b] or " " for (_, a), (b, _) in pairwise(spans)]
     moved = [step[:end] + content for step, end, content in zip(steps, ends, contents, strict=True)]
     text = "".join(part for pair in zip(moved, [*between, ""], strict=True) for part in pair)
-    kept = closed(text, tail, case.kind, case.answer)
-    return (kept, case.answer) if kept else None
+    whole = closed(text, tail, case.kind, case.answer)
+    return (whole, case.answer) if whole else None
 
 
-def filler(case: Case, rng: random.Random) -> Spoilt | None:
+def filler(case: Case, rng: random.Random) -> Corrupted | None:
     """Sentences without content in place of all steps, about as long as they were."""
     body, tail = parts(case.text)
     wanted = pieces(body)
     if case.answer is None or not wanted:
         return None
-    said: list[str] = []
+    sentences: list[str] = []
     used: Counter[str] = Counter()
-    while fit := [s for s in CONTENT_FREE if pieces(s) <= wanted - pieces(" ".join(said))]:
-        said.append(min(fit, key=lambda sentence: (used[sentence], rng.random())))
-        used[said[-1]] += 1
-    text = " ".join(said) or min(CONTENT_FREE, key=pieces)
-    kept = closed(text, tail if tail[:1].isspace() else f" {tail}", case.kind, case.answer)
-    return (kept, case.answer) if kept else None
+    while fit := [s for s in CONTENT_FREE if pieces(s) <= wanted - pieces(" ".join(sentences))]:
+        sentences.append(min(fit, key=lambda sentence: (used[sentence], rng.random())))
+        used[sentences[-1]] += 1
+    text = " ".join(sentences) or min(CONTENT_FREE, key=pieces)
+    whole = closed(text, tail if tail[:1].isspace() else f" {tail}", case.kind, case.answer)
+    return (whole, case.answer) if whole else None
 
 
-def other_question(case: Case, rng: random.Random) -> Spoilt | None:
+def other_question(case: Case, rng: random.Random) -> Corrupted | None:
     """The same teacher's rationale for another question, nearest in length, with its answer."""
     for text, answer in case.others:
         wrong = answer is not None and not same_answer(answer, case.gold, case.kind)
@@ -281,7 +401,7 @@ def other_question(case: Case, rng: random.Random) -> Spoilt | None:
 
 
 # Each takes a case and a random state, and returns None where it can't apply.
-FAULTS: Mapping[str, Callable[[Case, random.Random], Spoilt | None]] = {
+FAULTS: Mapping[str, Callable[[Case, random.Random], Corrupted | None]] = {
     "wrong_majority": wrong_majority,
     "wrong_answer": wrong_answer,
     "wrong_step": wrong_step,

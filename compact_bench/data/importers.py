@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -96,23 +97,17 @@ def _clean(text: str) -> str:
     return _MARKUP.sub(" ", text).strip()
 
 
+def answers(path: Path, question: str, gold: str) -> Iterator[FileRow]:
+    """Questions with the data set's answers alone, in the columns `question` and `gold`."""
+    for where, row in _numbered(path):
+        yield FileRow(where, _question(where, row, question), gold=_text(where, row, gold))
+
+
 def instruction_output(path: Path) -> Iterator[FileRow]:
     """Distilling-CoT-Reasoning: a rationale ending in "The answer is X"."""
     for where, row in _numbered(path):
         text = _clean(_text(where, row, "output", empty=True))
         yield FileRow(where, _question(where, row, "instruction"), text)
-
-
-def instruction_answer(path: Path) -> Iterator[FileRow]:
-    """Distilling-CoT-Reasoning: answers alone."""
-    for where, row in _numbered(path):
-        yield FileRow(where, _question(where, row, "instruction"), gold=_text(where, row, "output"))
-
-
-def instruction_label(path: Path) -> Iterator[FileRow]:
-    """Distilling-CoT-Reasoning: test questions."""
-    for where, row in _numbered(path):
-        yield FileRow(where, _question(where, row, "instruction"), gold=_text(where, row, "label"))
 
 
 def svamp(path: Path) -> Iterator[FileRow]:
@@ -144,8 +139,11 @@ def _boxed(solution: str) -> str:
     return ""
 
 
-def _math(path: Path, key: str) -> Iterator[FileRow]:
-    r"""MATH: the file's answers were cut at their first "}", so the solution's \boxed{} is read."""
+def math(path: Path, key: str) -> Iterator[FileRow]:
+    r"""MATH: the file's answers were cut at their first "}", so the solution's \boxed{} is read.
+
+    key: the column of one teacher's rationales, or "solution", the data set's own.
+    """
     for where, row in _numbered(path):
         solution = _text(where, row, "solution")
         gold = _boxed(solution) or _text(where, row, "output")
@@ -157,21 +155,6 @@ def _math(path: Path, key: str) -> Iterator[FileRow]:
             text = text.replace("\f", r"\f").replace("\tex", r"\tex")
             text = re.sub(r"\\n(?=[A-Z0-9\s]|$)", "\n", text)
         yield FileRow(where, _question(where, row, "problem"), _clean(text), gold=gold)
-
-
-def math_human(path: Path) -> Iterator[FileRow]:
-    """MATH: the data set's own solutions."""
-    return _math(path, "solution")
-
-
-def math_gemini(path: Path) -> Iterator[FileRow]:
-    """MATH: Gemini's rationales."""
-    return _math(path, "gemini_output")
-
-
-def math_llama(path: Path) -> Iterator[FileRow]:
-    """MATH: LLaMA's rationales."""
-    return _math(path, "llama_output")
 
 
 def mentor_kd(path: Path) -> Iterator[FileRow]:
@@ -196,12 +179,6 @@ def mentor_kd(path: Path) -> Iterator[FileRow]:
             sample=seen[question],
         )
         seen[question] += 1
-
-
-def questions_only(path: Path) -> Iterator[FileRow]:
-    """Mentor-KD: test questions with `input` and `answer`."""
-    for where, row in _numbered(path):
-        yield FileRow(where, _question(where, row, "input"), gold=_text(where, row, "answer"))
 
 
 def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
@@ -229,18 +206,16 @@ def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
                 yield FileRow(where, question, text.strip(), teacher=teacher, sample=sample)
 
 
+# By the name that catalog.yaml gives.
 IMPORTERS: Mapping[str, Callable[[Path], Iterator[FileRow]]] = {
-    function.__name__: function
-    for function in (
-        instruction_output,
-        instruction_answer,
-        instruction_label,
-        svamp,
-        grade_school_math,
-        math_human,
-        math_gemini,
-        math_llama,
-        mentor_kd,
-        questions_only,
-    )
+    "instruction_output": instruction_output,
+    "instruction_answer": partial(answers, question="instruction", gold="output"),
+    "instruction_label": partial(answers, question="instruction", gold="label"),
+    "questions_only": partial(answers, question="input", gold="answer"),
+    "svamp": svamp,
+    "grade_school_math": grade_school_math,
+    "math_human": partial(math, key="solution"),
+    "math_gemini": partial(math, key="gemini_output"),
+    "math_llama": partial(math, key="llama_output"),
+    "mentor_kd": mentor_kd,
 }

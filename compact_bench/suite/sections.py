@@ -110,7 +110,7 @@ class DataSpec(Strict):
     """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
 
     ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
-    ``corrupt: {FAULT: SHARE}`` spoils this share of the teachers' training rationales on purpose.
+    ``corrupt: {FAULT: SHARE}`` corrupts this share of the teachers' training rationales on purpose.
     """
 
     _later = ("corrupt",)

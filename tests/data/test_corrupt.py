@@ -1,4 +1,4 @@
-"""Which rationales are spoilt: exact shares, teachers in turn, the same whatever the order."""
+"""Which rationales are corrupted: exact shares, teachers in turn, the same whatever the order."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def bank(questions: int, teachers: int = 4, samples: int = 1, earlier: str = "")
     return RationaleBank(question_table(asked), rationale_table(rows), TEACHERS[:teachers])
 
 
-def spoilt(before: RationaleBank, after: RationaleBank) -> pd.DataFrame:
+def corrupted_rows(before: RationaleBank, after: RationaleBank) -> pd.DataFrame:
     """The changed rows; everything else must be as it was."""
     old, new = before.rationales, after.rationales
     assert after.questions.equals(before.questions) and after.teachers == before.teachers
@@ -81,7 +81,7 @@ def test_shares_are_exact_and_teachers_take_turns(
     size: int, teachers: int, samples: int, share: float, seed: int, fault: str
 ) -> None:
     before = bank(size, teachers, samples)
-    hit = spoilt(before, corrupt(before, {fault: share}, seed))
+    hit = corrupted_rows(before, corrupt(before, {fault: share}, seed))
     exact, each = Fraction(str(share)), teachers * samples
     assert len(hit) == nearest_whole(exact * size * each)
     per_question = Counter(hit["question_id"])
@@ -109,7 +109,7 @@ def test_several_faults_hit_rationales_of_their_own(
     names = ("wrong_answer", "wrong_step", "shuffled_steps", "filler")
     shares = {name: percent / 100 for name, percent in zip(names, percents, strict=True)}
     before = bank(size, teachers)
-    hit = spoilt(before, corrupt(before, shares, seed))
+    hit = corrupted_rows(before, corrupt(before, shares, seed))
     done = Counter(hit["corruption"])
     assert set(done) <= set(names)  # one fault each
     for name, percent in zip(names, percents, strict=True):
@@ -126,7 +126,7 @@ def test_several_faults_hit_rationales_of_their_own(
 def test_all_of_four_faults_leave_nothing_clean() -> None:
     before = bank(20)
     shares = dict.fromkeys(("wrong_answer", "wrong_step", "shuffled_steps", "filler"), 0.25)
-    hit = spoilt(before, corrupt(before, shares, 0))
+    hit = corrupted_rows(before, corrupt(before, shares, 0))
     assert len(hit) == 80
     assert (hit.groupby("question_id")["corruption"].nunique() == 4).all()
 
@@ -135,7 +135,7 @@ def test_all_of_four_faults_leave_nothing_clean() -> None:
 @given(st.integers(1, 40), st.integers(1, 5), st.integers(1, 2), SHARES, st.integers(0, 9))
 def test_a_wrong_majority(size: int, teachers: int, samples: int, share: float, seed: int) -> None:
     before = bank(size, teachers, samples)
-    hit = spoilt(before, corrupt(before, {"wrong_majority": share}, seed))
+    hit = corrupted_rows(before, corrupt(before, {"wrong_majority": share}, seed))
     misled = hit.groupby("question_id")
     assert len(misled) == nearest_whole(Fraction(str(share)) * size)
     assert not hit["right"].any()
@@ -152,7 +152,7 @@ def test_a_majority_leaves_room_for_other_faults() -> None:
     before = bank(40)
     for share in (0.25, 0.5):
         shares = {"wrong_step": share, "wrong_majority": 0.5}
-        hit = spoilt(before, corrupt(before, shares, 3))
+        hit = corrupted_rows(before, corrupt(before, shares, 3))
         done = Counter(hit["corruption"])
         assert done["wrong_majority"] == 20 * 3
         # A last question with a wrong majority leaves no room for what it should have got.
@@ -199,7 +199,9 @@ def test_the_order_of_rows_and_shares_does_not_matter(rng: Any, seed: int) -> No
 
 def test_the_seed_decides_which_and_how() -> None:
     before = bank(30)
-    hit = [set(spoilt(before, corrupt(before, {"wrong_answer": 0.3}, s)).index) for s in (0, 1)]
+    hit = [
+        set(corrupted_rows(before, corrupt(before, {"wrong_answer": 0.3}, s)).index) for s in (0, 1)
+    ]
     assert hit[0] != hit[1]
     both = sorted(hit[0] & hit[1])
     texts = [corrupt(before, {"wrong_answer": 0.3}, s).rationales.loc[both, "text"] for s in (0, 1)]
@@ -227,7 +229,9 @@ def test_other_questions_are_nearest_in_length() -> None:
 
     old = before.rationales
     gold = before.questions.set_index("question_id")["answer"]
-    for place, row in spoilt(before, corrupt(before, {"other_question": 0.4}, 0)).iterrows():
+    for place, row in corrupted_rows(
+        before, corrupt(before, {"other_question": 0.4}, 0)
+    ).iterrows():
         wanted = length(old.at[place, "text"])
         own = old[(old["teacher"] == row["teacher"]) & (old["question_id"] != row["question_id"])]
         own = own[own["answer"] != gold[row["question_id"]]]
@@ -241,7 +245,7 @@ def test_lengths_do_not_give_it_away(fault: str) -> None:
     names = world.all_teacher_names()
     teaching = world.Teaching(names, faults=0.0)
     before = world.generate("gsm8k", train=80, dev=1, test=1, teaching=teaching).bank
-    hit = spoilt(before, corrupt(before, {fault: 0.25}, 0))
+    hit = corrupted_rows(before, corrupt(before, {fault: 0.25}, 0))
     assert set(hit["teacher"]) == set(names)
     for place, row in hit.iterrows():
         lengths = [
@@ -251,7 +255,7 @@ def test_lengths_do_not_give_it_away(fault: str) -> None:
         assert 0.75 < lengths[1] / lengths[0] < 1.25
 
 
-def test_what_cannot_be_spoilt_is_counted() -> None:
+def test_what_cannot_be_corrupted_is_counted() -> None:
     """ada and bob write one step: half of all can be shuffled, three quarters are asked for."""
     before = bank(8)
     short = before.rationales["teacher"].isin(["ada", "bob"])
@@ -279,7 +283,7 @@ def test_the_next_teacher_is_tried() -> None:
     texts = "The answer is " + before.rationales["answer"]
     rows = before.rationales.assign(text=before.rationales["text"].where(~short, texts))
     before = RationaleBank(before.questions, rows, before.teachers)
-    hit = spoilt(before, corrupt(before, {"filler": 0.25}, 0))
+    hit = corrupted_rows(before, corrupt(before, {"filler": 0.25}, 0))
     assert Counter(hit["teacher"]) == {"bob": 4, "cy": 4, "dee": 4}
 
 
@@ -308,7 +312,7 @@ def test_bad_shares_are_named(shares: dict[str, float], message: str) -> None:
 
 def test_shares_of_one_in_tenths_are_not_more_than_one() -> None:
     shares = {"filler": 0.1, "wrong_answer": 0.2, "wrong_step": 0.7}  # 1.0 only if added exactly
-    assert len(spoilt(bank(10), corrupt(bank(10), shares, 0))) == 40
+    assert len(corrupted_rows(bank(10), corrupt(bank(10), shares, 0))) == 40
 
 
 def test_one_of_four_is_wrong_on_every_question() -> None:

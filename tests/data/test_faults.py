@@ -1,4 +1,4 @@
-"""Each way to spoil a text changes what it says and nothing else; texts are read by this file."""
+"""Each fault changes its part of a text and nothing else; texts are read by this file."""
 
 from __future__ import annotations
 
@@ -12,8 +12,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from compact_bench.data.answers import rationale_answer, same_answer, split_steps
-from compact_bench.data.faults import CONTENT_FREE, FAULTS, Case, Spoilt
+from compact_bench.data.answers import canonical, rationale_answer, same_answer, split_steps
+from compact_bench.data.faults import (
+    CONTENT_FREE,
+    FAULTS,
+    Case,
+    Corrupted,
+    is_result,
+    numerals,
+    true_values,
+    written_like,
+)
 
 NUMBER = re.compile(r"[0-9][0-9,]*(?:\.[0-9]+)?(?<!,)")
 APPLY = {"+": operator.add, "-": operator.sub, "*": operator.mul}
@@ -21,7 +30,7 @@ QUESTION = "How many are there in the end?"
 CHOICES = "Where to?\nAnswer choices: (A) bank (B) the mall (C) school (D) park"
 
 
-def spoil(fault: str, case: Case, seed: int = 0) -> Spoilt | None:
+def corrupted(fault: str, case: Case, seed: int = 0) -> Corrupted | None:
     return FAULTS[fault](case, random.Random(seed))
 
 
@@ -74,7 +83,7 @@ def chains(draw: st.DrawFn) -> tuple[Case, list[int]]:
 @given(chains(), st.integers(0, 99))
 def test_wrong_answer_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> None:
     case, results = chain
-    made = spoil("wrong_answer", case, seed)
+    made = corrupted("wrong_answer", case, seed)
     assert made is not None
     text, answer = made
     assert answer is not None and answer not in (case.gold, case.answer)
@@ -93,7 +102,7 @@ def test_wrong_answer_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> None
 @given(chains(), st.integers(0, 99))
 def test_wrong_step_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> None:
     case, results = chain
-    made = spoil("wrong_step", case, seed)
+    made = corrupted("wrong_step", case, seed)
     if made is None:  # all earlier results are the answer itself
         assert {str(result) for result in results[:-1]} <= {case.answer, case.gold}
         return
@@ -110,7 +119,7 @@ def test_wrong_step_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> None:
 @given(chains(), st.integers(0, 99))
 def test_shuffled_steps_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> None:
     case, _ = chain
-    made = spoil("shuffled_steps", case, seed)
+    made = corrupted("shuffled_steps", case, seed)
     *before, closing = split_steps(case.text)
     if made is None:
         assert len(set(before)) == 1
@@ -128,7 +137,7 @@ def test_shuffled_steps_of_a_sum(chain: tuple[Case, list[int]], seed: int) -> No
 @given(chains(), st.integers(0, 99))
 def test_filler_says_nothing_and_is_as_long(chain: tuple[Case, list[int]], seed: int) -> None:
     case, _ = chain
-    made = spoil("filler", case, seed)
+    made = corrupted("filler", case, seed)
     assert made is not None
     text, answer = made
     *body, closing = split_steps(text)
@@ -147,7 +156,7 @@ def test_filler_says_nothing_and_is_as_long(chain: tuple[Case, list[int]], seed:
                 min_size=3, max_size=30), st.integers(0, 99))  # fmt: skip
 def test_filler_has_as_many_words(sentences: list[str], seed: int) -> None:
     case = Case(QUESTION, "yes", "boolean", " ".join([*sentences, "The answer is True"]), "yes")
-    made = spoil("filler", case, seed)
+    made = corrupted("filler", case, seed)
     assert made is not None
     # Length is matched in words and marks together, and a sentence here has one or two marks.
     assert abs(len(made[0].split()) - len(case.text.split())) <= 3 + 2 * len(sentences)
@@ -173,13 +182,13 @@ def test_filler_has_as_many_words(sentences: list[str], seed: int) -> None:
     ],
 )
 def test_wrong_answer_yes_or_no(text: str, answer: str, expected: str) -> None:
-    made = spoil("wrong_answer", Case("Is it?", answer, "boolean", text, answer))
+    made = corrupted("wrong_answer", Case("Is it?", answer, "boolean", text, answer))
     assert made == (expected, {"yes": "no", "no": "yes"}[answer])
 
 
 def test_yes_or_no_has_no_third_answer() -> None:
     case = Case("Is it?", "yes", "boolean", "The answer is False", "no")
-    assert spoil("wrong_answer", case) is None
+    assert corrupted("wrong_answer", case) is None
 
 
 @pytest.mark.parametrize("seed", range(6))
@@ -192,7 +201,7 @@ def test_yes_or_no_has_no_third_answer() -> None:
     ],
 )
 def test_wrong_answer_of_a_choice(text: str, seed: int) -> None:
-    made = spoil("wrong_answer", Case(CHOICES, "B", "choice", text, "B"), seed)
+    made = corrupted("wrong_answer", Case(CHOICES, "B", "choice", text, "B"), seed)
     assert made is not None and made[1] is not None
     assert made[1] in "ACD"  # a letter that the question lists
     assert rationale_answer(made[0], "choice") == made[1]
@@ -206,9 +215,9 @@ def test_wrong_answer_of_a_choice(text: str, seed: int) -> None:
 
 def test_a_wrong_majority_takes_the_agreed_answer() -> None:
     case = Case(QUESTION, "12", "number", "It makes 7 + 5 = 12. The answer is 12", "12", (), "15")
-    assert spoil("wrong_majority", case) == ("It makes 7 + 5 = 15. The answer is 15", "15")
+    assert corrupted("wrong_majority", case) == ("It makes 7 + 5 = 15. The answer is 15", "15")
     already = Case(QUESTION, "12", "number", "The answer is 15", "15", (), "15")
-    assert spoil("wrong_majority", already) is None
+    assert corrupted("wrong_majority", already) is None
 
 
 @pytest.mark.parametrize(
@@ -221,7 +230,9 @@ def test_a_wrong_majority_takes_the_agreed_answer() -> None:
     ],
 )
 def test_other_numbers_stay(question: str, text: str, kept: str) -> None:
-    made = spoil("wrong_answer", Case(question, text.split()[-1], "number", text, text.split()[-1]))
+    made = corrupted(
+        "wrong_answer", Case(question, text.split()[-1], "number", text, text.split()[-1])
+    )
     assert made is not None
     assert made[0].startswith(kept)
     assert not made[0].endswith(f" {text.split()[-1]}")
@@ -232,7 +243,7 @@ def test_a_wrong_sum_is_not_put_right() -> None:
     text = "14 + 21 = 37. So 65 * 6 = 385. The answer is 385"
     for seed in range(60):
         case = Case("How many?", "388", "number", text, "385")
-        wrong, step = spoil("wrong_answer", case, seed), spoil("wrong_step", case, seed)
+        wrong, step = corrupted("wrong_answer", case, seed), corrupted("wrong_step", case, seed)
         assert wrong is not None and wrong[1] not in ("385", "388", "390")
         assert step is not None and step[0].split()[4] not in ("37.", "35.")
 
@@ -241,7 +252,7 @@ def test_a_wrong_sum_is_not_put_right() -> None:
 def test_wrong_step_without_sums(kind: str) -> None:
     gold = {"boolean": "yes", "choice": "A"}[kind]
     case = Case("Q?", gold, kind, f"It was built in 1912. It stands. The answer is {gold}", gold)
-    made = spoil("wrong_step", case)
+    made = corrupted("wrong_step", case)
     assert made is not None
     ((_, old, _),) = changed(case.text, made[0])
     assert old == "1912"
@@ -253,14 +264,14 @@ def test_wrong_step_without_sums(kind: str) -> None:
     }
     for body, expected in claims.items():
         case = Case("Q?", gold, kind, f"{body} The answer is {gold}", gold)
-        assert spoil("wrong_step", case) == (f"{expected} The answer is {gold}", gold)
+        assert corrupted("wrong_step", case) == (f"{expected} The answer is {gold}", gold)
 
 
 def test_list_numbers_keep_their_place() -> None:
     text = "1. Add 2 and 7 to get 9.\n2. Take 3 to get 6.\nThe answer is 6"
-    made = spoil("shuffled_steps", Case("2, 7, 3?", "6", "number", text, "6"))
+    made = corrupted("shuffled_steps", Case("2, 7, 3?", "6", "number", text, "6"))
     assert made == ("1. Take 3 to get 6.\n2. Add 2 and 7 to get 9.\nThe answer is 6", "6")
-    wrong = spoil("wrong_step", Case("2, 7, 3?", "6", "number", text, "6"))
+    wrong = corrupted("wrong_step", Case("2, 7, 3?", "6", "number", text, "6"))
     assert wrong is not None
     assert [old for _, old, _ in changed(text, wrong[0])] == ["9"]
 
@@ -268,8 +279,8 @@ def test_list_numbers_keep_their_place() -> None:
 def test_other_question_skips_right_and_equal_ones() -> None:
     others = [("a", "5"), ("b", None), ("The answer is 6", "6"), ("c", "7"), ("d", "8")]
     case = Case("Q?", "5", "number", "The answer is 6", "6", others)
-    assert spoil("other_question", case) == ("c", "7")
-    assert spoil("other_question", Case("Q?", "5", "number", "x", "5", others[:2])) is None
+    assert corrupted("other_question", case) == ("c", "7")
+    assert corrupted("other_question", Case("Q?", "5", "number", "x", "5", others[:2])) is None
 
 
 @pytest.mark.parametrize(
@@ -287,8 +298,8 @@ def test_other_question_skips_right_and_equal_ones() -> None:
         ("filler", "number", "7 + 5 = 12. 12 - 2 = 10. The answer is not 3.", None),
     ],
 )
-def test_what_cannot_be_spoilt_is_left(fault: str, kind: str, text: str, answer: str) -> None:
-    assert spoil(fault, Case("5 or 7?", answer or "10", kind, text, answer)) is None
+def test_what_cannot_be_corrupted_is_left(fault: str, kind: str, text: str, answer: str) -> None:
+    assert corrupted(fault, Case("5 or 7?", answer or "10", kind, text, answer)) is None
 
 
 @settings(deadline=None)
@@ -298,8 +309,84 @@ def test_text_and_answer_agree(chain: tuple[Case, list[int]], seed: int, fault: 
     bare = Case(case.question, case.gold, "number", " ".join(split_steps(case.text)[:-1]),
                 case.answer, [("So 1 + 1 = 2.", "2"), ("So 1 + 2 = 3.", "3")])  # fmt: skip
     for each in (case, bare):  # with an answer sentence and without one
-        made = spoil(fault, each, seed)
+        made = corrupted(fault, each, seed)
         if made is not None:
-            assert made == spoil(fault, each, seed)
+            assert made == corrupted(fault, each, seed)
             assert same_answer(rationale_answer(made[0], "number"), made[1], "number")
             assert made[0] != each.text
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("1,450 apples and $5 or 145.0", ["1,450", "5", "145.0"]),
+        ("7+5=12. It is 12.The rest", ["7", "5", "12", "12"]),
+        ("Step 4: the 4th of 12:40, x2 and 1.2.3", []),
+        ("(65, 46) 52% 35,36", ["65", "46", "52"]),
+        ("1,575,000.50", ["1,575,000.50"]),
+    ],
+)
+def test_numbers_are_whole(text: str, found: list[str]) -> None:
+    assert [number.text for number in numerals(text)] == found
+    for number in numerals(text):
+        assert text[number.start : number.end] == number.text
+        assert canonical(number.text, "number") == canonical(str(number.value), "number")
+
+
+@pytest.mark.parametrize(
+    ("step", "results"),
+    [
+        ("7 + 5 = 12", ["12"]),
+        ("First 7 plus 5 makes 12.", ["12"]),
+        ("We take 7 - 5 and get 2.", ["2"]),
+        ("35 packs * 4 pencils = 140 pencils.", ["140"]),
+        ("3*2=6, so 6 / 3 = 2", ["6", "2"]),
+        ("Subtract 5 from 7.", []),
+        ("Ann has 7 apples and eats 40.", ["40"]),
+        ("That leaves 5.", ["5"]),
+        ("There are 5 of them.", []),
+        ("2 x 65 = $130", ["130"]),
+    ],
+)
+def test_results(step: str, results: list[str]) -> None:
+    given = frozenset(map(Fraction, (7, 5, 35, 4, 3, 2, 65)))
+    assert [n.text for n in numerals(step) if is_result(step, n, given)] == results
+    assert is_result("It is 5.", numerals("It is 5.")[0], given, final=True)
+
+
+NUMBERS = st.integers(1, 9999)
+
+
+@given(st.lists(NUMBERS, min_size=2, max_size=4), st.data())
+def test_sums_are_worked_out(values: list[int], data: st.DataObject) -> None:
+    signs = data.draw(st.lists(st.sampled_from("+-*/"), min_size=3, max_size=3))
+    terms = [f"Fraction({values[0]})"]
+    shown = [f"{values[0]:,}"]
+    for sign, value in zip(signs, values[1:], strict=False):
+        terms.append(f"{sign} Fraction({value})")
+        shown.append(f"{sign} ${value:,}")
+    expected = eval(" ".join(terms))
+    assert true_values(f"1. So {' '.join(shown)} = 0 apples.") == {expected}
+
+
+def test_sums_of_things_and_in_words() -> None:
+    text = "35 packs * 4 pencils/pack = 0. First 7 plus 5 makes 13. We take 9 - 2 and get 0."
+    assert true_values(text) == {140, 12, 7}
+
+
+@pytest.mark.parametrize("text", ["x + 3 = 4 = 9", "3) + 4 = 7", "5 / 0 = 1", "=", "the rest = 5"])
+def test_what_is_no_sum_has_no_value(text: str) -> None:
+    assert not true_values(text)
+
+
+@given(st.decimals(0, 10**7, places=2), st.sampled_from(["7", "1,450", "145.0", "2.50"]))
+def test_a_number_is_written_like_another(value: object, like: str) -> None:
+    exact = Fraction(str(value))
+    text = written_like(exact, like)
+    assert canonical(text, "number") == canonical(str(exact), "number")
+    assert ("," in text) == ("," in like and exact >= 1000)
+    assert len(text.partition(".")[2]) >= len(like.partition(".")[2])
+
+
+def test_a_fraction_without_end_stays_one() -> None:
+    assert written_like(Fraction(4, 3), "1") == "4/3"

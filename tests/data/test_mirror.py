@@ -188,7 +188,7 @@ def complete_bank(name: str, size: int) -> RationaleBank:
 
 
 def test_a_quarter_of_svamp_with_wrong_answers() -> None:
-    """Four teachers, one of them spoilt on every question: each on a quarter of them."""
+    """Four teachers, one of them corrupted on every question: each on a quarter of them."""
     before = complete_bank("svamp", 400)
     after = corrupt(before, {"wrong_answer": 0.25}, 0)
     old, new = before.rationales, after.rationales
@@ -208,7 +208,7 @@ def test_a_quarter_of_svamp_with_wrong_answers() -> None:
 
 @pytest.mark.parametrize("name", ["svamp", "gsm8k", "strategyqa", "csqa"])
 @pytest.mark.parametrize("fault", sorted(FAULTS))
-def test_published_rationales_of_every_kind_can_be_spoilt(name: str, fault: str) -> None:
+def test_published_rationales_of_every_kind_can_be_corrupted(name: str, fault: str) -> None:
     before = complete_bank(name, 150)
     after = corrupt(before, {fault: 0.2}, 0)
     old = before.rationales

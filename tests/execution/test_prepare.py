@@ -221,18 +221,18 @@ def test_corruption_is_of_the_training_rationales_alone(train: Path, test_file: 
     clean = prepare(suite(train, test_source=test_file))
     none = prepare(suite(train, test_source=test_file, corrupt={}))
     assert none.fingerprint == clean.fingerprint and none.notes == clean.notes
-    spoilt = prepare(suite(train, test_source=test_file, corrupt={"wrong_answer": 0.5}))
-    assert spoilt.fingerprint != clean.fingerprint
-    assert spoilt.dev.equals(clean.dev)
-    assert spoilt.tasks[0].items.equals(clean.tasks[0].items)
-    assert spoilt.train.questions.equals(clean.train.questions)
-    rows = spoilt.train.rationales
+    corrupted = prepare(suite(train, test_source=test_file, corrupt={"wrong_answer": 0.5}))
+    assert corrupted.fingerprint != clean.fingerprint
+    assert corrupted.dev.equals(clean.dev)
+    assert corrupted.tasks[0].items.equals(clean.tasks[0].items)
+    assert corrupted.train.questions.equals(clean.train.questions)
+    rows = corrupted.train.rationales
     hit = rows["corruption"] == "wrong_answer"
     total = 3 * len(clean.train.questions)  # ada once, bob twice
     assert abs(hit.sum() - total / 2) <= 0.5
     assert rows[~hit].equals(clean.train.rationales[~hit])
     assert not hit[rows["teacher"] == "human"].any()
-    note, coverage = spoilt.notes[len(clean.notes) - 2 : -1]
+    note, coverage = corrupted.notes[len(clean.notes) - 2 : -1]
     share = f"{hit.sum() / total:.1%} ({hit.sum()} of {total} rationales)"
     assert note == f"corrupted on purpose: wrong_answer {share}"
     right = rows.loc[rows["teacher"] == "ada", "right"].mean()
@@ -254,11 +254,11 @@ def test_mini_teachers_by_name_samples_faults_and_corruption() -> None:
     rows = several.train.rationales
     assert len(rows) == 20 * (4 * 3 + 1)
     assert rows["right"].all()
-    spoilt = prepare(suite("mini", **sizes, mini={"faults": 0}, corrupt={"wrong_answer": 0.25}))
-    teachers = spoilt.train.rationales[spoilt.train.rationales["role"] == "teacher"]
+    corrupted = prepare(suite("mini", **sizes, mini={"faults": 0}, corrupt={"wrong_answer": 0.25}))
+    teachers = corrupted.train.rationales[corrupted.train.rationales["role"] == "teacher"]
     assert (teachers.groupby("question_id")["right"].sum() == 3).all()
-    assert spoilt.notes[1] == "corrupted on purpose: wrong_answer 25.0% (20 of 80 rationales)"
-    for other in (named, several, spoilt):
+    assert corrupted.notes[1] == "corrupted on purpose: wrong_answer 25.0% (20 of 80 rationales)"
+    for other in (named, several, corrupted):
         assert other.dev.equals(plain.dev)
         assert other.tasks[0].items.equals(plain.tasks[0].items)
         assert other.fingerprint != plain.fingerprint
