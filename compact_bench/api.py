@@ -28,7 +28,7 @@ from compact_bench.student.batch import (
     TeacherGradients,
     uniform,
 )
-from compact_bench.suite.tunable import Tunable
+from compact_bench.suite.sections import Tunable
 from compact_bench.utils.lazy import torch
 
 __all__ = [

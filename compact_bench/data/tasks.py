@@ -46,7 +46,7 @@ class Prepared:
 
 def dev_task(suite: Suite, dev: pd.DataFrame) -> TaskData:
     """The dev split, asked as the suite's in-domain task is."""
-    spec = next((task for task in suite.evaluation.tasks if task.task == IN_DOMAIN), None)
+    spec = suite.in_domain
     items = items_of(lowest(dev, None)).reset_index(drop=True)
     if spec and spec.kind == "choice":
         return TaskData(IN_DOMAIN, "choice", spec.role, with_choices(items, IN_DOMAIN), spec.chance)

@@ -14,7 +14,7 @@ from compact_bench.methods import fusion
 from compact_bench.methods.base import Distiller, Run
 from compact_bench.methods.scores import adaptability, consensus, controls, difficulty
 from compact_bench.student.batch import uniform
-from compact_bench.suite.tunable import Tunable
+from compact_bench.suite.sections import Tunable
 from compact_bench.utils.lazy import torch
 
 if TYPE_CHECKING:

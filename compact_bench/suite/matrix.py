@@ -14,11 +14,8 @@ from pathlib import PurePath
 from types import MappingProxyType
 from typing import Any, Protocol
 
-from pydantic import ValidationError
-
 from compact_bench.errors import UserError, nearest
 from compact_bench.suite.schema import Suite
-from compact_bench.suite.source import Location, describe
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -133,7 +130,7 @@ def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple
     resolved: list[ResolvedRow] = []
     for name, settings, place, label, rate in suite.rows():
         method = registry.get(name, where=suite.where(place))
-        config = _config(method, settings, suite, place)
+        config = suite.validated(method.Config, settings or {}, place)
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
             resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))
@@ -153,14 +150,6 @@ def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple
                 hint = nearest(name, labels)
                 raise UserError(f"{suite.where((key,))}: {key} names no row: {name!r}{hint}")
     return tuple(resolved)
-
-
-def _config(method: Any, settings: dict[str, Any], suite: Suite, place: Location) -> Any:
-    try:
-        return method.Config.model_validate(settings or {})
-    except ValidationError as error:
-        problem = dict(error.errors(include_url=False)[0])
-        raise UserError(describe(method.Config, problem, suite._source, place)) from None
 
 
 def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, NamedTuple
+from typing import Annotated, Any, NamedTuple, TypeVar
 
-from pydantic import Field, PrivateAttr, ValidationError, model_validator
+from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from compact_bench.errors import UserError
 from compact_bench.suite.sections import (
@@ -25,18 +25,21 @@ from compact_bench.suite.sections import (
     SelectionSpec,
     Strict,
     StudentSpec,
+    TaskSpec,
     TrainingSpec,
     TuneSpec,
+    refuse_repeats,
 )
 from compact_bench.suite.source import (
     Location,
     SuiteSource,
-    describe,
     merge,
     read_source,
     resolve,
     validated,
 )
+
+Model = TypeVar("Model", bound=BaseModel)
 
 DEFAULT_PROFILE = "mini"
 
@@ -48,7 +51,7 @@ IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data
 
 
 class MethodRow(NamedTuple):
-    """One row that a suite asks for: a method, its settings, its place in the file, its label.
+    """One row of a suite: a method, its settings, its place in the file, its label.
 
     rate: its own learning rate, or None for the one of `training`.
     """
@@ -101,11 +104,13 @@ class Suite(Strict):
     def _complete(self) -> Suite:
         if not self.data.mini.problem:
             self.data.mini.problem = self.suite
-        if len(set(self.seeds)) < len(self.seeds):
-            raise ValueError(f"seeds holds a seed twice: {self.seeds}")
-        names = [task.task for task in self.evaluation.tasks]
-        if len(set(names)) < len(names):
-            raise ValueError(f"evaluation.tasks names a task twice: {', '.join(names)}")
+        refuse_repeats(
+            {
+                "seeds": self.seeds,
+                "evaluation.tasks": [task.task for task in self.evaluation.tasks],
+                "conditions": [condition.name for condition in self.conditions],
+            }
+        )
         if any(isinstance(row, dict) and len({*row} - ROW_KEYS) != 1 for row in self.methods):
             raise ValueError(
                 "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
@@ -114,24 +119,18 @@ class Suite(Strict):
             )
         for row in self.methods:
             _check_rate(row)
-        names = [one.name for one in self.conditions]
-        if len(set(names)) < len(names):
-            raise ValueError(f"conditions names one twice: {', '.join(names)}")
         if self.selection is not None:
             self._check_selection(self.selection)
         return self
 
     def _check_selection(self, spec: SelectionSpec) -> None:
-        for name, values in (("learning_rates", spec.learning_rates), ("seeds", spec.seeds)):
-            if len(set(values)) < len(values):
-                raise ValueError(f"selection.{name} holds a value twice: {values}")
         if self.training.learning_rate not in spec.learning_rates:
             raise ValueError(
                 f"training.learning_rate {self.training.learning_rate:g} is none of "
                 f"selection.learning_rates: {spec.learning_rates}"
             )
-        asked = next((task for task in self.evaluation.tasks if task.task == IN_DOMAIN), None)
-        if asked is None:
+        task = self.in_domain
+        if task is None:
             raise ValueError("selection asks the dev split of the task in_domain, which is not set")
         if self.evaluation.select:
             raise ValueError("evaluation.select reads the dev split, which selection needs itself")
@@ -142,20 +141,29 @@ class Suite(Strict):
         if spec.metric == "marginal_nll":
             if not self.evaluation.marginal_samples:
                 raise ValueError("selection.metric marginal_nll needs evaluation.marginal_samples")
-            if asked.kind != "generate":
+            if task.kind != "generate":
                 raise ValueError(
-                    f"in_domain of kind {asked.kind} has no marginal_nll: selection.metric accuracy"
+                    f"in_domain of kind {task.kind} has no marginal_nll: selection.metric accuracy"
                 )
+
+    @property
+    def in_domain(self) -> TaskSpec | None:
+        """The task that asks questions of the training data's own kind; None where none does."""
+        return next((task for task in self.evaluation.tasks if task.task == IN_DOMAIN), None)
 
     def where(self, path: Location) -> str:
         """Return ``file:line`` of the key at ``path``, or the option that set it."""
         return self._source.where(path)
 
+    def validated(self, model: type[Model], data: dict[str, Any], place: Location) -> Model:
+        """Build a model of what stands at ``place``; UserError names the line of what is wrong."""
+        return validated(model, data, self._source, place)
+
     def rows(self) -> list[MethodRow]:
-        """Return the methods that are asked for, those of the ablation last."""
-        found = [_row(row, ("methods", index)) for index, row in enumerate(self.methods)]
+        """Return the rows of methods, those of the ablation last."""
+        listed = [_row(row, ("methods", index)) for index, row in enumerate(self.methods)]
         if self.ablation is None:
-            return found
+            return listed
         base = _row(self.ablation.of, ("ablation", "of"))
         base = base._replace(label=base.label or base.method)
         changed = [
@@ -170,24 +178,23 @@ class Suite(Strict):
                          rate=self._tuned[row.label][1]) if row.label in self._tuned else row
             for row in (base, *changed)
         ]  # fmt: skip
-        return [*found, *ablated]
+        return [*listed, *ablated]
 
-    def with_tuned(self, found: Mapping[str, tuple[dict[str, float], float]]) -> Suite:
+    def with_tuned(self, tuned: Mapping[str, tuple[dict[str, float], float]]) -> Suite:
         """The suite with settings and learning rates that were searched for rows of its ablation,
         by label."""
         suite = self.model_copy()
-        suite._source, suite._tuned = self._source, dict(found)
+        suite._tuned = dict(tuned)
         return suite
 
     def trying(self, rate: float) -> Suite:
-        """Return the suite that tries a learning rate: trained alike, asked the dev split."""
-        spec = self.selection
-        if spec is None:
+        """Return the suite that tries a learning rate: trained alike, evaluated on dev."""
+        spec, task = self.selection, self.in_domain
+        if spec is None or task is None:
             raise ValueError("this suite selects nothing")
-        asked = next(task for task in self.evaluation.tasks if task.task == IN_DOMAIN)
         evaluation = {
             "select": True,
-            "tasks": [asked.model_copy(update={"limit": spec.items})],
+            "tasks": [task.model_copy(update={"limit": spec.items})],
             "marginal_items": spec.items,
         }
         changed = {
@@ -197,9 +204,7 @@ class Suite(Strict):
             "selection": None,
             "evidence": None,
         }
-        found = self.model_copy(update=changed)
-        found._source = self._source
-        return found
+        return self.model_copy(update=changed)
 
     def under(self, condition: ConditionSpec | None) -> Suite:
         """Return the suite with a condition's data. Raises UserError for a key that isn't one."""
@@ -207,14 +212,7 @@ class Suite(Strict):
             return self
         place = ("conditions", self.conditions.index(condition), "data")
         data = merge(self.data.model_dump(), condition.data)
-        try:
-            spec = DataSpec.model_validate(data)
-        except ValidationError as error:
-            problem = dict(error.errors(include_url=False)[0])
-            raise UserError(describe(DataSpec, problem, self._source, place)) from None
-        found = self.model_copy(update={"data": spec})
-        found._source = self._source
-        return found
+        return self.model_copy(update={"data": self.validated(DataSpec, data, place)})
 
 
 def _row(row: str | dict[str, Any], place: Location) -> MethodRow:

@@ -1,7 +1,9 @@
-"""The sections of a suite file as pydantic models: student, data, training, evaluation."""
+"""The sections of a suite file as pydantic models, and the mark of settings that are searched."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
@@ -18,6 +20,13 @@ PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "
 Positive = Annotated[int, Field(ge=1)]
 
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+
+
+def refuse_repeats(lists: Mapping[str, Sequence[Any]]) -> None:
+    """Raise ValueError for the first list, by its name, that holds a value twice."""
+    for name, values in lists.items():
+        if len(set(values)) < len(values):
+            raise ValueError(f"{name} holds a value twice: {', '.join(map(str, values))}")
 
 
 class Strict(BaseModel):
@@ -38,6 +47,21 @@ class Strict(BaseModel):
             ):
                 values.pop(key, None)
         return values
+
+
+@dataclass(frozen=True)
+class Tunable:
+    """Marks a config field as tunable: `beta: Annotated[float, Tunable(0, 3)] = 1.0`.
+
+    log: search on a logarithmic scale. simplex: fields that have one name here are searched as
+    shares of the sum of their defaults, since only their ratios matter, or their scale is another
+    setting's to carry; such a field's range is from 0 to that sum.
+    """
+
+    low: float
+    high: float
+    log: bool = False
+    simplex: str = ""
 
 
 class LoraSpec(Strict):
@@ -175,6 +199,11 @@ class SelectionSpec(Strict):
     metric: DevMetric = "marginal_nll"
     items: Positive | None = None
 
+    @model_validator(mode="after")
+    def _no_repeats(self) -> SelectionSpec:
+        refuse_repeats({"learning_rates": self.learning_rates, "seeds": self.seeds})
+        return self
+
 
 class TaskSpec(Strict):
     """One task that students are asked before and after training."""
@@ -199,7 +228,7 @@ class EvaluationSpec(Strict):
 
     ``select`` asks the dev split instead of test; ``spare`` asks of the other tasks the questions
     after those that are asked otherwise. ``majority`` also takes an answer from each of the
-    marginal NLL's samples, and their majority. ``reports``: what a search is told on the way.
+    marginal NLL's samples, and their majority. ``reports``: dev scores on the way, for a search.
     """
 
     _later = ("majority", "reports", "spare")
@@ -263,10 +292,8 @@ class TuneSpec(Strict):
 
     @model_validator(mode="after")
     def _complete(self) -> TuneSpec:
-        for name in ("objective", "seeds", "learning_rates", "reports"):
-            values = getattr(self, name)
-            if len(set(values)) < len(values):
-                raise ValueError(f"{name} holds a value twice: {values}")
+        names = ("objective", "seeds", "learning_rates", "reports")
+        refuse_repeats({name: getattr(self, name) for name in names})
         if self.pruner is None:
             self.pruner = "median" if len(self.objective) == 1 and self.reports else "none"
         if self.pruner != "none" and len(self.objective) > 1:

@@ -30,11 +30,11 @@ class SuiteSource:
 
     def profiles(self) -> list[str]:
         """Return the names of the profiles, in the file's order."""
-        found = self.data.get("profiles") or {}
-        if not isinstance(found, dict):
+        given = self.data.get("profiles") or {}
+        if not isinstance(given, dict):
             where = self.where(("profiles",))
-            raise UserError(f"{where}: profiles is a mapping of names, got {type(found).__name__}")
-        return [str(name) for name in found]
+            raise UserError(f"{where}: profiles is a mapping of names, got {type(given).__name__}")
+        return [str(name) for name in given]
 
     def where(self, path: Location) -> str:
         """Return the option, or ``file:line`` of the key at ``path`` or its nearest parent."""
@@ -95,9 +95,8 @@ def _collect_lines(node: yaml.Node, path: Location, source: SuiteSource) -> None
 def resolve(source: SuiteSource, profile: str, overrides: list[str]) -> dict[str, Any]:
     """Return the file's data with one profile and the ``KEY=VALUE`` overrides applied."""
     data = copy.deepcopy(source.data)
+    source.profiles()  # refuses what isn't a mapping
     known = data.pop("profiles", None) or {}
-    if not isinstance(known, dict):
-        raise UserError(f"{source.where(('profiles',))}: profiles is a mapping of name to settings")
     if known and profile not in known:
         allowed = ", ".join(map(str, known))
         hint = nearest(profile, known)
@@ -168,28 +167,33 @@ def _number(text: str) -> str | float:
         return text
 
 
-def validated(model: type[Model], data: dict[str, Any], source: SuiteSource) -> Model:
-    """Build ``model`` from ``data``, or raise UserError with place, value and nearest key."""
+def validated(
+    model: type[Model], data: dict[str, Any], source: SuiteSource, place: Location = ()
+) -> Model:
+    """Build ``model`` from ``data``, or raise UserError with place, value and nearest key.
+
+    place: where the data stand in the file.
+    """
     try:
         return model.model_validate(data)
     except ValidationError as error:
-        # An unknown key is the likeliest cause of a missing one, so it is told first.
+        # An unknown key is the likeliest cause of a missing one, so it is named first.
         problems = error.errors(include_url=False)
         first = min(problems, key=lambda item: item["type"] != "extra_forbidden")
-        raise UserError(describe(model, dict(first), source)) from None
+        raise UserError(_message(model, dict(first), source, place)) from None
 
 
-def describe(
-    model: type[BaseModel], problem: dict[str, Any], source: SuiteSource, prefix: Location = ()
+def _message(
+    model: type[BaseModel], problem: dict[str, Any], source: SuiteSource, prefix: Location
 ) -> str:
-    """Say one pydantic problem in one line; ``prefix`` is the model's place in the file."""
+    """One line for one problem of pydantic; ``prefix`` is the model's place in the file."""
     path = tuple(part for part in problem["loc"] if not _is_union_tag(part))
     place = source.where((*prefix, *path))
     key = str(path[-1]) if path else "suite"
     dotted = ".".join(map(str, path))
     parent = ".".join(map(str, path[:-1])) or "the suite"
     if problem["type"] == "extra_forbidden":
-        hint = nearest(key, fields_at(model, path[:-1]))
+        hint = nearest(key, _fields_at(model, path[:-1]))
         return f"{place}: unknown key {key!r} in {parent}{hint}"
     if problem["type"] == "missing":
         return f"{place}: key {key!r} is missing in {parent}"
@@ -205,7 +209,7 @@ def _is_union_tag(part: str | int) -> bool:
     return isinstance(part, str) and (part in {"str", "int", "float"} or "[" in part)
 
 
-def fields_at(model: type[BaseModel], path: Location) -> list[str]:
+def _fields_at(model: type[BaseModel], path: Location) -> list[str]:
     """Return the keys that the model at ``path`` below ``model`` allows."""
     current: Any = model
     for part in path:
@@ -219,5 +223,5 @@ def fields_at(model: type[BaseModel], path: Location) -> list[str]:
 def _model_in(annotation: Any) -> type[BaseModel] | None:
     if isinstance(annotation, type) and not isinstance(annotation, types.GenericAlias):
         return annotation if issubclass(annotation, BaseModel) else None
-    found = (_model_in(part) for part in typing.get_args(annotation))
-    return next((model for model in found if model), None)
+    models = (_model_in(part) for part in typing.get_args(annotation))
+    return next((model for model in models if model), None)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from pydantic import BaseModel, ValidationError
 
 from compact_bench.errors import UserError, nearest
-from compact_bench.suite.tunable import Tunable
+from compact_bench.suite.sections import Tunable
 from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter
 
 if TYPE_CHECKING:

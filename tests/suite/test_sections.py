@@ -1,0 +1,42 @@
+"""Sections of a suite file: repeated values, defaults that are not hashed, searches."""
+
+from __future__ import annotations
+
+import pytest
+from pydantic import ValidationError
+
+from compact_bench.suite.sections import MiniSpec, SelectionSpec, TrainingSpec, TuneSpec
+
+
+def test_later_keys_are_written_only_where_they_are_set():
+    assert set(MiniSpec().model_dump()) == {"seed", "correlation", "problem"}
+    assert MiniSpec(faults=0, samples=2).model_dump() == {
+        "seed": 0, "correlation": 0.0, "problem": "", "faults": 0.0, "samples": 2,
+    }  # fmt: skip
+
+
+def test_a_value_outside_of_its_range_is_refused():
+    for values in ({"correlation": 1.5}, {"faults": -0.1}, {"samples": 0}):
+        with pytest.raises(ValidationError):
+            MiniSpec.model_validate(values)
+
+
+def test_a_budget_of_flops_is_computed_and_not_given():
+    training = {"learning_rate": 1e-3, "epochs": 1, "batch_size": 1, "max_flops": 1e9}
+    assert TrainingSpec.model_validate(training).budget == "steps"
+    with pytest.raises(ValidationError, match="give one of them"):
+        TrainingSpec.model_validate(training | {"budget": "flops"})
+
+
+def test_repeated_values_are_named():
+    with pytest.raises(ValidationError, match=r"learning_rates holds a value twice: 0\.1, 0\.1"):
+        SelectionSpec(learning_rates=[0.1, 0.1])
+    with pytest.raises(ValidationError, match="seeds holds a value twice: 1, 1"):
+        TuneSpec(seeds=[1, 1])
+
+
+def test_a_search_prunes_by_the_median_where_it_has_one_objective_and_reports():
+    assert TuneSpec().pruner == "median"
+    assert TuneSpec(reports=[]).pruner == "none"
+    assert TuneSpec(objective=["accuracy", "old_accuracy"]).pruner == "none"
+    assert TuneSpec(reports=[0.6, 0.2]).reports == [0.2, 0.6]
