@@ -208,14 +208,12 @@ def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
 
 # By the name that catalog.yaml gives.
 IMPORTERS: Mapping[str, Callable[[Path], Iterator[FileRow]]] = {
-    "instruction_output": instruction_output,
     "instruction_answer": partial(answers, question="instruction", gold="output"),
     "instruction_label": partial(answers, question="instruction", gold="label"),
     "questions_only": partial(answers, question="input", gold="answer"),
-    "svamp": svamp,
-    "grade_school_math": grade_school_math,
     "math_human": partial(math, key="solution"),
     "math_gemini": partial(math, key="gemini_output"),
     "math_llama": partial(math, key="llama_output"),
-    "mentor_kd": mentor_kd,
-}
+    **{reader.__name__: reader for reader in (instruction_output, svamp, grade_school_math,
+                                              mentor_kd)},
+}  # fmt: skip
