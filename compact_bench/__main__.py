@@ -21,8 +21,8 @@ COMMANDS = {
     "report": "report:report",
     "publish": "publish:publish",
     "reproduce": "publish:reproduce",
-    "compare": "compare:compare",
-    "agree": "compare:agree",
+    "compare": "report:compare",
+    "agree": "report:agree",
 }
 
 

@@ -16,22 +16,10 @@ from compact_bench.utils.printing import Rows
 if TYPE_CHECKING:
     from compact_bench.suite.schema import Suite
 
-Found = tuple[Rows, list[str]]
+Listing = tuple[Rows, list[str]]  # the rows of one kind of thing, and remarks for the reader
 
 
-def find(what: str, plugins: Sequence[Path]) -> Found:
-    """Return the rows of one kind of thing, and remarks for the reader."""
-    finders: dict[str, Callable[[], Found]] = {
-        "methods": lambda: methods(plugins),
-        "suites": suites,
-        "tasks": tasks,
-        "students": students,
-        "datasets": datasets,
-    }
-    return finders[what]()
-
-
-def methods(plugins: Sequence[Path]) -> Found:
+def methods(plugins: Sequence[Path]) -> Listing:
     """Every distiller, and every source of distillers that can't be read, with its reason."""
     from compact_bench.methods import registry as registry_module
 
@@ -49,37 +37,32 @@ def methods(plugins: Sequence[Path]) -> Found:
         }
         for name, method in sorted(registry.methods.items())
     ]
-    for source, reason in registry.broken.items():
-        empty = {"reference": "", "needs": [], "hook": "", "uses_gold": False, "version": None}
-        rows.append(
-            {"name": Path(source).stem, **empty, "settings": [], "broken": f"{source}: {reason}"}
-        )
+    empty = {"reference": "", "needs": [], "hook": "", "uses_gold": False, "version": None}
+    rows += [
+        {"name": Path(source).stem, **empty, "settings": [], "broken": f"{source}: {reason}"}
+        for source, reason in registry.broken.items()
+    ]
     return rows, []
-
-
-def _suite_files() -> list[Path]:
-    """The suite files of this folder and, in a checkout, of the project."""
-    project = Path(__file__).resolve().parents[2] / "suites"
-    folders = {folder.resolve(): folder for folder in (project, Path("suites"))}
-    return [file for folder in folders.values() for file in sorted(folder.glob("*.yaml"))]
 
 
 def _loaded() -> tuple[list[tuple[Path, Suite]], list[str]]:
     """Every profile of every suite file that can be read, and the errors of the others."""
     from compact_bench.suite.schema import load_suite, profiles
 
-    found: list[tuple[Path, Suite]] = []
+    project = Path(__file__).resolve().parents[2] / "suites"  # in a checkout
+    folders = {folder.resolve(): folder for folder in (project, Path("suites"))}
+    suites: list[tuple[Path, Suite]] = []
     errors: list[str] = []
-    for file in _suite_files():
+    for file in [file for folder in folders.values() for file in sorted(folder.glob("*.yaml"))]:
         try:
             names: list[str | None] = [*profiles(file)] or [None]
-            found += [(file, load_suite(file, name)) for name in names]
+            suites += [(file, load_suite(file, name)) for name in names]
         except UserError as error:
             errors.append(str(error))
-    return found, errors
+    return suites, errors
 
 
-def suites() -> Found:
+def suites() -> Listing:
     """Every suite file with its profiles."""
     loaded, errors = _loaded()
     rows: dict[Path, dict[str, Any]] = {}
@@ -89,7 +72,7 @@ def suites() -> Found:
     return list(rows.values()), errors
 
 
-def tasks() -> Found:
+def tasks() -> Listing:
     """Every task that a suite asks."""
     loaded, errors = _loaded()
     rows: dict[tuple[str, str], dict[str, Any]] = {}
@@ -101,7 +84,7 @@ def tasks() -> Found:
     return list(rows.values()), [*errors, "also any task of lm-eval by its name, kind: lm_eval"]
 
 
-def students() -> Found:
+def students() -> Listing:
     """Every student that a suite trains."""
     loaded, errors = _loaded()
     rows: dict[str, dict[str, Any]] = {}
@@ -113,7 +96,7 @@ def students() -> Found:
     return list(rows.values()), [*errors, "also any hub id, model folder or .gguf file"]
 
 
-def datasets() -> Found:
+def datasets() -> Listing:
     """The generated problems and every data set of the catalog."""
     from compact_bench.data.sources import summary
 
@@ -121,13 +104,21 @@ def datasets() -> Found:
     return [mini, *map(dict, summary())], ["also any JSONL file of {question, rationales, answer}"]
 
 
+KINDS: dict[str, Callable[[], Listing]] = {
+    "suites": suites,
+    "tasks": tasks,
+    "students": students,
+    "datasets": datasets,
+}
+
+
 @click.command("list")
-@click.argument("what", type=click.Choice(["methods", "suites", "tasks", "students", "datasets"]))
+@click.argument("what", type=click.Choice(["methods", *KINDS]))
 @PLUGINS
 @JSON
 def list_(what: str, plugins: tuple[Path, ...], as_json: bool) -> None:
     """List what there is to choose from."""
-    rows, remarks = find(what, plugins)
+    rows, remarks = methods(plugins) if what == "methods" else KINDS[what]()
     click.echo(printing.as_json(rows) if as_json else printing.table_text(rows))
     for remark in remarks:
         click.echo(remark, err=True)

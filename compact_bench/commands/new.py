@@ -42,14 +42,13 @@ def write(name: str, to: Path | None = None, plugins: Sequence[Path] = ()) -> st
     for file in files:
         if file.exists():
             raise UserError(f"{file} exists; nothing was written")
-    texts = render(name, own_folder=to is not None)
-    for file, text in zip(files, texts, strict=True):
+    for file, text in zip(files, render(name, own_folder=to is not None), strict=True):
         _create(file, text)
-    given = f" --plugins {to}" if to else ""
-    return NEXT.format(name=name, method=files[0], test=files[1], plugins=given)
+    option = f" --plugins {to}" if to else ""
+    return NEXT.format(name=name, method=files[0], test=files[1], plugins=option)
 
 
-def render(name: str, own_folder: bool) -> tuple[str, str]:
+def render(name: str, own_folder: bool) -> list[str]:
     """The texts of the method's file and of its test."""
     import jinja2
 
@@ -68,9 +67,8 @@ def render(name: str, own_folder: bool) -> tuple[str, str]:
         "own_folder": own_folder,
         "baselines": registry.BASELINES,
     }
-    method, test = ("method.py.j2", "test_method.py.j2")
-    found = [environment.get_template(file).render(values) for file in (method, test)]
-    return found[0], found[1]
+    templates = ("method.py.j2", "test_method.py.j2")
+    return [environment.get_template(template).render(values) for template in templates]
 
 
 def _folders(to: Path | None) -> tuple[Path, Path]:
@@ -103,7 +101,7 @@ def _check_name(name: str, plugins: Sequence[Path]) -> None:
 
 
 def _create(file: Path, text: str) -> None:
-    """Write a file that must not exist yet, not even since it was looked for."""
+    """Write a file, and never over one that somebody has made since."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
         with file.open("x", encoding="utf-8") as stream:

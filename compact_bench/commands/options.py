@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,23 +15,7 @@ if TYPE_CHECKING:
 
 FOLDER = click.Path(path_type=Path)
 
-
-def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
-SUITE_FILE = click.argument("file", type=click.Path(path_type=Path))
-
-PROFILE = click.option("--profile", help="Profile of the suite file [default: mini].")
-
-RESULTS = click.option(
-    "--results", type=FOLDER, default=Path("results"), show_default=True, help="Results folder."
-)
+JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
 MIRROR = click.option(
     "--mirror",
@@ -43,17 +28,40 @@ PLUGINS = click.option(
     "--plugins", type=FOLDER, multiple=True, help="Folder of more methods, one .py file each."
 )
 
-JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+_OVERRIDES = click.option(
+    "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."
+)
 
-READING = _options(SUITE_FILE, PROFILE, RESULTS)
+_LIMIT = click.option("--limit", metavar="N", help="N training questions and N items a task.")
+
+
+def _seeds(text: str) -> Callable[..., Any]:
+    return click.option("--seeds", metavar="0,1,2", help=text)
+
+
+def _jobs(text: str) -> Callable[..., Any]:
+    return click.option("--jobs", type=click.IntRange(min=1), help=text)
+
+
+def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    return lambda command: reduce(lambda given, option: option(given), reversed(options), command)
+
+
+READING = _options(
+    click.argument("file", type=FOLDER),
+    click.option("--profile", help="Profile of the suite file [default: mini]."),
+    click.option(
+        "--results", type=FOLDER, default=Path("results"), show_default=True, help="Results folder."
+    ),
+)
 
 CHOOSING = _options(
     READING,
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."),
+    _OVERRIDES,
     click.option("--only", multiple=True, metavar="METHOD", help="Only this method or row."),
-    click.option("--seeds", metavar="0,1,2", help="These seeds: numbers and ranges (0-4)."),
-    click.option("--limit", metavar="N", help="N training questions and N items a task."),
-    click.option("--jobs", type=click.IntRange(min=1), help="Cells at the same time."),
+    _seeds("These seeds: numbers and ranges (0-4)."),
+    _LIMIT,
+    _jobs("Cells at the same time."),
     MIRROR,
     PLUGINS,
     click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
@@ -79,40 +87,53 @@ TUNING = _options(
     ),
     click.option("--study", default="", metavar="NAME", help="Keep this search apart from others."),
     click.option("--no-test", is_flag=True, help="Search only; leave the test split alone."),
-    click.option("--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."),
-    click.option("--seeds", metavar="0,1,2", help="Seeds that test the winner."),
-    click.option("--limit", metavar="N", help="N training questions and N items a task."),
-    click.option("--jobs", type=click.IntRange(min=1), help="Trials at the same time."),
+    _OVERRIDES,
+    _seeds("Seeds that test the winner."),
+    _LIMIT,
+    _jobs("Trials at the same time."),
     MIRROR,
     PLUGINS,
 )
 
 
-def suite_and_options(
-    file: Path,
+def suite_of(
+    suite: str | Path | Mapping[str, Any],
     profile: str | None,
-    results: Path,
-    overrides: tuple[str, ...],
-    only: tuple[str, ...],
-    seeds: str | None,
-    limit: str | None,
-    jobs: int | None,
-    mirror: Path | None,
-    plugins: tuple[Path, ...],
-    retry: bool,
-) -> tuple[Suite, Options]:
-    """Make the suite and the options of ``run`` and ``plan``."""
-    from compact_bench.execution.plan import Options
+    overrides: Sequence[str] = (),
+    seeds: str | Sequence[int] | None = None,
+    limit: str | int | None = None,
+) -> Suite:
+    """The suite of a file, or of its values, under the options that change it."""
     from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
 
-    more = {"seeds": parse_seeds(seeds) if seeds else None, "limit": limit}
-    suite = load_suite(suite_path(file), profile, overrides, more)
-    return suite, Options(results, mirror, plugins, only, jobs, retry)
+    source = suite if isinstance(suite, Mapping) else suite_path(Path(suite))
+    numbers = parse_seeds(seeds) if isinstance(seeds, str) and seeds else [*(seeds or ())]
+    return load_suite(source, profile, overrides, {"seeds": numbers or None, "limit": limit})
+
+
+def suite_and_options(
+    file: str | Path | Mapping[str, Any],
+    profile: str | None,
+    results: str | Path,
+    overrides: Sequence[str] = (),
+    only: Sequence[str] = (),
+    seeds: str | Sequence[int] | None = None,
+    limit: str | int | None = None,
+    jobs: int | None = None,
+    mirror: str | Path | None = None,
+    plugins: Sequence[str | Path] = (),
+    retry: bool = False,
+) -> tuple[Suite, Options]:
+    """The suite and the options of `run` and `plan`."""
+    from compact_bench.execution.plan import Options
+
+    folders = Path(results), Path(mirror) if mirror else None, tuple(map(Path, plugins))
+    suite = suite_of(file, profile, overrides, seeds, limit)
+    return suite, Options(*folders, tuple(only), jobs, retry)
 
 
 def results_folder(file: Path, profile: str | None, results: Path) -> Path:
-    """Return where the output of a suite file lies below ``results``."""
+    """The folder of a suite file's results below `results`."""
     from compact_bench.execution.plan import suite_folder
-    from compact_bench.suite.schema import load_suite, suite_path
 
-    return suite_folder(load_suite(suite_path(file), profile), results)
+    return suite_folder(suite_of(file, profile), results)

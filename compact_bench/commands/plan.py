@@ -8,23 +8,22 @@ import click
 
 from compact_bench.commands.options import CHOOSING, JSON, suite_and_options
 from compact_bench.utils import printing
-from compact_bench.utils.printing import table_text
 
 
-def plan_text(found: dict[str, Any]) -> str:
+def plan_text(summary: dict[str, Any]) -> str:
     """Return a plan as a table with its estimate."""
     from compact_bench.execution.progress import clock_time
 
     columns = {"label": "row", "condition": "condition", "seed": "seed"}
-    if len({cell["split"] for cell in found["cells"]}) > 1:
+    if len({cell["split"] for cell in summary["cells"]}) > 1:
         columns |= {"split": "split", "learning_rate": "learning rate"}
     columns |= {"run_id": "run_id", "status": "status", "pending": "to do"}
-    rows = [{title: cell[key] for key, title in columns.items()} for cell in found["cells"]]
-    estimate = found["estimate"]
-    head = f"{found['suite']} {found['profile']} -> {found['results']}"
-    threads = f"{found['jobs']} at a time, {found['threads']} threads each"
-    lines = [head, table_text(rows), "", *found["notes"]]
-    if any(cell["status"] == "waiting" for cell in found["cells"]):
+    rows = [{title: cell[key] for key, title in columns.items()} for cell in summary["cells"]]
+    estimate = summary["estimate"]
+    head = f"{summary['suite']} {summary['profile']} -> {summary['results']}"
+    threads = f"{summary['jobs']} at a time, {summary['threads']} threads each"
+    lines = [head, printing.table_text(rows), "", *summary["notes"]]
+    if any(cell["status"] == "waiting" for cell in summary["cells"]):
         lines.append("waiting: for the learning rate that the dev split chooses")
     if estimate["cells"]:
         lines += [

@@ -1,4 +1,4 @@
-"""`report`: tables, figures and the page again, from records alone."""
+"""`report`, `compare` and `agree`: what is made of records alone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from pathlib import Path
 
 import click
 
-from compact_bench.commands.options import READING, results_folder
+from compact_bench.commands.options import FOLDER, JSON, READING, results_folder
+from compact_bench.utils import printing
 
 
 @click.command()
@@ -20,3 +21,38 @@ def report(file: Path, profile: str | None, results: Path) -> None:
     page.show(root, say=click.echo)
     for made in tune_page.rebuild(root):
         click.echo(f"report: {made.page}")
+
+
+@click.command()
+@click.argument("results", type=FOLDER)
+@click.argument("method_a")
+@click.argument("method_b")
+@JSON
+def compare(results: Path, method_a: str, method_b: str, as_json: bool) -> None:
+    """Say in words and numbers how METHOD_A differs from METHOD_B.
+
+    RESULTS is a folder such as results/gsm8k/mini; rows are named by label, or by method where
+    only one row has it.
+    """
+    from compact_bench.report import comparison
+
+    compared = comparison.compare(results, method_a, method_b)
+    if as_json:
+        click.echo(printing.as_json(comparison.content(compared)))
+    else:
+        click.echo(comparison.text(compared, printing.table_text))
+
+
+@click.command()
+@click.argument("results_a", type=FOLDER)
+@click.argument("results_b", type=FOLDER)
+@JSON
+def agree(results_a: Path, results_b: Path, as_json: bool) -> None:
+    """Say whether RESULTS_A ranks the rows as RESULTS_B does: Kendall's tau, its interval."""
+    from compact_bench.report import agreement
+
+    agreed = agreement.agree(results_a, results_b)
+    if as_json:
+        click.echo(printing.as_json(agreement.content(agreed)))
+    else:
+        click.echo(f"{agreement.said(agreed)}\n\n{printing.table_text(agreement.lines(agreed))}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
     from compact_bench.methods import registry
 
     method = registry.load(plugins).get(name)
-    values = _settings(settings)
+    values = _values(settings)
 
     from pydantic import ValidationError
     from transformers.utils import logging
@@ -39,11 +40,11 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
         raise UserError(f"--set {where}: {problem['msg']}") from None
 
 
-def _settings(given: Sequence[str]) -> dict[str, Any]:
+def _values(settings: Sequence[str]) -> dict[str, Any]:
     import yaml
 
     values: dict[str, Any] = {}
-    for text in given:
+    for text in settings:
         key, equals, value = text.partition("=")
         try:
             values[key] = yaml.safe_load(value)
@@ -54,18 +55,11 @@ def _settings(given: Sequence[str]) -> dict[str, Any]:
     return values
 
 
-def failed(rows: Rows) -> int:
-    """How many checks failed."""
-    return sum(row["result"] == "FAILED" for row in rows)
-
-
 def text(name: str, rows: Rows) -> str:
     """The rows as a table, with what each failed check demands below it."""
     short = [{key: row[key] for key in ("check", "result", "why")} for row in rows]
     demands = [f"{r['check']}: {r['description']}" for r in rows if r["result"] == "FAILED"]
-    counts = {row["result"]: 0 for row in rows}
-    for row in rows:
-        counts[row["result"]] += 1
+    counts = Counter(row["result"] for row in rows)
     end = f"{name}: " + ", ".join(f"{count} {result}" for result, count in counts.items())
     return "\n".join([printing.table_text(short), "", *demands, end])
 
@@ -79,4 +73,4 @@ def test(name: str, settings: tuple[str, ...], plugins: tuple[Path, ...], as_jso
     """Run the conformance checks on the method NAME; exit code 1 if one fails."""
     results = rows(name, plugins, settings)
     click.echo(printing.as_json(results) if as_json else text(name, results))
-    return 1 if failed(results) else 0
+    return int(any(row["result"] == "FAILED" for row in results))

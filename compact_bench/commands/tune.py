@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compact_bench.commands.options import TUNING
+from compact_bench.commands.options import TUNING, suite_of
 from compact_bench.errors import UserError
 
 
@@ -38,18 +38,10 @@ def tune(
     --storage many processes and machines work on one search. Exit code as of run.
     """
     from compact_bench.execution.plan import Options
-    from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
     from compact_bench.tune import tuning
 
-    names = (
-        (*methods, *(part.strip() for part in more.split(",") if part.strip())) if more else methods
-    )
-    suite = load_suite(
-        suite_path(file),
-        profile,
-        [*overrides, *_overrides(**section)],
-        {"seeds": parse_seeds(seeds) if seeds else None, "limit": limit},
-    )
+    names = (*methods, *(name.strip() for name in (more or "").split(",") if name.strip()))
+    suite = suite_of(file, profile, [*overrides, *_overrides(**section)], seeds, limit)
     if ablation and suite.ablation is None:
         raise UserError(f"{file}: --ablation, but the suite has none")
     if not (names or ablation):
@@ -61,29 +53,14 @@ def tune(
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", study):
         raise UserError(f"--study {study}: letters, digits, dots, dashes and underscores")
     options = Options(results, mirror, plugins, (), jobs, False)
-    return tuning.tune(
-        suite, options, tuning.TuneOptions(names, storage, study, not no_test), say=click.echo
-    )
+    search = tuning.TuneOptions(names, storage, study, not no_test)
+    return tuning.tune(suite, options, search, say=click.echo)
 
 
-def _overrides(
-    trials: int | None,
-    objective: tuple[str, ...],
-    sampler: str | None,
-    pruner: str | None,
-    seed: int | None,
-    trial_seeds: str | None,
-    tokens: float | None,
-) -> list[str]:
+def _overrides(objective: tuple[str, ...], trial_seeds: str | None, **section: Any) -> list[str]:
+    """The options that are keys of `tune`, as overrides of the suite."""
     from compact_bench.suite.schema import parse_seeds
 
-    given: dict[str, Any] = {
-        "trials": trials,
-        "objective": list(objective) or None,
-        "sampler": sampler,
-        "pruner": pruner,
-        "seed": seed,
-        "seeds": parse_seeds(trial_seeds) if trial_seeds else None,
-        "tokens": tokens,
-    }
-    return [f"tune.{key}={value}" for key, value in given.items() if value is not None]
+    section["objective"] = list(objective) or None
+    section["seeds"] = parse_seeds(trial_seeds) if trial_seeds else None
+    return [f"tune.{key}={value}" for key, value in section.items() if value is not None]

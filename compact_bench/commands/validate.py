@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from compact_bench.commands.options import MIRROR, PLUGINS
+from compact_bench.commands.options import FOLDER, MIRROR, PLUGINS
 from compact_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -17,14 +17,10 @@ if TYPE_CHECKING:
     from compact_bench.suite.sections import ConditionSpec
 
 
-def check(
-    file: Path,
-    profile: str | None,
-    mirror: Path | None,
-    plugins: Sequence[Path],
-    say: Callable[[str], None],
-) -> list[str]:
-    """Return the problems of a suite file, one a profile at most; say what is right."""
+def problems(
+    file: Path, profile: str | None, mirror: Path | None, plugins: Sequence[Path]
+) -> Iterator[str]:
+    """Yield the problems of a suite file, one a profile at most; print what is right."""
     from compact_bench.methods import registry
     from compact_bench.suite.schema import load_suite, profiles
 
@@ -32,21 +28,22 @@ def check(
         names: list[str | None] = [profile] if profile else [*profiles(file)] or [None]
         methods = registry.load(plugins)
     except UserError as error:
-        return [str(error)]
-    problems = []
+        yield str(error)
+        return
     for name in names:
         try:
             suite = load_suite(file, name)
-            rows, extent = _check(suite, methods, mirror)
+            rows, extent = _rows(suite, methods, mirror)
         except UserError as error:
-            problems.append(str(error))
+            yield str(error)
         else:
-            say(f"{file} {suite.profile}: {rows} rows, {len(suite.seeds)} seeds: ok ({extent})")
-    return problems
+            seeds = len(suite.seeds)
+            click.echo(f"{file} {suite.profile}: {rows} rows, {seeds} seeds: ok ({extent})")
 
 
-def _check(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
-    """Check methods and student; and the data where that needs no download."""
+def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
+    """Check methods, student and, without a download, data; the number of rows, and what of it."""
+    from compact_bench.execution.prepare import prepare
     from compact_bench.student.load import student_hash
     from compact_bench.suite import matrix
 
@@ -59,14 +56,9 @@ def _check(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, s
     if not (at_hand or mirror):
         _check_names(suite)
         return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
-    from compact_bench.execution.prepare import prepare
-
-    found = 0
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
-    for condition in conditions:
-        prepared = prepare(suite.under(condition), mirror)
-        found = max(found, len(matrix.rows(suite, methods, prepared.train.teachers)))
-    return found, "data read"
+    prepared = (prepare(suite.under(condition), mirror) for condition in conditions)
+    return max(len(matrix.rows(suite, methods, p.train.teachers)) for p in prepared), "data read"
 
 
 def _check_names(suite: Suite) -> None:
@@ -86,7 +78,7 @@ def _check_names(suite: Suite) -> None:
 
 
 @click.command()
-@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("files", nargs=-1, required=True, type=FOLDER)
 @click.option("--profile", help="Check this profile only [default: all].")
 @MIRROR
 @PLUGINS
@@ -96,12 +88,8 @@ def validate(
     """Check suite FILES without running them; with --mirror, their data too."""
     from compact_bench.suite.schema import suite_path
 
-    problems = [
-        problem
-        for file in files
-        for problem in check(suite_path(file), profile, mirror, plugins, click.echo)
-    ]
-    if problems:
-        for problem in problems[:-1]:
-            click.echo(f"Error: {problem}", err=True)
-        raise click.UsageError(problems[-1])
+    found = [p for file in files for p in problems(suite_path(file), profile, mirror, plugins)]
+    for problem in found[:-1]:
+        click.echo(f"Error: {problem}", err=True)
+    if found:
+        raise click.UsageError(found[-1])

@@ -230,28 +230,29 @@ def _check_rate(row: str | dict[str, Any]) -> None:
 
 
 def load_suite(
-    path: str | Path,
+    suite: str | Path | Mapping[str, Any],
     profile: str | None = None,
     overrides: Iterable[str] = (),
     options: Mapping[str, Any] | None = None,
 ) -> Suite:
-    """Read a suite file, apply a profile, ``KEY=VALUE`` overrides and options, and check it.
+    """Read a suite file (or its values), apply a profile, overrides and options, and check it.
 
     ``options`` holds values of top keys that have a command-line option of their own, such as
     ``{"limit": 8}``; None stands for an option that was not given. Raises UserError with file,
     line and the nearest known key where the file is wrong.
     """
-    source = read_source(Path(path))
+    path = Path() if isinstance(suite, Mapping) else Path(suite)
+    source = SuiteSource("suite", {**suite}) if isinstance(suite, Mapping) else read_source(path)
     data = resolve(source, profile or DEFAULT_PROFILE, list(overrides))
     for key, value in (options or {}).items():
         if value is not None:
             data[key] = value
             source.options[(key,)] = f"--{key} {value}"
-    suite = validated(Suite, data, source)
-    suite._source = source
+    checked = validated(Suite, data, source)
+    checked._source = source
     for key in ("source", "test_source"):
-        setattr(suite.data, key, _beside(getattr(suite.data, key), Path(path)))
-    return suite
+        setattr(checked.data, key, _beside(getattr(checked.data, key), path))
+    return checked
 
 
 def parse_seeds(text: str) -> list[int]:

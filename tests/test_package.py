@@ -1,0 +1,51 @@
+"""The door for Python: run a suite, load its results, and nothing heavy before that."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+import compact_bench
+from compact_bench.errors import UserError
+
+GSM8K = Path(__file__).parent.parent / "suites" / "gsm8k.yaml"
+
+
+def test_a_suite_runs_and_its_results_are_a_frame(tmp_path, capsys):
+    values = yaml.safe_load(GSM8K.read_text("utf-8"))
+    values["methods"] = ["average", "answer_sft"]
+    task = "evaluation.tasks=[{task: in_domain, role: reasoning}]"
+    options = {"seeds": [0], "limit": 4, "overrides": ["training.epochs=1", task]}
+    results = compact_bench.run(values, results=tmp_path, only=["average"], **options)
+    assert "1 done" in capsys.readouterr().out
+    row, left_out = (results.named(name) for name in ("average", "answer_sft"))
+    assert row.complete and row.trained and left_out.problems() == ["not run yet (seed 0)"]
+    frame = results.frame()
+    assert set(frame["row"]) == {"average"} and set(frame["seed"]) == {0}
+    accuracy = frame.query("metric == 'accuracy' and filter == 'strict'")["value"].item()
+    right = [sample["right"] for sample in row.done[0].samples()]
+    assert accuracy == pytest.approx(sum(right) / len(right))
+    folder = tmp_path / "gsm8k" / "mini"
+    assert (folder / "report.html").exists()
+    assert compact_bench.load(folder).frame().equals(frame)
+    assert compact_bench.load(str(folder)).suite["limit"] == 4
+
+
+def test_wrong_input_is_an_error_that_names_it(tmp_path):
+    with pytest.raises(UserError, match=r"no profile 'minni' \(did you mean 'mini'"):
+        compact_bench.run(GSM8K, "minni", tmp_path)
+    with pytest.raises(UserError, match="suite: key 'title' is missing in the suite"):
+        compact_bench.run({"suite": "x"}, results=tmp_path)
+    with pytest.raises(UserError, match="no results in"):
+        compact_bench.load(tmp_path / "nothing")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_package_imports_nothing_else():
+    code = "import sys, compact_bench; print({'pandas', 'torch', 'yaml', 'click'} & {*sys.modules})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "set()\n"
