@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +34,7 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
 
     logging.disable_progress_bar()  # of loading the student
     try:
-        return [result.as_dict() for result in run_checks(method, values)]
+        return [asdict(result) for result in run_checks(method, values)]
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))

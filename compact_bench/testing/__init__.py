@@ -14,35 +14,69 @@ the tests of a package of your own:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 from compact_bench.methods.base import Distiller
-from compact_bench.testing import declared, steps, training
-from compact_bench.testing.workbench import Skipped, Workbench
+from compact_bench.testing import declared, training
+from compact_bench.testing.workbench import NotApplicable, Skipped, Workbench
 
-FUNCTIONS: tuple[Callable[[Workbench], str], ...] = (
+FUNCTIONS: tuple[Callable[[Workbench], None], ...] = (
     *(declared.identity, declared.config, declared.variants, declared.decoding),
-    *(steps.gradient, steps.weights, steps.one_rationale, steps.missing_teachers),
-    *(steps.permutation, steps.layouts, steps.random_state),
+    *(training.gradient, training.weights, training.one_rationale, training.missing_teachers),
+    *(training.permutation, training.layouts, training.random_state),
     *(training.repetition, training.resume),
 )
-
-NAMES = tuple(function.__name__ for function in FUNCTIONS)
 
 
 @dataclass(frozen=True)
 class Check:
-    """One check of one method.
+    """One check of one method; what several checks need is computed once for a bench."""
 
-    description: what must hold, in a line. `run` returns "" where it holds, or why it was not
-    tried: "not applicable: ..." or "skipped: ...". It raises AssertionError where it doesn't
-    hold, with what was expected and what was found.
-    """
+    function: Callable[[Workbench], None]
+    bench: Workbench
 
-    name: str
-    description: str
-    run: Callable[[], str]
+    @property
+    def name(self) -> str:
+        """What tables and `exempt` call it."""
+        return self.function.__name__
+
+    @property
+    def description(self) -> str:
+        """What must hold, in a line."""
+        return (self.function.__doc__ or "").splitlines()[0]
+
+    def run(self) -> str:
+        """Return "" where it holds, or "not applicable: REASON" or "skipped: REASON".
+
+        Raises AssertionError where it doesn't hold, with what was expected and what was found.
+        """
+        exempt, names = self.bench.method.exempt, [f.__name__ for f in FUNCTIONS]
+        for name, reason in exempt.items() if self.function is declared.identity else ():
+            assert name in names, f"exempt: expected names among {', '.join(names)}, got {name!r}"
+            assert reason, f"exempt: expected a reason for {name!r}, got none"
+        if self.name in exempt:
+            return f"not applicable: {exempt[self.name]}"
+        try:
+            self.function(self.bench)
+        except Skipped as reason:
+            return f"skipped: {reason}"
+        except NotApplicable as reason:
+            return f"not applicable: {reason}"
+        except AssertionError:
+            raise
+        except Exception as error:  # whatever the method raises means that the check fails
+            raise AssertionError(f"{type(error).__name__}: {error}") from error
+        return ""
+
+    def result(self) -> Result:
+        """Run it; a failure is a result, not an exception."""
+        try:
+            reason = self.run()
+        except AssertionError as error:
+            return Result(self.name, "FAILED", str(error), self.description)
+        state, _, why = reason.partition(": ")
+        return Result(self.name, state or "ok", why, self.description)
 
     def __str__(self) -> str:
         return self.name
@@ -57,56 +91,20 @@ class Result:
     why: str
     description: str
 
-    def as_dict(self) -> dict[str, str]:
-        """The fields by name."""
-        return asdict(self)
-
 
 def checks(method: type[Distiller], settings: Mapping[str, Any] | None = None) -> list[Check]:
     """All checks of a method, with its default settings or with these.
 
-    What several checks need is computed once, so run them in one process. Raises pydantic's
-    ValidationError where the method's Config doesn't take the settings.
+    Run them in one process, as they share a bench. Raises pydantic's ValidationError where the
+    method's Config doesn't take the settings.
     """
     bench = Workbench(method, settings or {})
-    return [
-        Check(function.__name__, (function.__doc__ or "").splitlines()[0], _bound(function, bench))
-        for function in FUNCTIONS
-    ]
+    return [Check(function, bench) for function in FUNCTIONS]
 
 
 def run_checks(method: type[Distiller], settings: Mapping[str, Any] | None = None) -> list[Result]:
-    """Runs all checks of a method; a failure is a result, not an exception."""
-    return [_result(check) for check in checks(method, settings)]
-
-
-def _bound(function: Callable[[Workbench], str], bench: Workbench) -> Callable[[], str]:
-    def run() -> str:
-        name = function.__name__
-        if name == declared.identity.__name__:
-            declared.exemptions(bench, NAMES)
-        if name in bench.method.exempt:
-            return f"not applicable: {bench.method.exempt[name]}"
-        try:
-            reason = function(bench)
-        except Skipped as skipped:
-            return f"skipped: {skipped}"
-        except AssertionError:
-            raise
-        except Exception as error:  # whatever the method raises means that the check fails
-            raise AssertionError(f"{type(error).__name__}: {error}") from error
-        return f"not applicable: {reason}" if reason else ""
-
-    return run
-
-
-def _result(check: Check) -> Result:
-    try:
-        reason = check.run()
-    except AssertionError as error:
-        return Result(check.name, "FAILED", str(error), check.description)
-    state, _, why = reason.partition(": ")
-    return Result(check.name, state or "ok", why, check.description)
+    """Run all checks of a method; a failure is a result, not an exception."""
+    return [check.result() for check in checks(method, settings)]
 
 
 __all__ = ["Check", "Result", "checks", "run_checks"]

@@ -32,21 +32,14 @@ from compact_bench.training.dev_score import DevScore
 from compact_bench.training.trainer import Trainer
 
 SEED = 0
-
 QUESTIONS = 3
-
 LAYERS = 2
-
 STUDENT = StudentSpec(id="nano", dtype="float32", device="cpu")
 
 
 @lru_cache(maxsize=1)
 def nano() -> Student:
-    """The student, loaded once; `fresh_student` copies it.
-
-    Its first layers alone: what is checked holds for any student, and half of it takes half the
-    time.
-    """
+    """The student, loaded once; its first layers alone, which take half the time."""
     student = load_student(STUDENT)
     student.decoder.layers = student.decoder.layers[:LAYERS]
     student.causal.config.num_hidden_layers = LAYERS
@@ -54,34 +47,34 @@ def nano() -> Student:
 
 
 def fresh_student(layout: str) -> Student:
-    """A student as it was before any training."""
+    """A copy of the student, as it was before any training."""
     causal = copy.deepcopy(nano().causal)
     return Student(causal, causal, nano().tokenizer, layout=layout, layout_reason="conformance")
 
 
 @lru_cache(maxsize=1)
 def bank() -> RationaleBank:
-    """Three questions, each with some of four teachers, and a human rationale each.
+    """Three questions, each with a human rationale and some of four teachers.
 
     Question i lacks teacher i; the last teacher wrote two samples of the last question. Every
     question has a sound rationale and a faulty one, so that a filter leaves and removes some.
     """
     world = generate("gsm8k", seed=SEED, dev=1, test=1, teaching=Teaching(samples=2))
     names = world.bank.teachers
-    chosen: list[str] = []
-    kept = []
+    questions: list[str] = []
+    chosen: list[int] = []
     rows = world.bank.rationales
     for question, group in rows.groupby("question_id", sort=False):
-        place = len(chosen)
+        place = len(questions)
         last = (place == QUESTIONS - 1) & (group["teacher"] == names[-1])
         own = group[(group["teacher"] != names[place]) & ((group["sample"] == 0) | last)]
         sound = (own["right"] & (own["corruption"] == ""))[own["role"] == "teacher"]
         if sound.any() and not sound.all():
-            chosen.append(str(question))
-            kept += own.index.tolist()
-        if len(chosen) == QUESTIONS:
+            questions.append(str(question))
+            chosen += own.index.tolist()
+        if len(questions) == QUESTIONS:
             break
-    return world.bank.keep(rows.index.isin(kept)).keep(chosen)
+    return world.bank.keep(rows.index.isin(chosen)).keep(questions)
 
 
 @lru_cache(maxsize=1)
@@ -91,8 +84,8 @@ def dev() -> DevScore:
     task = TaskData(
         IN_DOMAIN, "generate", "reasoning", items.rename(columns={"kind": "answer_kind"}), 0.0
     )
-    asked = [TaskSpec(task=IN_DOMAIN, role="reasoning")]
-    spec = EvaluationSpec(tasks=asked, max_new_tokens=8, marginal_samples=1, select=True)
+    tasks = [TaskSpec(task=IN_DOMAIN, role="reasoning")]
+    spec = EvaluationSpec(tasks=tasks, max_new_tokens=8, marginal_samples=1, select=True)
     return DevScore(task, spec, SEED)
 
 
@@ -113,8 +106,8 @@ def random_states() -> dict[str, bytes]:
 
 
 @contextmanager
-def apart() -> Iterator[None]:
-    """What happens inside draws as a cell does, and nothing outside changes what it draws.
+def isolated() -> Iterator[None]:
+    """Draw as a cell does, whatever was drawn before, and leave the global random states alone.
 
     On one thread: how a sum is split among several is not the same each time, which would be
     taken for a method that doesn't repeat itself.
@@ -132,10 +125,9 @@ def apart() -> Iterator[None]:
         random.setstate(states[2])
 
 
+NOTHING = "it trains nothing (seeded = False)"
 RECORDED = "recorded"  # the run id of the weights that a FromRecorded method reads
-
 TRAINING = TrainingSpec(learning_rate=1e-3, epochs=2, batch_size=2)
-
 # Steps of this length leave the student as it is, so that two runs can be compared step by step.
 STANDING = TRAINING.model_copy(update={"learning_rate": 1e-30})
 
@@ -144,14 +136,18 @@ class Skipped(Exception):
     """The method's own `skip` says that it can't run here."""
 
 
+class NotApplicable(Exception):
+    """A check says nothing about the method."""
+
+
 class Interrupted(BaseException):
     """Stands for Ctrl-C. No Exception, so that no method takes it for an error of its own."""
 
 
 @dataclass
-class Seen:
-    """One step: its batch, what `backward` returned, the (P,) gradient that it left, and whether
-    it drew from the batch's generator."""
+class ObservedStep:
+    """One step: its batch, what `backward` returned, the (P,) gradient that it left (0 where a
+    parameter has none), and whether it drew from the batch's generator."""
 
     batch: Batch
     step: Step
@@ -193,24 +189,9 @@ def _trainer(
 ) -> Trainer:
     examples, _ = encode_bank(selected, student.encoder, spec.max_tokens)
     assert examples, "select: expected rationales to train on, got none"
-    questions = list(bank().questions["question_id"])
-    return Trainer(
-        student,
-        distiller,
-        examples,
-        spec,
-        **{
-            **{"seed": SEED, "teachers": selected.teachers, "questions": questions},
-            **{"dev": dev(), "old": old, **arguments},
-        },
-    )
-
-
-def cell_folder(root: Path) -> Path:
-    """A cell's folder for checkpoints, in results that hold a run with recorded weights."""
-    (root / "runs" / RECORDED).mkdir(parents=True, exist_ok=True)
-    recorded_run().to_parquet(root / "runs" / RECORDED / "steps.parquet")
-    return root / "runs" / "own" / "weights"
+    known = {"seed": SEED, "teachers": selected.teachers, "dev": dev(), "old": old}
+    known["questions"] = [*bank().questions["question_id"]]
+    return Trainer(student, distiller, examples, spec, **known | arguments)  # type: ignore[arg-type]
 
 
 class Workbench:
@@ -219,7 +200,7 @@ class Workbench:
     def __init__(self, method: type[Distiller], settings: Mapping[str, Any]) -> None:
         self.method = method
         self.settings = dict(settings)
-        self.moved: list[str] = []  # whose global random state the last run moved
+        self.moved: list[str] = []  # libraries whose global random state the last run moved
         if issubclass(method, FromRecorded):
             self.settings.setdefault("weights_from", RECORDED)
         if settings:
@@ -232,14 +213,9 @@ class Workbench:
 
     def make(self) -> Distiller:
         """A new instance of the first row that can run here. Raises Skipped where none can."""
+        tokenizer, items = partial(same_tokenizer, STUDENT), len(dev().task.items)
         run = Run(
-            bank(),
-            bank().teachers,
-            STUDENT,
-            TRAINING,
-            partial(same_tokenizer, STUDENT),
-            dev=len(dev().task.items),
-            old=len(old().questions),
+            bank(), bank().teachers, STUDENT, TRAINING, tokenizer, items, len(old().questions)
         )
         reasons = []
         for config in self.configs():
@@ -258,15 +234,15 @@ class Workbench:
         root: Path | None = None,
         **arguments: Any,
     ) -> Trainer:
-        """Selects and fits, as a cell does, with a student of its own.
-
-        root: where checkpoints are kept, None for no checkpoints.
-        """
+        """Select and fit, as a cell does, with a student of its own; checkpoints go to `root`."""
         student = fresh_student(layout or ("padded" if self.padded else "shared"))
         student.max_tokens = spec.max_tokens
-        with tempfile.TemporaryDirectory() as spare, apart():
+        with tempfile.TemporaryDirectory() as spare, isolated():
             if root or isinstance(distiller, FromRecorded):
-                arguments["folder"] = cell_folder(root or Path(spare))
+                runs = (root or Path(spare)) / "runs"  # of results with recorded weights
+                (runs / RECORDED).mkdir(parents=True, exist_ok=True)
+                recorded_run().to_parquet(runs / RECORDED / "steps.parquet")
+                arguments["folder"] = runs / "own" / "weights"
             before = random_states()
             selected = distiller.select(bank(), student)
             trainer = _trainer(student, distiller, selected, spec, **arguments)
@@ -280,38 +256,43 @@ class Workbench:
         """Whether the method says that it knows the padded layout only."""
         return self.method.layout == "padded"
 
-    def watch(
+    def observe(
         self, change: Callable[[Batch], Batch] = lambda batch: batch, layout: str = ""
-    ) -> list[Seen]:
+    ) -> list[ObservedStep]:
         """Every step of a run in which the student stands still; `change` is done to each batch.
 
-        Empty for a method that says (`seeded = False`) that it trains nothing. Raises
-        AssertionError where another trains nothing, Skipped where the method can't run here.
+        Empty for a method that trains nothing and says so (`seeded = False`). Raises Skipped where
+        the method can't run here.
         """
-        distiller, seen = self.make(), []
+        distiller, steps = self.make(), []
         backward = distiller.backward
 
-        def watched(student: Student, batch: Batch) -> Step:
+        def observed(student: Student, batch: Batch) -> Step:
             batch = change(batch)
             before = batch.generator.get_state()
             step = backward(student, batch)
             drew = not torch.equal(before, batch.generator.get_state())
-            kept = replace(step, loss=step.loss.detach())
-            seen.append(Seen(batch, kept, gradient_of(student), drew))
+            detached = replace(step, loss=step.loss.detach())
+            parts = [torch.zeros_like(p) if p.grad is None else p.grad
+                     for p in student.trainable().values()]  # fmt: skip
+            gradient = torch.cat([part.flatten() for part in parts])
+            steps.append(ObservedStep(batch, detached, gradient, drew))
             return step
 
-        distiller.backward = watched  # type: ignore[method-assign]
+        distiller.backward = observed  # type: ignore[method-assign]
         self.run(distiller, layout)
-        assert seen or not self.method.seeded, (
+        assert steps or not self.method.seeded, (
             "fit: expected training steps, got none (fit calls trainer.run; "
             "a method that trains nothing says seeded = False)"
         )
-        return seen
+        return steps
 
     @property
-    def reference(self) -> list[Seen]:
-        """The steps that changed ones are compared to."""
-        return reference_run(self)[0]
+    def reference(self) -> list[ObservedStep]:
+        """The steps that changed ones are compared to. Raises NotApplicable without any."""
+        if steps := reference_run(self)[0]:
+            return steps
+        raise NotApplicable(NOTHING)
 
     def train(
         self, stop_after: int | None = None, root: Path | None = None, seed: int = SEED
@@ -329,28 +310,15 @@ class Workbench:
         records = pd.DataFrame(trainer.records).drop(columns="seconds", errors="ignore")
         return Trained(trainer.student.state_dict(), records, count)
 
-    @property
-    def trained(self) -> Trained:
-        """The uninterrupted run that others are compared to."""
-        return whole_run(self)
 
-
-# Of the latest method alone: what is kept of one takes tens of megabytes.
+# Of the latest method alone: the steps of one take tens of megabytes.
 @lru_cache(maxsize=1)
-def reference_run(bench: Workbench) -> tuple[list[Seen], list[str]]:
-    """The method's steps on unchanged batches; whose global random state they moved."""
-    return bench.watch(), bench.moved
+def reference_run(bench: Workbench) -> tuple[list[ObservedStep], list[str]]:
+    """The method's steps on unchanged batches; the libraries whose random state they moved."""
+    return bench.observe(), bench.moved
 
 
 @lru_cache(maxsize=1)
 def whole_run(bench: Workbench) -> Trained:
     """The method's uninterrupted training run."""
     return bench.train()
-
-
-def gradient_of(student: Student) -> Tensor:
-    """(P,), 0 where a parameter has none."""
-    parts = [
-        torch.zeros_like(p) if p.grad is None else p.grad for p in student.trainable().values()
-    ]
-    return torch.cat([part.flatten() for part in parts])
