@@ -28,5 +28,5 @@ def nearest(name: str, known: Iterable[str]) -> str:
     >>> nearest("avrage", ["average", "base"])
     " (did you mean 'average'?)"
     """
-    found = difflib.get_close_matches(str(name), [str(item) for item in known], n=1)
-    return f" (did you mean {found[0]!r}?)" if found else ""
+    closest = difflib.get_close_matches(str(name), [str(item) for item in known], n=1)
+    return f" (did you mean {closest[0]!r}?)" if closest else ""

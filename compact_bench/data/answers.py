@@ -168,8 +168,8 @@ def _stated(text: str, kind: str) -> str | None:
     """
     if kind == "number":
         head, equals, tail = text.rpartition("=")
-        found = next(_numbers(tail if equals else text), None)
-        return found if found is not None else next(_numbers(head), None)
+        value = next(_numbers(tail if equals else text), None)
+        return value if value is not None else next(_numbers(head), None)
     if kind == "boolean":
         match = _BOOLEAN.search(text)
         return _TRUTH[match[1].lower()] if match else None
@@ -181,7 +181,7 @@ def _stated(text: str, kind: str) -> str | None:
 
 def _answer_sentences(text: str) -> list[tuple[int, int, int]]:
     """(start of the clause, end of the cue, end of the sentence) of every answer sentence."""
-    found = []
+    sentences = []
     for word in _ANSWER.finditer(text):
         copula = _COPULA.match(text, word.end())
         if copula is None:
@@ -190,16 +190,16 @@ def _answer_sentences(text: str) -> list[tuple[int, int, int]]:
         lead = _LEAD.search(head)
         start = word.start() - len(head) + (lead.start() if lead else len(head))
         first_step = step_spans(text[start:])[0]
-        found.append((start, copula.end(), max(start + first_step[1], copula.end())))
-    return found
+        sentences.append((start, copula.end(), max(start + first_step[1], copula.end())))
+    return sentences
 
 
 def _last_stated(text: str, kind: str) -> tuple[int, int, str] | None:
     """(start of its clause, end of its sentence, answer) of the last sentence that states one."""
     for start, after, end in reversed(_answer_sentences(text)):
-        said = text[after:end]
-        if not _NO_VALUE.match(said):
-            answer = _stated(_plain(said), kind)
+        value = text[after:end]
+        if not _NO_VALUE.match(value):
+            answer = _stated(_plain(value), kind)
             if answer is not None:
                 return start, end, answer
     return None
@@ -210,8 +210,8 @@ def extract_answer(text: str, kind: str) -> str | None:
 
     Used alike for a teacher's rationale and a student's output. "The answer is not 9" states none.
     """
-    found = _last_stated(text, kind)
-    return found[2] if found else None
+    stated = _last_stated(text, kind)
+    return stated[2] if stated else None
 
 
 def extract_flexible(text: str, kind: str) -> str | None:
@@ -256,10 +256,10 @@ def strip_answer_sentence(text: str) -> str:
     first = True
     while sentences := _answer_sentences(body):
         start, after, end = sentences[-1]
-        said, rest = body[after:end], body[end:].strip()
-        closing = len(rest) <= 80 and len(split_steps(rest)) <= 1 and not _NO_VALUE.match(said)
+        value, rest = body[after:end], body[end:].strip()
+        closing = len(rest) <= 80 and len(split_steps(rest)) <= 1 and not _NO_VALUE.match(value)
         # An earlier one that holds more than a value ("The answer is 10 - 7 = ?") is reasoning.
-        if not closing or not (first or _BARE.fullmatch(said)):
+        if not closing or not (first or _BARE.fullmatch(value)):
             break
         body = body[:start].rstrip(" ,;\n\t")
         first = False

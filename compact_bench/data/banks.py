@@ -62,18 +62,18 @@ def rationales_of(
     """
     answers = dict(zip(questions["question_id"], questions["answer"], strict=True))
     kinds = dict(zip(questions["question_id"], questions["kind"], strict=True))
-    found: dict[tuple[str, int], dict[str, Any]] = {}
+    rationales: dict[tuple[str, int], dict[str, Any]] = {}
     for row in rows:
         key = question_id(row.question)
         if key not in answers:
             left_out[f"{teacher}: not a training question"] += 1
         elif not row.text:
             left_out[f"{teacher}: no text"] += 1
-        elif (key, row.sample) in found:
+        elif (key, row.sample) in rationales:
             left_out[f"{teacher}: repeated"] += 1
         else:
             answer = rationale_answer(row.text, kinds[key], row.completion, row.known)
-            found[key, row.sample] = {
+            rationales[key, row.sample] = {
                 "question_id": key,
                 "teacher": teacher,
                 "sample": row.sample,
@@ -83,7 +83,7 @@ def rationales_of(
                 "right": same_answer(answer, answers[key], kinds[key]),
                 "corruption": "",
             }
-    return list(found.values())
+    return list(rationales.values())
 
 
 def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) -> SourceData:
@@ -142,13 +142,13 @@ def jsonl_source(
             )
     left_out: Counter[str] = Counter()
     names = tuple(dict.fromkeys(teachers)) or tuple(known)
-    found = []
+    rationales = []
     for name in (*names, HUMAN):
         own = [row for row in rows if row.teacher == name]
-        found += rationales_of(own, name, questions, left_out)
+        rationales += rationales_of(own, name, questions, left_out)
     if repeated := len(golden) - len(questions):
         left_out["questions: repeated"] += repeated
-    bank = RationaleBank(questions, rationale_table(found), names)
+    bank = RationaleBank(questions, rationale_table(rationales), names)
     table = questions_of(user_jsonl(test, rationales=False), kind) if test else None
     return SourceData(bank, table, _notes(left_out))
 

@@ -146,8 +146,8 @@ class RationaleBank:
         """
         rationales = self.rationales.reset_index(drop=True)
         keys = zip(*(rationales[c] for c in ("question_id", "teacher", "sample")), strict=True)
-        found = pd.Series([scores.get(key, np.nan) for key in keys], dtype="float64").dropna()
-        best = found.groupby(rationales.loc[found.index, "question_id"]).idxmin()
+        known = pd.Series([scores.get(key, np.nan) for key in keys], dtype="float64").dropna()
+        best = known.groupby(rationales.loc[known.index, "question_id"]).idxmin()
         return self.keep(rationales.index.isin(best))
 
     def asked(self) -> Iterator[Question]:

@@ -162,9 +162,9 @@ def fetch(file: str, mirror: Path | None = None) -> Path:
 
 
 def _verified(path: Path, expected: str) -> Path:
-    found = checksum(path)
-    if found != expected:
-        raise UserError(f"{path}: SHA-256 is {found}, the catalog expects {expected}")
+    actual = checksum(path)
+    if actual != expected:
+        raise UserError(f"{path}: SHA-256 is {actual}, the catalog expects {expected}")
     return path
 
 
@@ -175,7 +175,7 @@ def _download(url: str, expected: str) -> Path:
     target = folder / url.removeprefix(RAW)
     pooch.get_logger().setLevel(logging.WARNING)
     try:
-        found = pooch.retrieve(url, f"sha256:{expected}", target.name, target.parent)
+        return Path(pooch.retrieve(url, f"sha256:{expected}", target.name, target.parent))
     except ValueError as error:  # pooch's checksum mismatch
         raise UserError(f"{url}: the download's SHA-256 is not {expected}") from error
     except (OSError, RuntimeError) as error:
@@ -184,7 +184,6 @@ def _download(url: str, expected: str) -> Path:
             f"{url} can't be downloaded ({reason[:120]}); without a network name a folder with "
             f"the files: --mirror DIR or {MIRROR_VARIABLE}=DIR"
         ) from error
-    return Path(found)
 
 
 def summary() -> list[Mapping[str, object]]:

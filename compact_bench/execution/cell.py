@@ -20,7 +20,7 @@ from compact_bench.evaluation.evaluate import evaluate
 from compact_bench.execution.prepare import prepare_once
 from compact_bench.methods import registry
 from compact_bench.methods.base import Distiller, Run
-from compact_bench.mini.old_skills import at_hand, old_bank
+from compact_bench.mini.old_skills import old_bank, old_examples
 from compact_bench.records.cells import CellWriter
 from compact_bench.student.encode import encode_bank
 from compact_bench.student.load import load_student, same_tokenizer
@@ -178,7 +178,7 @@ def _before(prepared: Prepared, suite: Suite) -> Run:
         suite.training,
         compare,
         dev=len(prepared.dev),
-        old=at_hand(suite),
+        old=old_examples(suite),
     )
 
 
@@ -217,7 +217,7 @@ def train(
         progress=progress,
         questions=list(prepared.train.questions["question_id"]),
         dev=DevScore(dev_task(suite, prepared.dev), suite.evaluation, seed),
-        old=partial(old_bank, asked) if at_hand(suite) else None,
+        old=partial(old_bank, asked) if old_examples(suite) else None,
     )
     if reporter:
         reporter.trainer = trainer

@@ -6,8 +6,6 @@ import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, NamedTuple
 
-import pandas as pd
-
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import check_leaks, question_id
 from compact_bench.mini import problems, teachers
@@ -61,7 +59,7 @@ def pretraining(seed: int, count: int, fact_count: int) -> Iterator[list[tuple[s
     """
     rng = random.Random(f"nano {seed}")
     base = facts()
-    stream = problems.problems(rng, (1, 2, 2), "pretraining")
+    stream = problems.problems(rng, "pretraining", (1, 2, 2))
     while True:
         batch = []
         for _ in range(count):
@@ -76,8 +74,8 @@ def pretraining(seed: int, count: int, fact_count: int) -> Iterator[list[tuple[s
         yield batch
 
 
-def at_hand(suite: Suite) -> int:
-    """How many examples of what the student knew there are: none but for the nano student."""
+def old_examples(suite: Suite) -> int:
+    """How many examples of its old skills the suite's student has: none but the nano student."""
     return SIZE if suite.data.source == "mini" and suite.student.id == "nano" else 0
 
 
@@ -90,28 +88,20 @@ def old_bank(asked: Mapping[str, Iterable[str]]) -> RationaleBank:
     asked: questions by the name of their task. Raises UserError where one of them is among these.
     """
     known = {fact.question for fact in facts()}
-    found: dict[str, tuple[str, str, int]] = {}
+    examples: dict[str, tuple[str, str, int]] = {}
     for batch in pretraining(SEED, 36, 12):
-        for row in batch:
-            if row[0] not in known:
-                found.setdefault(question_id(row[0]), row)
-        if len(found) >= SIZE:
+        for example in batch:
+            if example[0] not in known:
+                examples.setdefault(question_id(example[0]), example)
+        if len(examples) >= SIZE:
             break
-    rows = dict(list(found.items())[:SIZE])
-    check_leaks([question for question, _, _ in rows.values()], [], asked)
-    return RationaleBank(_questions(rows), _texts(rows), (ROLE,))
-
-
-def _questions(rows: Mapping[str, tuple[str, str, int]]) -> pd.DataFrame:
-    return question_table(
-        {"question_id": key, "question": question, "answer": str(answer), "kind": "number"}
-        for key, (question, _, answer) in rows.items()
-    )
-
-
-def _texts(rows: Mapping[str, tuple[str, str, int]]) -> pd.DataFrame:
-    shared = {"teacher": ROLE, "sample": 0, "role": ROLE, "right": True, "corruption": ""}
-    return rationale_table(
-        {"question_id": key, "text": text, "answer": str(answer), **shared}
-        for key, (_, text, answer) in rows.items()
-    )
+    questions, rationales = [], []
+    for key, (question, text, answer) in list(examples.items())[:SIZE]:
+        shared = {"question_id": key, "answer": str(answer)}
+        questions.append({**shared, "question": question, "kind": "number"})
+        rationales.append(
+            {**shared, "teacher": ROLE, "sample": 0, "role": ROLE, "text": text, "right": True,
+             "corruption": ""}
+        )  # fmt: skip
+    check_leaks([row["question"] for row in questions], [], asked)
+    return RationaleBank(question_table(questions), rationale_table(rationales), (ROLE,))

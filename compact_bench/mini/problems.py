@@ -241,7 +241,7 @@ def new_template(sentences: list[str], name: str, noun: str) -> str:
     return " ".join([*later, f"Now {name} has how many {noun}?"])
 
 
-def problems(rng: random.Random, steps: tuple[int, ...], within: str, *, distractor: bool = False,
+def problems(rng: random.Random, within: str, steps: tuple[int, ...], *, distractor: bool = False,
              both_orders: bool = False,
              template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
     """Endless problems of one bucket, with repeats; `both_orders` keeps those with two orders."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -17,12 +17,9 @@ from compact_bench.mini.problems import (
     SAME,
     SECOND,
     Problem,
-    QuestionForm,
-    Template,
     comparisons,
     new_template,
     problems,
-    trained_template,
     who_has_less_yes_no,
     who_has_more,
     who_has_more_yes_no,
@@ -53,58 +50,46 @@ Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, buc
 class Generator:
     """Where a suite's problems come from: the seam for another kind of question.
 
-    questions: what is trained on and asked in domain. further: reasoning outside of it, by task.
+    questions: for training and in domain. kind: of their answers. further: beyond them, by task.
     """
 
     questions: Stream
-    kind: str = "number"
-    further: Mapping[str, Stream] = field(default_factory=dict)
-
-
-def _gsm8k(rng: random.Random, within: str, steps: int = 3,
-           template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
-    return problems(rng, (steps,), within, both_orders=True, template=template)
-
-
-def _svamp(rng: random.Random, within: str, steps: tuple[int, ...] = (2, 3, 3),
-           template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
-    return problems(rng, steps, within, distractor=True, template=template)
-
-
-def _strategyqa(rng: random.Random, within: str, steps: int = 1,
-                form: QuestionForm = who_has_more_yes_no) -> Iterator[Problem]:  # fmt: skip
-    return comparisons(rng, within, form, (FIRST, SECOND), steps)
-
-
-def _csqa(rng: random.Random, within: str, steps: int = 1,
-          form: QuestionForm = who_has_more) -> Iterator[Problem]:  # fmt: skip
-    return comparisons(rng, within, form, (SAME, FIRST, SECOND), steps)
+    kind: str
+    further: Mapping[str, Stream]
 
 
 NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
 
 MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form that is
 
+# Three steps, solvable in two orders.
+_GSM8K = partial(problems, steps=(3,), both_orders=True)
+
+# Two or three steps and a sentence that doesn't matter.
+_SVAMP = partial(problems, steps=(2, 3, 3), distractor=True)
+
+# Whether one person has more than another: a step and a comparison, yes and no alike.
+_STRATEGYQA = partial(comparisons, form=who_has_more_yes_no, outcomes=(FIRST, SECOND))
+
+# Who of two has more, or both as many.
+_CSQA = partial(comparisons, form=who_has_more, outcomes=(SAME, FIRST, SECOND))
+
 GENERATORS: Mapping[str, Generator] = {
-    # Three steps, solvable in two orders.
-    "gsm8k": Generator(_gsm8k, further={
-        NEW_TEMPLATE: partial(_gsm8k, template=new_template),
-        MORE_STEPS: partial(_gsm8k, steps=4),
+    "gsm8k": Generator(_GSM8K, "number", {
+        NEW_TEMPLATE: partial(_GSM8K, template=new_template),
+        MORE_STEPS: partial(_GSM8K, steps=(4,)),
     }),
-    # Two or three steps and a sentence that doesn't matter.
-    "svamp": Generator(_svamp, further={
-        NEW_TEMPLATE: partial(_svamp, template=new_template),
-        MORE_STEPS: partial(_svamp, steps=(4,)),
+    "svamp": Generator(_SVAMP, "number", {
+        NEW_TEMPLATE: partial(_SVAMP, template=new_template),
+        MORE_STEPS: partial(_SVAMP, steps=(4,)),
     }),
-    # Whether one person has more than another: a step and a comparison, yes and no alike.
-    "strategyqa": Generator(_strategyqa, "boolean", {
-        NEW_TEMPLATE: partial(_strategyqa, form=who_has_less_yes_no),
-        MORE_STEPS: partial(_strategyqa, steps=2),
+    "strategyqa": Generator(_STRATEGYQA, "boolean", {
+        NEW_TEMPLATE: partial(_STRATEGYQA, form=who_has_less_yes_no),
+        MORE_STEPS: partial(_STRATEGYQA, steps=2),
     }),
-    # Who of two has more, or both as many.
-    "csqa": Generator(_csqa, "choice", {
-        NEW_TEMPLATE: partial(_csqa, form=who_has_most),
-        MORE_STEPS: partial(_csqa, steps=2),
+    "csqa": Generator(_CSQA, "choice", {
+        NEW_TEMPLATE: partial(_CSQA, form=who_has_most),
+        MORE_STEPS: partial(_CSQA, steps=2),
     }),
 }  # fmt: skip
 
@@ -209,7 +194,7 @@ def forgetting(seed: int) -> dict[str, pd.DataFrame]:
     """Question tables of what the nano student knows, unseen but for the facts."""
     tables = {}
     for task, steps in (("mini_one_step", 1), ("mini_two_step", 2)):
-        stream = problems(random.Random(f"mini {task} {seed}"), (steps,), "forgetting")
+        stream = problems(random.Random(f"mini {task} {seed}"), "forgetting", (steps,))
         tables[task] = _question_table(_lowest(stream, FORGETTING_SIZE), "number")
     tables["mini_facts"] = _table([(fact.question, fact.answer) for fact in facts()], "number")
     return tables
@@ -224,11 +209,11 @@ def _draw(problem: str, seed: int, name: str, size: int | None) -> list[Problem]
 
 def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
     """The first `size` distinct problems of a stream, in the order of their hashes."""
-    found: dict[str, Problem] = {}
-    while len(found) < size:
+    by_hash: dict[str, Problem] = {}
+    while len(by_hash) < size:
         made = next(stream)
-        found[question_hash(made.question)] = made
-    return [found[key] for key in sorted(found)]
+        by_hash[question_hash(made.question)] = made
+    return [by_hash[key] for key in sorted(by_hash)]
 
 
 def _table(rows: list[tuple[str, int | str]], kind: str) -> pd.DataFrame:

@@ -5,12 +5,9 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-if TYPE_CHECKING:
-    import torch
-
 
 class LazyModule:
-    """Stands for a module until an attribute is asked for.
+    """Stands for a module until an attribute is read.
 
     Not put into `sys.modules`: libraries look there to learn whether torch is in use.
     """
@@ -23,8 +20,6 @@ class LazyModule:
 
 
 if TYPE_CHECKING:
-    import torch
+    import torch as torch
 else:
     torch = LazyModule("torch")
-
-__all__ = ["LazyModule", "torch"]

@@ -1,4 +1,4 @@
-"""Work that is shared out to processes of this program's own, which see all that it has read."""
+"""Work shared out to forked processes, which see all that this one has read; cores and threads."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from compact_bench.errors import UserError
 
 Item = TypeVar("Item")
 
-Found = TypeVar("Found")
+Result = TypeVar("Result")
 
 FEWEST = 8  # below, starting processes takes longer than they save
 
@@ -26,11 +26,11 @@ _job: tuple[Callable[[Any], Any], Sequence[Any]] | None = None
 
 
 def mapped(
-    function: Callable[[Item], Found], items: Sequence[Item], fewest: int = FEWEST
-) -> list[Found]:
+    function: Callable[[Item], Result], items: Sequence[Item], fewest: int = FEWEST
+) -> list[Result]:
     """[function(item) for item in items], the items shared out over the cores.
 
-    The processes are forks: function and items are not copied, only what is found is. What a
+    The processes are forks: function and items are not copied, only the results are. What a
     function keeps in an item or elsewhere stays in its process. In this process itself where there
     is one core, few items, no fork, other threads (a lock that one holds stays held in a fork for
     ever), torch (it has threads that aren't counted), or where this is such a process. The first
@@ -45,7 +45,7 @@ def mapped(
         context = multiprocessing.get_context("fork")
         workers = min(cores, len(items))
         with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
-            return list(pool.map(_one, range(len(items))))
+            return list(pool.map(_of_index, range(len(items))))
     except BrokenProcessPool as error:
         raise UserError("a process of the report was killed: is there enough memory?") from error
     finally:
@@ -59,7 +59,7 @@ def _possible() -> bool:
 
 def _begin() -> None:
     one_thread()
-    # Ctrl-C is said once, by the process that was asked; the others end with what they are at.
+    # The first process alone reports Ctrl-C; the others end with what they are at.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
@@ -80,7 +80,7 @@ def one_thread() -> threadpoolctl.threadpool_limits:
     return threadpoolctl.threadpool_limits(1)
 
 
-def _one(index: int) -> Any:
+def _of_index(index: int) -> Any:
     assert _job is not None
     function, items = _job
     return function(items[index])

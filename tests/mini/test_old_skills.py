@@ -11,7 +11,7 @@ from compact_bench.errors import UserError
 from compact_bench.mini import old_skills, problems
 from compact_bench.mini.nano import nano_path
 from compact_bench.mini.nano.pretrain import Recipe, examples
-from compact_bench.mini.old_skills import SIZE, at_hand, old_bank
+from compact_bench.mini.old_skills import SIZE, old_bank, old_examples
 from compact_bench.mini.world import GENERATORS, forgetting, generate
 from compact_bench.student.encode import Encoder
 from compact_bench.suite.schema import Suite
@@ -73,4 +73,4 @@ def test_only_the_nano_student_has_any(source, student, size):
         "training": {"learning_rate": 1e-3, "epochs": 1, "batch_size": 2},
         "evaluation": {"tasks": [{"task": "in_domain", "role": "reasoning"}]},
     }
-    assert at_hand(Suite.model_validate(values)) == size
+    assert old_examples(Suite.model_validate(values)) == size

@@ -80,7 +80,7 @@ def test_sets_are_disjoint_buckets(problem):
         assert len(normal[name]) == len(table)
         for question in table.question:
             assert int(splits.question_hash(question), 16) % 10 in digits[name]
-    stream = problems.problems(random.Random("nano 0"), (1, 2, 2), "pretraining")
+    stream = problems.problems(random.Random("nano 0"), "pretraining", (1, 2, 2))
     normal["pretraining"] = {splits.normalise(p.question) for p in islice(stream, 3000)}
     assert sum(map(len, normal.values())) == len(set().union(*normal.values()))
 

@@ -44,7 +44,7 @@ def words() -> list[str]:
     texts += [wording.format(a=0, b=0, v=0) for wording in teachers.HUMAN.values()]
     for style in teachers.STYLES.values():
         rng = random.Random(style.__name__)
-        for problem in islice(problems.problems(rng, (1, 2, 3), "pretraining"), 50):
+        for problem in islice(problems.problems(rng, "pretraining", (1, 2, 3)), 50):
             values = problems.evaluate(problem.steps)
             lines = teachers.solution_lines(problem.steps, values, values)
             texts += [problem.question, style(problem, lines)]
