@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+import traceback
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -42,9 +43,9 @@ def run_cell(
     plugins: Sequence[Path] = (),
     progress: Progress = lambda event: None,
 ) -> None:
-    """Runs one cell; a failure is a record with its reason, not an exception.
+    """Run one cell; a failure is a record with its reason, not an exception.
 
-    A full disk and an interruption do go up: nothing can be recorded then.
+    A full disk and an interruption are raised: nothing can be recorded then.
     """
     started = time.perf_counter()
     writer = CellWriter(folder)
@@ -63,7 +64,7 @@ def run_cell(
         state, reason = "failed", str(error)
     except Exception as error:  # a method's own mistake: the other cells go on
         state, reason = "failed", f"{type(error).__name__}: {error}"
-        _traceback(error)
+        traceback.print_exception(error, file=sys.stderr)
     writer.status(
         state,
         reason.splitlines()[0] if reason else "",
@@ -83,25 +84,25 @@ def _run(
     progress: Progress,
     facts: dict[str, Any],
 ) -> tuple[str, str]:
-    """The cell's state and reason; what is known on the way goes into `facts`."""
+    """Train and evaluate; return the cell's state and reason, and fill `facts` for its status."""
     suite = suite_of(spec)
     method = registry.load(plugins).get(spec.method)
     distiller = method(method.Config.model_validate(spec.config))
     prepared = prepare_once(suite, spec.data_hash, mirror)
-    if reason := distiller.skip(_before(prepared, suite)):
+    if reason := distiller.skip(_skip_facts(prepared, suite)):
         return "skipped", reason
     seed = spec.seed or 0
     progress({"event": "phase", "phase": "load"})
     student = _student(suite, distiller, seed)
     progress({"event": "phase", "phase": "train"})
-    kept = folder / "weights"
+    weights = folder / "weights"
     reporter = _reporter(suite, prepared, folder, progress)
     report = reporter.progress if reporter else progress
     recorder = None
     if suite.evidence and not distiller.answers():  # a rule has no weights to look at
-        recorder = Recorder(suite, student, distiller, kept, report)
+        recorder = Recorder(suite, student, distiller, weights, report)
         report = recorder.progress
-    trainer = train(student, distiller, prepared, suite, seed, kept, report, facts, reporter)
+    trainer = train(student, distiller, prepared, suite, seed, weights, report, facts, reporter)
     facts |= student.cost.as_dict() | {
         "train_seconds": trainer.position.seconds,
         "layout": student.layout,
@@ -109,7 +110,7 @@ def _run(
     }
     if trainer.dev_scores:
         facts["dev_scores"] = trainer.dev_scores
-    _keep(trainer, writer, kept)
+    _record_training(trainer, writer, weights)
     if recorder:
         recorder.measure(trainer, prepared, seed)
     progress({"event": "phase", "phase": "evaluate"})
@@ -131,12 +132,12 @@ def _run(
         recorder.write(writer, rows, samples, facts)
     writer.eval(rows)
     writer.samples(samples)
-    checkpoint.remove(kept)
+    checkpoint.remove(weights)
     return "done", ""
 
 
-def _keep(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
-    """Writes what the training recorded, and the trained weights."""
+def _record_training(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
+    """Write the training's step records, and the trained weights."""
     writer.steps(trainer.records)
     if trainer.gains:
         writer.epiphany(trainer.gains)
@@ -148,16 +149,12 @@ def _keep(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
 def _reporter(
     suite: Suite, prepared: Prepared, folder: Path, progress: Progress
 ) -> Reporter | None:
-    """What tells a search how the training goes; None where none asks."""
-    asked = suite.evaluation.reports
-    if asked is None:
+    """The reports of dev scores to a search; None where there is none."""
+    spec = suite.evaluation.reports
+    if spec is None:
         return None
-    return Reporter(asked, folder, _dev_questions(suite, prepared), progress)
-
-
-def _dev_questions(suite: Suite, prepared: Prepared) -> int:
-    """How many dev questions the cell's own evaluation asks."""
-    return next(len(task.items) for task in prepared.tasks if task.name == IN_DOMAIN)
+    dev_questions = next(len(t.items) for t in prepared.tasks if t.name == IN_DOMAIN)
+    return Reporter(spec, folder, dev_questions, progress)
 
 
 def _student(suite: Suite, distiller: Distiller, seed: int) -> Student:
@@ -168,18 +165,11 @@ def _student(suite: Suite, distiller: Distiller, seed: int) -> Student:
     return student
 
 
-def _before(prepared: Prepared, suite: Suite) -> Run:
-    """What a method may look at to say that it can't run."""
+def _skip_facts(prepared: Prepared, suite: Suite) -> Run:
+    """What a method's `skip` decides by."""
     bank, compare = prepared.train, partial(same_tokenizer, suite.student)
-    return Run(
-        bank,
-        bank.teachers,
-        suite.student,
-        suite.training,
-        compare,
-        dev=len(prepared.dev),
-        old=old_examples(suite),
-    )
+    counts = {"dev": len(prepared.dev), "old": old_examples(suite)}
+    return Run(bank, bank.teachers, suite.student, suite.training, compare, **counts)
 
 
 def train(
@@ -193,7 +183,7 @@ def train(
     facts: dict[str, Any],
     reporter: Reporter | None = None,
 ) -> Trainer:
-    """Selects, encodes and trains. Raises CellError where nothing is left to train on."""
+    """Select, encode and train. Raises CellError where nothing is left to train on."""
     student.max_tokens = suite.training.max_tokens
     with student.cost.selecting():
         bank = distiller.select(prepared.train, student)
@@ -273,10 +263,10 @@ def suite_of(spec: RunSpec) -> Suite:
 
 
 def preflight(spec: RunSpec) -> None:
-    """Loads the student once, to learn before anything starts whether that works.
+    """Load the student once before anything starts, and check what an evaluation will need.
 
-    Also whether lm-eval knows the tasks that are its own, and whether answers fit the student.
-    Raises UserError where something doesn't.
+    Raises UserError where it can't be loaded, where an answer is longer than it can read, and
+    for a task that lm-eval doesn't know.
     """
     suite = suite_of(spec)
     student = load_student(suite.student)
@@ -294,9 +284,3 @@ def preflight(spec: RunSpec) -> None:
         for name in named:
             if name not in known:
                 raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")
-
-
-def _traceback(error: Exception) -> None:
-    import traceback
-
-    traceback.print_exception(error, file=sys.stderr)

@@ -1,4 +1,4 @@
-"""Worker processes: starting, asking, replacing the ones that die, stopping."""
+"""Worker processes: start them, give them cells, replace those that die, stop them."""
 
 from __future__ import annotations
 
@@ -81,11 +81,9 @@ class Worker:
 
     def ask(self, request: dict[str, Any]) -> Iterator[dict[str, Any]]:
         """Send a request and yield its events, ``end`` included. Raises WorkerDied."""
-        assert self._process.stdin is not None
         assert self._process.stdout is not None
         try:
-            self._process.stdin.write(json.dumps(request) + "\n")
-            self._process.stdin.flush()
+            self._send(request)
         except OSError as error:
             raise WorkerDied(self._death()) from error
         for line in self._process.stdout:
@@ -96,11 +94,14 @@ class Worker:
         raise WorkerDied(self._death())
 
     def answer(self, message: dict[str, Any]) -> None:
-        """Answer what a cell asked; a worker that died meanwhile is found out by who reads it."""
-        assert self._process.stdin is not None
+        """Answer a cell's report; that a worker died meanwhile, `ask` will raise."""
         with contextlib.suppress(OSError):
-            self._process.stdin.write(json.dumps(message) + "\n")
-            self._process.stdin.flush()
+            self._send(message)
+
+    def _send(self, message: dict[str, Any]) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
 
     def _death(self) -> str:
         code = self._process.wait()
@@ -127,7 +128,7 @@ class Worker:
 
 @dataclass(frozen=True)
 class News:
-    """What a slot of the pool has to tell: an event of the cell that it works on."""
+    """An event of the cell that a slot of the pool works on."""
 
     slot: int
     spec: RunSpec
@@ -202,7 +203,7 @@ class Pool:
         """Yield the news of all cells until the last one has ended."""
         self._todo = Todo(specs)
         for slot in range(min(self._size, len(specs))):
-            threading.Thread(target=self._serve, args=(slot, request), daemon=True).start()
+            self._start(self._serve, slot, request)
         left = len(specs)
         while left:
             news = self.next()
@@ -214,15 +215,8 @@ class Pool:
                 self._todo.ended(news.spec)
 
     def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
-        """Start one cell on a slot that is free; `next` tells of it."""
-
-        def serve() -> None:
-            try:
-                self._one(slot, spec, request)
-            except BaseException as error:  # a thread's own error must reach the main thread
-                self._news.put(error)
-
-        threading.Thread(target=serve, daemon=True).start()
+        """Start one cell on a slot that is free; its events come from `next`."""
+        self._start(self._train, slot, spec, request)
 
     def next(self, timeout: float = 0.5) -> News | None:
         """The next news of any cell; None after `timeout` seconds without, which lets Ctrl-C in."""
@@ -247,23 +241,31 @@ class Pool:
         self._workers.clear()
 
     def _worker(self, slot: int) -> Worker:
-        found = self._workers.get(slot)
-        if found is not None and not found.alive:
-            found.stop()
-            found = None
-        if found is None:
-            found = Worker(self._entry, self._logs / f"worker-{slot}.log")
-            self._workers[slot] = found
-        return found
+        worker = self._workers.get(slot)
+        if worker is not None and not worker.alive:
+            worker.stop()
+            worker = None
+        if worker is None:
+            worker = Worker(self._entry, self._logs / f"worker-{slot}.log")
+            self._workers[slot] = worker
+        return worker
+
+    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
+        """Call a function in a thread of its own, whose error reaches the main thread as news."""
+
+        def call() -> None:
+            try:
+                function(*arguments)
+            except BaseException as error:
+                self._news.put(error)
+
+        threading.Thread(target=call, daemon=True).start()
 
     def _serve(self, slot: int, request: Callable[[RunSpec], dict[str, Any]]) -> None:
-        try:
-            while not self._stopping and (spec := self._todo.take()):
-                self._one(slot, spec, request(spec))
-        except BaseException as error:  # a thread's own error must reach the main thread
-            self._news.put(error)
+        while not self._stopping and (spec := self._todo.take()):
+            self._train(slot, spec, request(spec))
 
-    def _one(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
+    def _train(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         self._news.put(News(slot, spec, {"event": "start"}))
         try:
             for event in self._worker(slot).ask(request):

@@ -1,4 +1,4 @@
-"""Runs the cells of a suite that are missing, and records every failure."""
+"""A run of a suite: the cells that are missing are trained, and every failure is recorded."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | N
     with locked(root):
         plan = make_plan(suite, options)
         pending = plan.pending(options.retry)
-        kept = len([spec for spec in plan.selected if plan.status(spec) != WAITING]) - len(pending)
-        say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {kept} of them kept")
+        ready = [spec for spec in plan.selected if plan.status(spec) != WAITING]
+        done = len(ready) - len(pending)
+        say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {done} of them kept")
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
             if not _work(plan, choosing, options, say, entry):

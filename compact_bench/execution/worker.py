@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import importlib
 import json
 import os
+import pkgutil
 import queue
 import signal
 import sys
@@ -59,17 +59,11 @@ def main() -> None:
 
 
 def one_line(error: BaseException) -> str:
-    """Say an exception in one line; our own errors are sentences, others need their type."""
+    """Return an exception in one line; our own errors are sentences, others need their type."""
     text = " ".join(str(error).split())
     if type(error).__module__ == "compact_bench.errors":
         return text
     return f"{type(error).__name__}: {text}" if text else type(error).__name__
-
-
-def resolve(dotted: str) -> Callable[..., Any]:
-    """Import ``package.module:function``."""
-    module, _, name = dotted.partition(":")
-    return getattr(importlib.import_module(module), name)
 
 
 def _protocol() -> Emit:
@@ -122,10 +116,10 @@ class Requests:
 
 
 def check(request: dict[str, Any], dotted: str) -> None:
-    """Load the student of a cell once; what it raises is the answer."""
+    """Load the student of a cell once; an exception is the answer."""
     from compact_bench.suite.matrix import RunSpec
 
-    resolve(dotted)(RunSpec.from_json(request["spec"]))
+    pkgutil.resolve_name(dotted)(RunSpec.from_json(request["spec"]))
 
 
 def run_cell(request: dict[str, Any], dotted: str, emit: Emit) -> None:
@@ -139,7 +133,7 @@ def run_cell(request: dict[str, Any], dotted: str, emit: Emit) -> None:
     plugins = [Path(name) for name in request.get("plugins", [])]
     with _output_to(folder / "log.txt"):
         try:
-            resolve(dotted)(spec, folder, mirror, plugins, emit)
+            pkgutil.resolve_name(dotted)(spec, folder, mirror, plugins, emit)
         except Exception as error:
             traceback.print_exc()
             CellWriter(folder).status("failed", one_line(error))
@@ -150,7 +144,7 @@ def _output_to(log: Path) -> Iterator[None]:
     """Send file descriptors 1 and 2 to a log file for a while."""
     sys.stdout.flush()
     sys.stderr.flush()
-    kept = os.dup(1), os.dup(2)
+    saved = os.dup(1), os.dup(2)
     with log.open("a", encoding="utf-8") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
@@ -159,7 +153,7 @@ def _output_to(log: Path) -> Iterator[None]:
         finally:
             sys.stdout.flush()
             sys.stderr.flush()
-            for number, old in enumerate(kept, start=1):
+            for number, old in enumerate(saved, start=1):
                 os.dup2(old, number)
                 os.close(old)
 
