@@ -1,4 +1,4 @@
-"""Checkpoints without pickle: tensors as safetensors, step records as parquet.
+"""Checkpoints without pickle: tensors as safetensors, step records as Parquet.
 
 The records are written first and cut to the checkpoint's step when read, so that a process
 killed between the two files loses nothing and repeats nothing.

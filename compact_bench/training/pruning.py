@@ -1,4 +1,4 @@
-"""What a search is told while a student is trained, and its word to stop."""
+"""Reports to a search while a student is trained, and pruning by what the search decides."""
 
 from __future__ import annotations
 
@@ -28,24 +28,24 @@ def read(folder: Path) -> list[float]:
 
 
 class Reporter:
-    """Asks the dev questions at shares of the training, tells the value, and stops when told to.
+    """Reports the dev split's metric at shares of the training, and stops it where it is pruned.
 
-    progress: gets {"event": "report", "point": index of the share, "value": ...} and answers
-    whether to go on. What was reported is kept in `folder`, so that a cell that was interrupted
-    tells the same values again without asking twice. A training of several stages goes no single
-    way from start to end: such a method reports nothing.
+    progress: gets {"event": "report", "point": index of the share, "value": ...} and returns
+    whether to go on. Reported values lie in `folder`, so that a cell that was interrupted reports
+    the same ones again without measuring twice. A training of several stages goes no single way
+    from start to end: such a method reports nothing.
     """
 
     def __init__(self, spec: ReportsSpec, folder: Path, questions: int, progress: Progress) -> None:
         self.spec, self.folder, self.questions = spec, folder, questions
-        self.told = progress
+        self.cell_progress = progress
         self.trainer: Trainer | None = None
-        self.point = 0  # how many are told in this process
-        self.known = read(folder)
+        self.point = 0  # how many are reported in this process
+        self.values = read(folder)
 
     def progress(self, event: dict[str, Any]) -> None:
         """Passes an event on; after a step that reaches a share, reports. Raises Pruned."""
-        self.told(event)
+        self.cell_progress(event)
         trainer = self.trainer
         if event["event"] != "step" or trainer is None or trainer.stages != [""]:
             return
@@ -53,22 +53,23 @@ class Reporter:
             self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:
-        if self.point == len(self.known):
-            self.known.append(self._asked(trainer))
-            files.write_json(self.folder / FILE, self.known)
-        value, self.point = self.known[self.point], self.point + 1
-        answer = self.told({"event": REPORT, "point": self.point - 1, "value": value})
-        if answer is False:
-            raise Pruned(f"stopped at {self.spec.at[self.point - 1]:.0%} of the training")
+        point = self.point
+        if point == len(self.values):
+            self.values.append(self._measured(trainer))
+            files.write_json(self.folder / FILE, self.values)
+        self.point += 1
+        event = {"event": REPORT, "point": point, "value": self.values[point]}
+        if self.cell_progress(event) is False:
+            raise Pruned(f"stopped at {self.spec.at[point]:.0%} of the training")
 
-    def _asked(self, trainer: Trainer) -> float:
+    def _measured(self, trainer: Trainer) -> float:
         """The metric of the dev questions, as it is (not turned so that more is better).
 
-        What asking reads is no cost of the training, as that of the evaluation isn't.
+        What measuring reads is no cost of the training, as that of the evaluation isn't.
         """
         assert trainer.dev is not None
         cost = trainer.student.cost.as_dict()
         decoding = trainer.distiller.decoding()
-        found = trainer.dev.of(trainer.student, decoding, self.spec.metric, self.questions)
+        score = trainer.dev.of(trainer.student, decoding, self.spec.metric, self.questions)
         trainer.student.cost.load(cost)
-        return found if self.spec.metric == "accuracy" else -found
+        return score if self.spec.metric == "accuracy" else -score

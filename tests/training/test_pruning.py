@@ -1,4 +1,4 @@
-"""What a search is told while a cell is trained: right values, no trace in the cell, its word."""
+"""Reports of a cell in training: their values, no trace in the cell, and the search's decision."""
 
 from __future__ import annotations
 
@@ -48,28 +48,30 @@ def made(tiny, suite_values):
 
 def run(spec, folder, answer=lambda event: True):
     """Run a cell; return its records and what it reported."""
-    told = []
+    reports = []
 
     def progress(event):
         if event["event"] != "report":
             return None
-        told.append((event["point"], event["value"]))
+        reports.append((event["point"], event["value"]))
         return answer(event)
 
     cell.run_cell(spec, folder, progress=progress)
-    return read_cell(folder), told
+    return read_cell(folder), reports
 
 
 @pytest.mark.parametrize("lora", [True, False])
 def test_reporting_changes_nothing(made, tmp_path, lora):
     plain, _ = run(made(lora=lora), tmp_path / "plain")
-    told, reports = run(made(at=(0.3, 0.7), lora=lora), tmp_path / "told")
+    reporting, reports = run(made(at=(0.3, 0.7), lora=lora), tmp_path / "reporting")
     assert [point for point, _ in reports] == [0, 1]
-    first, second = (load_file(one.folder / "weights/trained.safetensors") for one in (plain, told))
+    first, second = (
+        load_file(one.folder / "weights/trained.safetensors") for one in (plain, reporting)
+    )
     assert all((first[name] == second[name]).all() for name in first)
-    assert plain.samples() == told.samples()
+    assert plain.samples() == reporting.samples()
     counted = ("tokens", "flops", "supervised_tokens", "selection_tokens")
-    assert all(plain.status[name] == told.status[name] for name in counted)
+    assert all(plain.status[name] == reporting.status[name] for name in counted)
 
 
 @pytest.mark.parametrize("metric", METRICS)
@@ -80,7 +82,7 @@ def test_a_report_after_the_last_step_is_the_value_of_the_evaluation(made, tmp_p
     assert [value for _, value in reports] == pytest.approx(table["value"].tolist(), rel=1e-5)
 
 
-def test_a_cell_that_is_told_to_stop_is_pruned_and_keeps_what_it_cost(made, tmp_path):
+def test_a_stopped_cell_is_pruned_and_records_what_it_cost(made, tmp_path):
     spec = made(at=(0.3, 0.7))
     found, reports = run(spec, tmp_path / "cell", lambda event: event["point"] < 0)
     assert found.state == "pruned"
@@ -91,7 +93,7 @@ def test_a_cell_that_is_told_to_stop_is_pruned_and_keeps_what_it_cost(made, tmp_
     assert not (found.folder / "weights").exists()
 
 
-def test_an_interrupted_cell_tells_the_same_again_without_asking(made, tmp_path, monkeypatch):
+def test_an_interrupted_cell_reports_the_same_again_without_measuring(made, tmp_path, monkeypatch):
     from compact_bench.training.dev_score import DevScore
 
     spec = made(at=(0.3, 0.7))
