@@ -44,8 +44,8 @@ class AEKD(Distiller):
 
     def backward(self, student, batch: Batch) -> Step:
         """Leaves the mixed gradient; the step's weights are w."""
-        found = student.teacher_gradients(batch)
-        weights = min_norm.capped_weights(found.gram(), found.share / self.config.nu)
-        weights = weights.to(found.gradient)
-        student.add_gradient(weights @ found.gradient)
-        return found.step(weights)
+        by_teacher = student.teacher_gradients(batch)
+        weights = min_norm.capped_weights(by_teacher.gram(), by_teacher.share / self.config.nu)
+        weights = weights.to(by_teacher.gradient)
+        student.add_gradient(weights @ by_teacher.gradient)
+        return by_teacher.step(weights)

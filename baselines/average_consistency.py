@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compact_bench.api import Batch, Distiller, Step, fusion, torch, uniform
+from compact_bench.api import Batch, Distiller, Step, fusion, uniform
 
 
 class AverageConsistency(Distiller):
@@ -43,11 +43,8 @@ class AverageConsistency(Distiller):
         out = student.forward(batch, needs={"logits:all", "full"} if whole else {"logits:answer"})
         weights = uniform(batch.present)
         real = out.full.real if whole else batch.answer_tokens(out.lengths)
-        terms = [
-            fusion.consistency(
-                out.logits[b, rows], real[b, rows], weights[b, rows], self.config.smallest_pair
-            )
-            for b, rows in enumerate(batch.present)
-        ]
-        loss = (weights * out.nll).sum(-1) + self.config.consistency_weight * torch.stack(terms)
+        terms = fusion.question_consistency(
+            out.logits, real, weights, batch.present, self.config.smallest_pair
+        )
+        loss = (weights * out.nll).sum(-1) + self.config.consistency_weight * terms
         return Step(loss=loss.mean(), weights=weights, nll=out.nll.detach())

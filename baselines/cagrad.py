@@ -49,14 +49,14 @@ class CAGrad(Distiller):
 
     def backward(self, student, batch: Batch) -> Step:
         """Leaves the mixed gradient; the loss that is recorded is the average's."""
-        found = student.teacher_gradients(batch)
-        mix = coefficients(found.gram(), found.share.double().cpu(), self.config.c)
+        by_teacher = student.teacher_gradients(batch)
+        mix = coefficients(by_teacher.gram(), by_teacher.share.double().cpu(), self.config.c)
         if self.config.rescale:
             mix = mix / (1 + self.config.c**2)
-        mix = mix.to(found.gradient)
-        student.add_gradient(mix @ found.gradient)
-        step = found.step(mix)
-        step.loss = found.share @ found.loss
+        mix = mix.to(by_teacher.gradient)
+        student.add_gradient(mix @ by_teacher.gradient)
+        step = by_teacher.step(mix)
+        step.loss = by_teacher.share @ by_teacher.loss
         return step
 
 

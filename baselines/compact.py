@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from compact_bench.api import Axes, Batch, ByCompatibility, Step, fusion, torch, uniform
+from compact_bench.api import Axes, Batch, ByCompatibility, Step, fusion, uniform
 
 
 class Compact(ByCompatibility):
@@ -39,7 +39,7 @@ class Compact(ByCompatibility):
         smallest_pair: float = 1e-4
 
     def loss(self, student, batch: Batch) -> Step:
-        """One forward gives loss and scores; rationales are weighted by what the scores say."""
+        """One forward gives the loss and the scores, and the scores the weights."""
         batch = batch.restrict(self.rows(batch))
         span = {"off": set(), "answer": {"logits:answer"}, "sequence": {"logits:all", "full"}}
         needs = self.compatibility.needs(student) | span[self.config.consistency]
@@ -65,13 +65,9 @@ class Compact(ByCompatibility):
         """Mean over questions of the divergence between the rationales' predictions, nats."""
         whole = self.config.consistency == "sequence"
         real = out.full.real if whole else batch.answer_tokens(out.lengths)  # (B,R,T)
-        terms = [
-            fusion.consistency(
-                out.logits[b, rows], real[b, rows], weights[b, rows], self.config.smallest_pair
-            )
-            for b, rows in enumerate(batch.present)
-        ]
-        return torch.stack(terms).mean()
+        return fusion.question_consistency(
+            out.logits, real, weights, batch.present, self.config.smallest_pair
+        ).mean()
 
     def state_dict(self):
         """The running statistics."""

@@ -58,7 +58,7 @@ class CompactAuthors(Distiller):
         """One forward a question: its rows are padded to its own longest, as was released."""
         parts = [self._question(student, batch.single(b)) for b in range(len(batch.questions))]
         losses, columns = zip(*parts, strict=True)
-        joined = {name: torch.cat([one[name] for one in columns]) for name in columns[0]}
+        joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
         return Step(
             loss=torch.stack(losses).mean(),
             weights=joined.pop("weights"),
@@ -70,16 +70,16 @@ class CompactAuthors(Distiller):
         """One question's loss, and its (1,R) weights, NLL and scores by name."""
         out = student.forward(batch, needs=self.needs if self.config.consistency else {"full"})
         rows = batch.present[0]
-        found = {**self._scores(student, batch, out, rows), "difficulty": out.nll[0, rows]}
+        scores = {**self._scores(student, batch, out, rows), "difficulty": out.nll[0, rows]}
         weights = torch.zeros_like(out.nll)
-        weights[0, rows] = self._weights(found).to(weights.dtype)
+        weights[0, rows] = self._weights(scores).to(weights.dtype)
         loss = (weights * out.nll).sum()
         if self.config.consistency:
             logits, real = out.logits[0, rows], out.full.real[0, rows]
             penalty = fusion.consistency(logits, real, weights[0, rows], self.config.smallest_pair)
             loss = loss + self.config.consistency * penalty
-        columns = {name: torch.zeros_like(weights) for name in found}
-        for name, values in found.items():
+        columns = {name: torch.zeros_like(weights) for name in scores}
+        for name, values in scores.items():
             columns[name][0, rows] = values.detach().to(weights.dtype)
         return loss, {"weights": weights, "nll": out.nll.detach(), **columns}
 

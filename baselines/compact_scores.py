@@ -6,7 +6,7 @@ from compact_bench.api import Batch, ByCompatibility, Run, Step, adaptability, c
 
 
 class CompactScores(ByCompatibility):
-    """Records what each score, and each part of one, says of every rationale.
+    """Records each score, and parts of scores, of every rationale.
 
     adaptability (and uncut: with the steps after the answer is given away), consensus (and from
     states alone, from answers alone), difficulty, and the weights that they come to. What tells
@@ -31,8 +31,8 @@ class CompactScores(ByCompatibility):
         student, compatibility = trainer.student, self.compatibility
         for batch, out, scores in compatibility.survey(student, trainer.batches()):
             weights = compatibility.weights(scores, batch.present)
-            found = {**scores, **self._parts(student, batch, out, compatibility.centre)}
-            step = Step(out.nll.mean(), weights, out.nll, found, out.answer_gain, self.config.kappa)
+            parts = {**scores, **self._parts(student, batch, out, compatibility.centre)}
+            step = Step(out.nll.mean(), weights, out.nll, parts, out.answer_gain, self.config.kappa)
             trainer.record(batch, step)
 
     @staticmethod
@@ -40,8 +40,8 @@ class CompactScores(ByCompatibility):
         """(B,R) each: parts of the scores that can be told apart."""
         with torch.no_grad():
             uncut = student.forward(batch, needs={"answer_gain:uncut"}).answer_gain
-        found = {"adaptability_uncut": adaptability.net_gain(uncut)}
+        parts = {"adaptability_uncut": adaptability.net_gain(uncut)}
         for name, mix in (("consensus_states", 0.0), ("consensus_answers", 1.0)):
             graph = consensus.agreement_graph(out.states, batch.answers, batch.present, centre, mix)
-            found[name] = consensus.centrality(graph, batch.present)
-        return found
+            parts[name] = consensus.centrality(graph, batch.present)
+        return parts

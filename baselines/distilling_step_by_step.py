@@ -36,7 +36,7 @@ class DistillingStepByStep(Distiller):
     uses_gold = True
 
     class Config(Distiller.Config):
-        """alpha: the answer's share of the loss. decode: which of the two tasks is asked."""
+        """alpha: the answer's share of the loss. decode: which task a test question is."""
 
         alpha: Annotated[float, Field(ge=0, le=1), Tunable(0, 1)] = 0.5
         decode: Literal["predict", "explain"] = "predict"

@@ -51,8 +51,8 @@ class GradNorm(Distiller):
 
     def backward(self, student, batch: Batch) -> Step:
         """Leaves the weighted gradient, then moves the weights."""
-        found = student.teacher_gradients(batch)
-        here = found.teacher.cpu()
+        by_teacher = student.teacher_gradients(batch)
+        here = by_teacher.teacher.cpu()
         if not self.state:
             size = max(len(batch.teachers), int(here.max()) + 1)
             self.state = {
@@ -60,9 +60,12 @@ class GradNorm(Distiller):
                 "first_loss": torch.full((size,), float("nan"), dtype=torch.float64),
             }
         weights, first = self.state["weights"], self.state["first_loss"]
-        losses, norms = found.loss.double().cpu(), found.gram().diagonal().clamp_min(0).sqrt()
-        mix = found.share * weights[here].to(found.share)
-        student.add_gradient(mix @ found.gradient)
+        losses, norms = (
+            by_teacher.loss.double().cpu(),
+            by_teacher.gram().diagonal().clamp_min(0).sqrt(),
+        )
+        mix = by_teacher.share * weights[here].to(by_teacher.share)
+        student.add_gradient(mix @ by_teacher.gradient)
         if losses.isfinite().all() and norms.isfinite().all() and norms.mean() > 0:
             first[here] = torch.where(first[here].isnan(), losses, first[here])
             weights[here] -= self.config.rate * slopes(
@@ -70,7 +73,7 @@ class GradNorm(Distiller):
             )
             weights.clamp_(min=0)
             weights *= len(weights) / weights.sum()
-        return found.step(mix)
+        return by_teacher.step(mix)
 
     def state_dict(self):
         """The weights and each teacher's first loss."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compact_bench.api import Distiller, torch
+from compact_bench.api import Distiller
 
 
 class Grape(Distiller):
@@ -27,8 +27,5 @@ class Grape(Distiller):
     def select(self, bank, student):
         """One rationale of each question."""
         teachers = bank.only_teachers(bank.teachers)
-        scores: dict = {}
-        with torch.no_grad():
-            for batch in student.batches(teachers):
-                scores |= batch.by_rationale(student.forward(batch).nll)
-        return teachers.lowest(scores)
+        nll = student.scores(teachers, lambda batch: student.forward(batch).nll)
+        return teachers.lowest(nll)

@@ -19,7 +19,7 @@ class Heuristic(Distiller):
     training questions have. choice: the choice that shares most words with the question, or the
     letter that is right most often. Of equally good rules the first listed is taken. There is no
     student: nothing is trained, no token is read, and the forgetting tasks, which ask what a
-    student knew, are not asked.
+    student knew, are left out.
 
     A test set that a rule solves in part measures that part of reasoning badly: "the difference
     of the last two numbers" is right on a quarter of SVAMP's test questions.
@@ -44,12 +44,13 @@ class Heuristic(Distiller):
 
     def select(self, bank, student):
         """Chooses a rule for each kind of answer; the bank stays, though nobody reads it."""
-        asked = list(bank.asked())
-        for kind in dict.fromkeys(one.kind for one in asked):
-            ones = [one for one in asked if one.kind == kind]
-            rules = candidates(kind, [one.answer for one in ones])
+        by_kind: dict[str, list] = {}
+        for question in bank.asked():
+            by_kind.setdefault(question.kind, []).append(question)
+        for kind, questions in by_kind.items():
+            rules = candidates(kind, [question.answer for question in questions])
             right = {
-                name: sum(same(rule(one.stem, one.choices), one.answer) for one in ones)
+                name: sum(same(rule(q.stem, q.choices), q.answer) for q in questions)
                 for name, rule in rules.items()
             }
             self.chosen[kind] = max(right, key=right.__getitem__)
@@ -60,7 +61,7 @@ class Heuristic(Distiller):
         """Trains nothing."""
 
     def answer(self, question: str, kind: str, choices: Sequence[str]) -> str | None:
-        """What the rule says; of a kind that no training question has, the first rule."""
+        """The rule's answer; of a kind that no training question has, the first rule's."""
         rule = self.rules.get(kind) or next(iter(candidates(kind, ["yes"]).values()))
         return rule(question, choices)
 
@@ -69,8 +70,8 @@ def over_numbers(rule: Callable[[list[Fraction]], Fraction]) -> Rule:
     """A rule over the numbers of a question: one alone is the answer, and 0 where there is none."""
 
     def answer(question: str, choices: Sequence[str]) -> str:
-        found = [Fraction(n.replace(",", "")) for n in re.findall(NUMBER, question)]
-        value = rule(found) if len(found) > 1 else found[0] if found else Fraction(0)
+        numbers = [Fraction(n.replace(",", "")) for n in re.findall(NUMBER, question)]
+        value = rule(numbers) if len(numbers) > 1 else numbers[0] if numbers else Fraction(0)
         return str(value if value.denominator == 1 else float(value))
 
     return answer
@@ -106,9 +107,9 @@ def candidates(kind: str, answers: Sequence[str]) -> dict[str, Rule]:
     return constant if kind == "boolean" else {"most words": most_words, **constant}
 
 
-def same(said: str, gold: str) -> bool:
+def same(answer: str, gold: str) -> bool:
     """Whether an answer is the gold one: numbers by value."""
     try:
-        return Fraction(said) == Fraction(gold)
+        return Fraction(answer) == Fraction(gold)
     except (ValueError, ZeroDivisionError):
-        return said == gold
+        return answer == gold

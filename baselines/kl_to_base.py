@@ -1,4 +1,4 @@
-"""The plain average, held to what the student said before training."""
+"""The plain average, held to the student's predictions before training."""
 
 from __future__ import annotations
 

@@ -74,25 +74,23 @@ class KnowledgePurification(Distiller):
     def _similarity(self, teachers, student) -> dict:
         """Minus the cosine of question and rationale, by rationale."""
         layer = f"states:mean:{student.layers // 2}"
-        keys, questions, asked, rationales = [], [], [], []
+        keys, questions, repeated, rationales = [], [], [], []
         for batch in student.batches(teachers):
             states = student.forward(batch, needs={layer}).states  # (B,R,D)
             prompts = [(b, ids[:1], ids[1:]) for b, ids in enumerate(batch.prompt_ids)]
             questions.append(student.forward(batch.rewritten(prompts), needs={layer}).states[:, 0])
-            asked.append(questions[-1][batch.present.nonzero()[:, 0]])  # (present,D)
+            repeated.append(questions[-1][batch.present.nonzero()[:, 0]])  # (present,D)
             rationales.append(states[batch.present])
             keys += batch.by_rationale(states[..., 0])
-        q = torch.cat(asked).float() - torch.cat(questions).float().mean(0)  # (N,D)
+        q = torch.cat(repeated).float() - torch.cat(questions).float().mean(0)  # (N,D)
         r = torch.cat(rationales).float()
         cosine = torch.nn.functional.cosine_similarity(q, r - r.mean(0), dim=-1)
         return dict(zip(keys, (-cosine).tolist(), strict=True))
 
     def _worth(self, teachers, student) -> dict:
         """Minus the worth of a rationale's teacher, by rationale."""
-        nll: dict = {}
-        for batch in student.batches(teachers):
-            out = student.forward(batch, target="answer", context="question+rationale")
-            nll |= batch.by_rationale(out.nll)
+        after = {"target": "answer", "context": "question+rationale"}
+        nll = student.scores(teachers, lambda batch: student.forward(batch, **after).nll)
         rankings: dict = defaultdict(dict)
         for question, teacher, _ in sorted(nll, key=nll.__getitem__):
             rankings[question].setdefault(teacher)  # a teacher's best sample counts

@@ -43,10 +43,8 @@ class LocalNaturalness(Distiller):
     def select(self, bank, student):
         """One rationale of each question."""
         teachers = bank.only_teachers(bank.teachers)
-        scores: dict = {}
-        with torch.no_grad():
-            for batch in student.batches(teachers, size=2):  # each row becomes one a step
-                scores |= batch.by_rationale(self.local_nll(student, batch))
+        # Few questions at a time: each rationale becomes as many rows as it has steps.
+        scores = student.scores(teachers, lambda batch: self.local_nll(student, batch), size=2)
         return teachers.lowest(scores)
 
     def local_nll(self, student, batch: Batch):
@@ -77,9 +75,9 @@ def local_steps(
     one belongs to it. bos: opens a context that doesn't begin with the prompt.
     """
     pieces = [prompt, *(body[a:b] for a, b in pairwise([0, *ends[:-1], len(body)]))]
-    found = []
+    steps = []
     for place in range(1, len(pieces)):
         first = max(0, place - window)
         context = [*(bos if first else ()), *chain.from_iterable(pieces[first:place])]
-        found.append((context, pieces[place]))
-    return found
+        steps.append((context, pieces[place]))
+    return steps

@@ -38,12 +38,12 @@ class PCGrad(Distiller):
 
     def backward(self, student, batch: Batch) -> Step:
         """Leaves the mixed gradient; the loss that is recorded is the average's."""
-        found = student.teacher_gradients(batch)
-        mix = coefficients(found.gram(), found.share.double().cpu(), batch.generator)
-        mix = mix.to(found.gradient)
-        student.add_gradient(mix @ found.gradient)
-        step = found.step(mix)
-        step.loss = found.share @ found.loss
+        by_teacher = student.teacher_gradients(batch)
+        mix = coefficients(by_teacher.gram(), by_teacher.share.double().cpu(), batch.generator)
+        mix = mix.to(by_teacher.gradient)
+        student.add_gradient(mix @ by_teacher.gradient)
+        step = by_teacher.step(mix)
+        step.loss = by_teacher.share @ by_teacher.loss
         return step
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from compact_bench.api import Batch, Distiller, Tunable, fusion, torch
+from compact_bench.api import Batch, Distiller, Tunable, fusion
 
 
 class RankSurprisal(Distiller):
@@ -55,15 +55,16 @@ class RankSurprisal(Distiller):
     def select(self, bank, student):
         """Scores every rationale; keeps the lowest of each question, or all for `soft`."""
         teachers = bank.only_teachers(bank.teachers)
-        with torch.no_grad():
-            for batch in student.batches(teachers):
-                out = student.forward(batch, needs=self.needs)
-                ratio = rank_surprisal(out.token_rank, out.token_nll, self.config.highest_rank)
-                self.scores |= batch.by_rationale(ratio)
+
+        def ratio(batch: Batch):
+            out = student.forward(batch, needs=self.needs)
+            return rank_surprisal(out.token_rank, out.token_nll, self.config.highest_rank)
+
+        self.scores = student.scores(teachers, ratio)
         return teachers if self.config.choice == "soft" else teachers.lowest(self.scores)
 
     def weights(self, out, batch: Batch):
-        """(B,R): from the scores for `soft`; the one that was kept for `hard`."""
+        """(B,R): from the scores for `soft`; all on the selected one for `hard`."""
         if self.config.choice == "hard":
             return super().weights(out, batch)
         ratio = batch.from_rationale(self.scores)

@@ -120,6 +120,20 @@ def consistency(logits: Tensor, real: Tensor, weights: Tensor, smallest_pair: fl
     return total
 
 
+def question_consistency(
+    logits: Tensor, real: Tensor, weights: Tensor, present: Tensor, smallest_pair: float
+) -> Tensor:
+    """(B,) `consistency` of each question's present rationales, nats.
+
+    logits: (B,R,T,V); real: (B,R,T) bool; weights, present: (B,R).
+    """
+    terms = [
+        consistency(logits[b, rows], real[b, rows], weights[b, rows], smallest_pair)
+        for b, rows in enumerate(present)
+    ]
+    return torch.stack(terms)
+
+
 def token_divergence(
     reference: Tensor, logits: Tensor, lengths: Tensor, temperature: float = 1.0
 ) -> Tensor:

@@ -22,6 +22,10 @@ Context = Literal["question", "question+rationale"]
 DevMeasure = Literal["accuracy", "marginal_nll"]
 RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
+# The fields of a batch with one entry a question.
+QUESTION_FIELDS = ("question_id", "questions", "prompt_ids", "answer_ids")
+RATIONALE_FIELDS = ("teacher", "sample", "rationale_ids", "body_end", "answer_start", "step_ends")
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -132,16 +136,7 @@ class Batch:
         count = len(self.questions)
         if count < 2:
             return None
-        order = [*range(1, count), 0]
-        return replace(
-            self,
-            teacher=self.teacher[order],
-            sample=self.sample[order],
-            rationale_ids=[self.rationale_ids[b] for b in order],
-            body_end=[self.body_end[b] for b in order],
-            answer_start=[self.answer_start[b] for b in order],
-            step_ends=[self.step_ends[b] for b in order],
-        )
+        return self._with_questions(RATIONALE_FIELDS, [*range(1, count), 0])
 
     def rewritten(self, rows: Sequence[tuple[int, list[int], list[int]]]) -> Batch:
         """A batch of other texts: (place of the question, tokens read, tokens predicted) each.
@@ -167,16 +162,15 @@ class Batch:
 
     def single(self, b: int) -> Batch:
         """The b-th question as a batch of its own."""
-        return replace(
-            self,
-            **{
-                name: getattr(self, name)[b : b + 1]
-                for name in (
-                    *("question_id", "questions", "teacher", "sample", "prompt_ids"),
-                    *("rationale_ids", "body_end", "answer_start", "answer_ids", "step_ends"),
-                )
-            },
-        )
+        return self._with_questions(QUESTION_FIELDS + RATIONALE_FIELDS, [b])
+
+    def _with_questions(self, names: Sequence[str], places: list[int]) -> Batch:
+        """A batch with these fields of the questions at `places`."""
+        chosen: dict[str, Any] = {}
+        for name in names:
+            value = getattr(self, name)
+            chosen[name] = [value[b] for b in places] if isinstance(value, list) else value[places]
+        return replace(self, **chosen)
 
     def restrict(self, rows: Tensor) -> Batch:
         """The same batch with the rationales outside `rows` (B,R bool) marked absent."""

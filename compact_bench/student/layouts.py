@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import takewhile
 from typing import Any, Literal
 
 import torch
@@ -164,11 +165,8 @@ class Placement:
 
 def common_prefix(rows: Sequence[Sequence[int]]) -> int:
     """How many leading tokens all rows share."""
-    shortest = min(len(row) for row in rows)
-    for i in range(shortest):
-        if any(row[i] != rows[0][i] for row in rows):
-            return i
-    return shortest
+    columns = zip(*rows, strict=False)
+    return sum(1 for _ in takewhile(lambda tokens: len(set(tokens)) == 1, columns))
 
 
 def pack(lengths: Sequence[int], scale: float) -> list[list[int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +17,7 @@ from compact_bench.student.batch import (
     Context,
     Output,
     PromptKind,
+    RationaleKey,
     Target,
     TeacherGradients,
     uniform,
@@ -129,6 +130,16 @@ class Student:
         for number, at in enumerate(range(0, len(examples), size)):
             chosen = examples[at : at + size]
             yield collate(chosen, micro=number, teachers=bank.teachers, device=self.device)
+
+    @torch.no_grad()
+    def scores(
+        self, bank: RationaleBank, score: Callable[[Batch], Tensor], size: int = 8
+    ) -> dict[RationaleKey, float]:
+        """Every rationale's score by a function of a batch that gives (B,R); see `batches`."""
+        values: dict[RationaleKey, float] = {}
+        for batch in self.batches(bank, size):
+            values |= batch.by_rationale(score(batch))
+        return values
 
     # --- forwards and gradients -------------------------------------------------------------
 
