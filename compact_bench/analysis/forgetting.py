@@ -198,14 +198,15 @@ def learned(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarray:
 ALL = ""  # stands for the mean over the forgetting tasks
 
 BEFORE, AFTER, RETENTION = "before", "after", "retention"
-
 LOST, GAINED = "right_to_wrong", "wrong_to_right"
-
 FORGOTTEN, LEARNED = "forgotten", "learned"
-
 PERPLEXITY, KL = "perplexity_ratio", KL_FROM_BASE
-
 SAME_ITEMS, RELEARNT = "retention_same_items", "retention_relearned"
+QUANTITIES = (
+    *(BEFORE, AFTER, RETENTION, LOST, GAINED, FORGOTTEN, LEARNED),
+    *(PERPLEXITY, KL, SAME_ITEMS, RELEARNT),
+)
+PAIRED = (RETENTION, FORGOTTEN, LEARNED)  # that have a difference by item
 
 Values = Mapping[str, Mapping[Seed, float]]  # by task, then seed
 
@@ -215,13 +216,6 @@ _PER_ITEM: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] =
     FORGOTTEN: forgotten,
     LEARNED: learned,
 }
-
-QUANTITIES = (
-    *(BEFORE, AFTER, RETENTION, LOST, GAINED, FORGOTTEN, LEARNED),
-    *(PERPLEXITY, KL, SAME_ITEMS, RELEARNT),
-)
-
-PAIRED = (RETENTION, FORGOTTEN, LEARNED)
 
 
 @dataclass(frozen=True)

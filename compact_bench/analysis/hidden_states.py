@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 
 import numpy as np
+from scipy.linalg import subspace_angles
 
 from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN, Summary, summarise
@@ -18,11 +19,11 @@ from compact_bench.records.hidden_states import LatentRecord, read_record
 from compact_bench.records.joining import Seed
 from compact_bench.utils.processes import mapped
 
-_NOTHING = 1e-10  # of the whole variance: what is below it is rounding
-
 SUBSPACE = 8  # principal components whose span is compared
-
 FEWEST_PROMPTS = 4  # that the unbiased estimator needs
+FOLDS, FEWEST = 5, 5  # of a probe's cross-validation; right and wrong answers that it needs
+STRENGTH = 0.1  # C of scikit-learn: the inverse weight of the squared length
+_ROUNDING = 1e-10  # of the whole variance: what is below it is rounding
 
 NUMBERS = (
     *("cka", "cka_random", "cka_reference", "cka_reference_other_seeds", "cka_seeds"),
@@ -38,14 +39,18 @@ def centred(states: np.ndarray) -> np.ndarray:
 
 
 def centred_similarities(states: np.ndarray) -> np.ndarray:
-    """The upper triangle of the U-centred matrix of inner products, scaled to length 1.
+    """What the debiased linear CKA of two sets of states is the inner product of.
 
-    K = X X' with its diagonal left out; A_ij = K_ij - r_i/(n-2) - r_j/(n-2) + t/((n-1)(n-2)), r the
-    sums of rows and t of everything.  The inner product of two such vectors is the debiased CKA.
-    NaN where the states don't differ.  ValueError below four states.
+    The upper triangle, at length 1, of the U-centred matrix of inner products K = X X' without its
+    diagonal: A_ij = K_ij - r_i/(n-2) - r_j/(n-2) + t/((n-1)(n-2)), r the sums of rows, t of all.
 
-    states: (...,n,d) float.  Returns (...,n(n-1)/2) float64.
-    Source: Szekely and Rizzo 2014, for the U-centring; it gives the estimator of Song et al. 2012.
+    CKA(X,Y) = HSIC(X,Y) / sqrt(HSIC(X,X) HSIC(Y,Y)) with the unbiased estimator
+    HSIC = [tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2/(n-2) 1'KL1] / (n(n-3)), K of X and L of Y.  1:
+    equal up to rotation and scale; 0 on average where unrelated (it can be below).
+
+    states: (...,n,d) float, n >= 4 (else ValueError).  Returns (...,n(n-1)/2) float64, NaN where
+    the states don't differ.  Sources: Szekely and Rizzo 2014 (U-centring), Song et al. 2012
+    (estimator), Kornblith et al. 2019 (CKA), Nguyen et al. 2021 (both together).
     """
     n = states.shape[-2]
     if n < 4:
@@ -67,20 +72,6 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
 def _upper(n: int) -> np.ndarray:
     """Where the upper triangle of an (n,n) matrix is, as (n,n) bool."""
     return np.triu(np.ones((n, n), dtype=bool), 1)
-
-
-def cka(first: np.ndarray, second: np.ndarray) -> float:
-    """Debiased linear CKA of two sets of states of the same inputs.
-
-    HSIC(X,Y) / sqrt(HSIC(X,X) HSIC(Y,Y)) with the unbiased estimator
-    HSIC = [tr(KL) + 1'K1 1'L1 / ((n-1)(n-2)) - 2/(n-2) 1'KL1] / (n(n-3)), K = X X' and L = Y Y'
-    without their diagonals.  1: equal up to rotation and scale; 0 on average where unrelated (it
-    can be below); NaN where one's states don't differ.
-
-    first: (n,d), second: (n,e), float, rows paired.  Sources: Song et al. 2012 (estimator),
-    Kornblith et al. 2019 (CKA), Nguyen et al. 2021 (both together).
-    """
-    return float(centred_similarities(first) @ centred_similarities(second))
 
 
 def spread(states: np.ndarray) -> np.ndarray:
@@ -123,24 +114,13 @@ def principal_axes(states: np.ndarray, count: int) -> PrincipalAxes:
     wide = moved.shape[1] > moved.shape[0]
     values, vectors = np.linalg.eigh(moved @ moved.T if wide else moved.T @ moved)
     values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    present = values > _NOTHING * total
+    present = values > _ROUNDING * total
     values, vectors = values[present], vectors[:, present]
     components = (moved.T @ vectors / np.sqrt(values)).T if wide else vectors.T
     largest = np.abs(components).argmax(axis=1)
     signs = np.where(components[np.arange(len(components)), largest] < 0, -1.0, 1.0)
     mean = states.mean(axis=0, dtype=np.float64)
     return PrincipalAxes(mean, components * signs[:, None], values / total)
-
-
-def subspace_angles(first: PrincipalAxes, second: PrincipalAxes) -> np.ndarray:
-    """Principal angles between the spans of components, in degrees, the largest first.
-
-    cos of the angles: the singular values of V W', V and W the components as rows.  Returns
-    (min(k,m),).  Source: Bjorck and Golub 1973; scipy.linalg.subspace_angles gives the same to
-    about 1e-6 degrees, and takes longer.
-    """
-    cosines = np.linalg.svd(first.components @ second.components.T, compute_uv=False)
-    return np.degrees(np.arccos(np.clip(cosines, -1.0, 1.0)))[::-1]
 
 
 def unit_vector(change: np.ndarray) -> np.ndarray:
@@ -152,11 +132,6 @@ def unit_vector(change: np.ndarray) -> np.ndarray:
     """
     length = float(np.linalg.norm(change.astype(np.float64)))
     return change.astype(np.float64) / (length or NAN)
-
-
-FOLDS, FEWEST = 5, 5  # of a probe's cross-validation; right and wrong answers that it needs
-
-STRENGTH = 0.1  # C of scikit-learn: the inverse weight of the squared length
 
 
 @dataclass(frozen=True)
@@ -378,8 +353,10 @@ def _numbers(
         yield "cka_random", (control * base.similarities).sum(axis=-1)
         yield "drift_random", drift(record.random, base.record.states)
     largest, mean = np.full((2, len(mine)), NAN)
-    angles = subspace_angles(principal_axes(record.states[-1], SUBSPACE), base.axes)
-    if len(angles):  # of the last layer only: components take longer than all else together
+    # Of the last layer only: components take longer than all else together.
+    axes = principal_axes(record.states[-1], SUBSPACE)
+    if min(len(axes.components), len(base.axes.components)):
+        angles = np.degrees(subspace_angles(axes.components.T, base.axes.components.T))
         largest[-1], mean[-1] = angles[0], angles.mean()
     yield "angle_largest", largest
     yield "angle_mean", mean

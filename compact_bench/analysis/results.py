@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import numpy as np
 import pandas as pd
@@ -29,29 +29,23 @@ from compact_bench.records.suite_record import (
 )
 from compact_bench.suite.metrics import FILTERS, HEADLINES, METRICS, Measure
 
-Parameters = ParamSpec("Parameters")
-
-Returned = TypeVar("Returned")
+Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def cached(
-    function: Callable[Concatenate[Results, Parameters], Returned],
-) -> Callable[Concatenate[Results, Parameters], Returned]:
+def cached(function: Function) -> Function:
     """Keep what a function of results returns for each of its arguments, as long as they live.
 
     Tables, figures and captions ask for the same; a forked process has what was computed before.
     """
 
     @wraps(function)
-    def of_results(
-        results: Results, *arguments: Parameters.args, **named: Parameters.kwargs
-    ) -> Returned:
-        key = (function, *arguments, *named.items())
+    def of_results(results: Results, *arguments: Any) -> Any:
+        key = (function, *arguments)
         if key not in results.computed:
-            results.computed[key] = function(results, *arguments, **named)
-        return results.computed[key]  # type: ignore[no-any-return]
+            results.computed[key] = function(results, *arguments)
+        return results.computed[key]
 
-    return of_results
+    return cast(Function, of_results)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +63,6 @@ class Row:
     values: Mapping[Measure, Mapping[Seed, float]] = field(default_factory=dict)
     condition: str = ""
     name: str = ""
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "name", self.name or self.label)
 
     @cached_property
     def done(self) -> dict[Seed, Cell]:
@@ -101,7 +92,7 @@ class Row:
 
     def cost(self, name: str) -> statistics.Summary:
         """Mean and sd over seeds of a number of status.json."""
-        return statistics.summarise([_number(cell.status.get(name)) for cell in self.done.values()])
+        return statistics.summarise([cell.status.get(name) for cell in self.done.values()])
 
     @cached_property
     def items(self) -> dict[tuple[str, str], pd.DataFrame]:
@@ -132,10 +123,6 @@ def _problem(state: str, reason: str, seeds: list[str]) -> str:
     where = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if seeds else ""
     state = "not run yet" if state == "missing" else state
     return f"{state}{where}" + (f": {reason}" if reason else "")
-
-
-def _number(value: Any) -> float:
-    return float(value) if isinstance(value, (int, float)) else NAN
 
 
 @dataclass(frozen=True, eq=False)
@@ -210,15 +197,12 @@ class Results:
     @cached_property
     def main_measures(self) -> list[Measure]:
         """A headline for each task, and the answer's marginal NLL beside reasoning accuracy."""
-        chosen = []
+        chosen: list[Measure] = []
         for role in dict.fromkeys(measure.role for measure in self.measures):
             for headline in self.headlines(role):
-                chosen.append(headline)
-                chosen += [
-                    m
-                    for m in self.measures
-                    if m.task == headline.task and m.metric == "marginal_nll" and m != headline
-                ]
+                beside = headline.task, "marginal_nll"
+                others = [m for m in self.measures if (m.task, m.metric) == beside]
+                chosen += dict.fromkeys([headline, *others])
         return chosen
 
     def headline(self, task: str) -> Measure | None:
@@ -266,9 +250,7 @@ class Results:
         seed: <NA> for a row without seeds; value: a share, nats or tokens, as the metric has it.
         """
         lines = [
-            {"row": row.name, "condition": row.condition, "method": row.method, "seed": seed}
-            | {name: getattr(measure, name) for name in _MEASURE}
-            | {"value": value}
+            (row.name, row.condition, row.method, seed, *astuple(measure), value)
             for row in self.rows
             for measure, by_seed in row.values.items()
             for seed, value in by_seed.items()
@@ -327,14 +309,13 @@ def item_differences(row: Row, other: Row, measure: Measure) -> np.ndarray | Non
     return values if abs(values.mean() - _mean_difference(pairs)) <= 1e-5 else None
 
 
-_MEASURE = ["task", "metric", "filter", "role"]
-
+_MEASURE = ["task", "metric", "filter", "role"]  # the fields of Measure
 _DEFAULTS: Mapping[str, Any] = {
     "filter": "none",
     "role": "reasoning",
     "stage": "after",
     "chance": 0.0,
-    "n": float("nan"),
+    "n": NAN,
     "split": "test",
 }
 
@@ -420,11 +401,8 @@ def _joined(tables: Sequence[tuple[Mapping[str, Any], pa.Table]]) -> pd.DataFram
 
 
 def _by_measure(frame: pd.DataFrame, column: str, how: str) -> dict[Measure, Any]:
-    series = frame.groupby(_MEASURE, sort=False)[column].agg(how)
-    return {
-        Measure(*map(str, key)): value
-        for key, value in zip(series.index.tolist(), series.tolist(), strict=True)
-    }
+    values = frame.groupby(_MEASURE, sort=False)[column].agg(how).to_dict()
+    return {Measure(*map(str, key)): value for key, value in values.items()}
 
 
 def _last_stage(frame: pd.DataFrame, keys: list[str]) -> pd.DataFrame:
@@ -440,7 +418,7 @@ def _values(frame: pd.DataFrame) -> dict[str, dict[Measure, dict[Seed, float]]]:
     keys = ["label", "seed", *_MEASURE]
     series = _last_stage(frame, keys).groupby(keys, sort=False)["value"].mean()
     values: dict[str, dict[Measure, dict[Seed, float]]] = {}
-    for (label, seed, *measure), value in zip(series.index.tolist(), series, strict=True):
+    for (label, seed, *measure), value in series.items():
         by_seed = values.setdefault(label, {}).setdefault(Measure(*map(str, measure)), {})
         by_seed[None if seed == NO_SEED else int(seed)] = float(value)
     return values
@@ -455,20 +433,11 @@ def _measures(frame: pd.DataFrame, plan: SuiteRecord) -> tuple[Measure, ...]:
     def place(name: str, order: Sequence[str]) -> int:
         return order.index(name) if name in order else len(order)
 
-    return tuple(
-        sorted(
-            measures,
-            key=lambda m: (
-                m.role != "reasoning",
-                place(m.task, tasks),
-                m.task,
-                place(m.metric, list(METRICS)),
-                m.metric,
-                place(m.filter, FILTERS),
-                m.filter,
-            ),
-        )
-    )
+    def order(m: Measure) -> tuple[Any, ...]:
+        metric, kind = place(m.metric, [*METRICS]), place(m.filter, FILTERS)
+        return m.role != "reasoning", place(m.task, tasks), m.task, metric, m.metric, kind, m.filter
+
+    return tuple(sorted(measures, key=order))
 
 
 def _rows(

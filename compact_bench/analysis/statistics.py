@@ -12,9 +12,7 @@ import pandas as pd
 from scipy import special
 
 NAN = float("nan")
-
 LEAST_SKILL = 0.02  # above chance, for a share of it to be more than noise
-
 RESAMPLES = 1000  # of a bootstrap
 
 
@@ -27,7 +25,7 @@ class Summary:
     n: int
 
 
-def summarise(values: Sequence[float]) -> Summary:
+def summarise(values: Sequence[float | None]) -> Summary:
     """Mean and sd over seeds; missing values don't count.
 
     >>> summarise([1.0, 3.0])

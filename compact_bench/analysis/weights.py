@@ -19,14 +19,11 @@ from compact_bench.records.suite_record import RATIONALE_KEY
 from compact_bench.utils.processes import mapped
 
 WRONG, ANY = "wrong answer", "any fault"
-
 FIRST, LATER = "first", "later"  # passes over the data
-
 WEIGHT, SCORE, LENGTH = "weight", "score_", "rationale_tokens"
 
 # Detectors that need no method: they are what a method's weights must beat.
 SHORTNESS, LIKELIHOOD, AGREEMENT = "shortness", "likelihood", "agreement"
-
 TRIVIAL = (SHORTNESS, LIKELIHOOD, AGREEMENT)
 
 _EQUAL = 1e-6  # weights that differ by less count as equal
