@@ -88,15 +88,12 @@ def auroc_difference(first: Tally, second: Tally) -> Auroc:
     """first - second, on the questions of both, drawn together in each resample."""
     _, mine, other = np.intersect1d(first.questions, second.questions, return_indices=True)
     columns = (first.wins[mine], first.pairs[mine], second.wins[other], second.pairs[other])
-    return _summarised(np.minimum(columns[1], columns[3]), _ratio_difference, *columns)
+    pairs = np.minimum(columns[1], columns[3])
+    return _summarised(pairs, lambda a, b, c, d: _ratio(a, b) - _ratio(c, d), *columns)
 
 
 def _ratio(wins: np.ndarray, pairs: np.ndarray) -> np.ndarray:
     return np.divide(wins, pairs, out=np.full(np.shape(wins), NAN), where=np.asarray(pairs) > 0)
-
-
-def _ratio_difference(a: np.ndarray, b: np.ndarray, c: np.ndarray, d: np.ndarray) -> np.ndarray:
-    return _ratio(a, b) - _ratio(c, d)
 
 
 def _summarised(

@@ -129,16 +129,11 @@ def path(results: Results, row: Row, kind: str) -> dict[Seed, tuple[Point, ...]]
 
 def mean_path(paths: Mapping[Seed, Sequence[Point]]) -> tuple[Point, ...]:
     """Mean over seeds, at the places that every seed has."""
-    by_place = [{point.at: point for point in points} for points in paths.values()]
-    places = set.intersection(*map(set, by_place)) if by_place else set()
-    return tuple(
-        Point(
-            at,
-            float(np.mean([points[at].gain for points in by_place])),
-            float(np.mean([points[at].retention for points in by_place])),
-        )
-        for at in sorted(places)
-    )
+    by_seed = [
+        {point.at: (point.gain, point.retention) for point in path} for path in paths.values()
+    ]
+    places = sorted(set.intersection(*map(set, by_seed))) if by_seed else []
+    return tuple(Point(at, *np.mean([path[at] for path in by_seed], axis=0)) for at in places)
 
 
 def retention_at_gain(points: Sequence[Point], gain: float) -> float | None:
@@ -164,13 +159,8 @@ def forgotten(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarra
 
     F = ([right, then wrong] - c / (1 - c) [wrong, then wrong]) / (1 - c), c the chance of a guess.
 
-    An item is known (always answered right) or guessed (right with chance c, anew each time).
-    Let f be the share known before only, u the share known neither time.  Then
-    P(right, wrong) = f (1 - c) + u c (1 - c) and P(wrong, wrong) = u (1 - c)^2, since an item
-    known after is never wrong then.  The second gives what guessing alone turns over,
-    u c (1 - c) = c / (1 - c) P(wrong, wrong); the rest over 1 - c is f.  Where nothing is learned
-    this equals what the accuracy before says, c (1 - accuracy); where something is, that would
-    take off too much.  With c = 0 it is the observed share.
+    It takes off what guessing alone turns over, see docs/evidence.md.  With c = 0 it is the
+    observed share.  What was learned is the same with before and after exchanged.
 
     before, after: bool or 0/1 of one broadcast shape.  Returns float64 of that shape; single
     values and means of few items may be negative.  ValueError unless 0 <= c < 1.
@@ -185,14 +175,6 @@ def forgotten(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarra
     before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
     lost, never = before * (1 - after), (1 - before) * (1 - after)
     return np.asarray((lost - chance / (1 - chance) * never) / (1 - chance))
-
-
-def learned(before: np.ndarray, after: np.ndarray, chance: float) -> np.ndarray:
-    """The reverse: the share of items not known before and known after, by the same estimate.
-
-    Its mean and that of `forgotten` differ by (accuracy after - accuracy before) / (1 - c).
-    """
-    return forgotten(after, before, chance)
 
 
 ALL = ""  # stands for the mean over the forgetting tasks
@@ -214,7 +196,7 @@ _PER_ITEM: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] =
     LOST: lambda before, after, chance: before * (1 - after),
     GAINED: lambda before, after, chance: (1 - before) * after,
     FORGOTTEN: forgotten,
-    LEARNED: learned,
+    LEARNED: lambda before, after, chance: forgotten(after, before, chance),
 }
 
 
@@ -222,7 +204,7 @@ _PER_ITEM: Mapping[str, Callable[[np.ndarray, np.ndarray, float], np.ndarray]] =
 class Forgetting:
     """A row's numbers by quantity; the task ALL is their mean over forgetting tasks.
 
-    examples: of the old task, on which the student relearned; NaN without any.
+    examples: of the old task, that the student relearned on; NaN without any.
     """
 
     row: Row

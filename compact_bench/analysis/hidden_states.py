@@ -108,19 +108,13 @@ def principal_axes(states: np.ndarray, count: int) -> PrincipalAxes:
 
     states: (n,d) float.  Returns at most `count` components, fewer where the states span less.
     """
-    moved = centred(states)
-    total = max(float((moved**2).sum()), 1e-300)
-    # The smaller of the two matrices of products has the same eigenvalues.
-    wide = moved.shape[1] > moved.shape[0]
-    values, vectors = np.linalg.eigh(moved @ moved.T if wide else moved.T @ moved)
-    values, vectors = values[::-1][:count], vectors[:, ::-1][:, :count]
-    present = values > _ROUNDING * total
-    values, vectors = values[present], vectors[:, present]
-    components = (moved.T @ vectors / np.sqrt(values)).T if wide else vectors.T
-    largest = np.abs(components).argmax(axis=1)
-    signs = np.where(components[np.arange(len(components)), largest] < 0, -1.0, 1.0)
+    _, lengths, components = np.linalg.svd(centred(states), full_matrices=False)
+    shares = lengths**2 / max(float((lengths**2).sum()), 1e-300)
+    count = min(count, int((shares > _ROUNDING).sum()))
+    components = components[:count]
+    largest = np.take_along_axis(components, np.abs(components).argmax(axis=1)[:, None], axis=1)
     mean = states.mean(axis=0, dtype=np.float64)
-    return PrincipalAxes(mean, components * signs[:, None], values / total)
+    return PrincipalAxes(mean, components * np.where(largest < 0, -1.0, 1.0), shares[:count])
 
 
 def unit_vector(change: np.ndarray) -> np.ndarray:
@@ -163,15 +157,6 @@ def auroc_within_tasks(scores: np.ndarray, right: np.ndarray, groups: np.ndarray
     return ((won > 0) + 0.5 * (won == 0)).mean(axis=-1)
 
 
-def without_task(states: np.ndarray, groups: np.ndarray) -> np.ndarray:
-    """States less the mean of their task's. states: (...,n,d) float; groups: (n,) int."""
-    states = states.astype(np.float64)
-    for group in np.unique(groups):
-        chosen = groups == group
-        states[..., chosen, :] -= states[..., chosen, :].mean(axis=-2, keepdims=True)
-    return states
-
-
 def fit_probes(states: np.ndarray, right: np.ndarray, groups: np.ndarray) -> Probes | None:
     """Fit a probe a layer on the base: logistic regression with an L2 penalty, standardised states.
 
@@ -187,7 +172,11 @@ def fit_probes(states: np.ndarray, right: np.ndarray, groups: np.ndarray) -> Pro
         return None
     folds = list(StratifiedKFold(FOLDS, shuffle=True, random_state=0).split(right, right))
     directions, own = [], []
-    for layer in without_task(states, groups):
+    states = states.astype(np.float64)
+    for group in np.unique(groups):
+        chosen = groups == group
+        states[:, chosen] -= states[:, chosen].mean(axis=1, keepdims=True)
+    for layer in states:
         scores = np.zeros(len(right))
         for train, test in folds:
             scores[test] = layer[test] @ _direction(layer[train], right[train])

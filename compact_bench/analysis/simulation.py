@@ -8,7 +8,7 @@ prints the table of docs/statistics.md.
 from __future__ import annotations
 
 import argparse
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -34,11 +34,11 @@ class World:
     seed_by_item: float = 0.4  # an item that one training happens to learn
 
 
-def right_answers(world: World, comparisons: int, rng: np.random.Generator) -> np.ndarray:
-    """Answers of both methods: right ~ Bernoulli(logistic(sum of effects)).
+def differences(world: World, comparisons: int, rng: np.random.Generator) -> np.ndarray:
+    """Paired differences of the answers of two equal methods; (C,S,n) float64 of -1, 0 and 1.
 
-    Every effect has mean 0 and the same spread for both methods, so that neither is better.
-    Returns (2,C,S,n) bool.
+    right ~ Bernoulli(logistic(sum of effects)); every effect has mean 0 and the same spread for
+    both methods, so that neither is better.
     """
 
     def effect(spread: float, *shape: int) -> np.ndarray:
@@ -46,18 +46,12 @@ def right_answers(world: World, comparisons: int, rng: np.random.Generator) -> n
 
     c, s, n = comparisons, world.seeds, world.items
     both = world.mean + effect(world.item, c, 1, n) + effect(world.shared_seed, c, s, 1)
-    answers = []
+    right = []
     for _ in range(2):
         own = effect(world.item_by_method, c, 1, n) + effect(world.own_seed, c, s, 1)
         logit = both + own + effect(world.seed_by_item, c, s, n)
-        answers.append(rng.random((c, s, n), dtype=np.float32) < 1 / (1 + np.exp(-logit)))
-    return np.stack(answers)
-
-
-def differences(world: World, comparisons: int, rng: np.random.Generator) -> np.ndarray:
-    """Paired differences of two equal methods; (C,S,n) float64 of -1, 0 and 1."""
-    first, second = right_answers(world, comparisons, rng)
-    return np.subtract(first, second, dtype=np.float64)
+        right.append(rng.random((c, s, n), dtype=np.float32) < 1 / (1 + np.exp(-logit)))
+    return np.subtract(*right, dtype=np.float64)
 
 
 def components(values: np.ndarray) -> dict[str, float]:
@@ -89,14 +83,15 @@ def significant_shares(values: np.ndarray, level: float = 0.05) -> dict[str, flo
     }
 
 
-def settings() -> Iterator[tuple[str, Mapping[str, float]]]:
-    """The worlds of the table by name; the first three are like our records, the rest extremes."""
-    yield "100 items", {"items": 100}
-    yield "200 items", {}
-    yield "300 items", {"items": 300}
-    yield "seeds matter more", {"own_seed": 0.6}
-    yield "seeds don't matter", {"own_seed": 0.0}
-    yield "no item suits a method", {"item_by_method": 0.0}
+# The worlds of the table; the first three are like our records, the rest extremes.
+SETTINGS: Mapping[str, Mapping[str, float]] = {
+    "100 items": {"items": 100},
+    "200 items": {},
+    "300 items": {"items": 300},
+    "seeds matter more": {"own_seed": 0.6},
+    "seeds don't matter": {"own_seed": 0.0},
+    "no item suits a method": {"item_by_method": 0.0},
+}
 
 
 def main() -> None:
@@ -105,7 +100,7 @@ def main() -> None:
     parser.add_argument("--comparisons", type=int, default=3000)
     comparisons = parser.parse_args().comparisons
     titles: list[str] = []
-    for name, changed in settings():
+    for name, changed in SETTINGS.items():
         for seeds in (3, 5, 10):
             world = World(**{"seeds": seeds, **changed})  # type: ignore[arg-type]
             values = differences(world, comparisons, np.random.default_rng(seeds))

@@ -13,7 +13,7 @@ from compact_bench.analysis import simulation
 from compact_bench.analysis.simulation import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
-NAMES = [name for name, _ in simulation.settings()]
+NAMES = [*simulation.SETTINGS]
 pytestmark = pytest.mark.slow
 
 

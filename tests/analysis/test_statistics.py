@@ -10,6 +10,7 @@ from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
 
 from compact_bench.analysis import statistics
+from compact_bench.analysis.statistics import Difference
 
 
 def residual_mean_squares(values: np.ndarray) -> tuple[float, float, float]:
@@ -130,7 +131,7 @@ def test_holm_is_that_of_statsmodels() -> None:
 def test_the_detectable_difference_is_found_in_four_of_five_cases(df: float, within: float) -> None:
     """Against the noncentral t, which the formula approximates from below for few seeds."""
     quantile = reference.t.ppf(0.975, df)
-    found = statistics.detectable_difference(quantile * 0.7, df) / 0.7  # in standard errors
+    found = Difference(0.0, quantile * 0.7, df=df).detectable / 0.7  # in standard errors
     power = reference.nct.sf(quantile, df, found) + reference.nct.cdf(-quantile, df, found)
     assert power == pytest.approx(0.8, abs=within)
 
@@ -138,8 +139,8 @@ def test_the_detectable_difference_is_found_in_four_of_five_cases(df: float, wit
 def test_the_detectable_difference_is_that_of_statsmodels() -> None:
     expected = TTestPower().solve_power(nobs=60, alpha=0.05, power=0.8) * np.sqrt(60)
     quantile = reference.t.ppf(0.975, 59)
-    assert statistics.detectable_difference(quantile, 59) == pytest.approx(expected, rel=2e-3)
-    assert np.isnan(statistics.Difference(0.3).detectable)
+    assert Difference(0.0, quantile, df=59).detectable == pytest.approx(expected, rel=2e-3)
+    assert np.isnan(Difference(0.3).detectable)
     values = np.random.default_rng(0).normal(0, 1, (3, 9))
     assert statistics.crossed(values).detectable > statistics.crossed(values).half_width
 

@@ -9,8 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compact_bench.analysis import results as collect
-from compact_bench.analysis.results import Results, read
+from compact_bench.analysis.results import Results, collect, read
 from compact_bench.records import cells, suite_record
 from compact_bench.report import tables
 from compact_bench.report.parts import formats
@@ -176,24 +175,6 @@ def test_csv_holds_unrounded_numbers(root: Path, results: Results) -> None:
     assert (differences["test"] == "crossed").all()
 
 
-def test_cells_of_another_plan_are_not_mixed_in(tmp_path: Path) -> None:
-    synthetic.make(tmp_path, Made(labels=("average", "compact"), steps=3))
-    kept = read(tmp_path)
-    stale = tmp_path / "runs" / "0123456789ab"
-    synthetic.write_cell(stale, "average", 0, Made(shift=-0.3, steps=3))
-    assert main.main_numbers(read(tmp_path)).equals(main.main_numbers(kept))
-
-
-def test_a_done_cell_without_values_is_a_failure(tmp_path: Path) -> None:
-    synthetic.make(tmp_path, Made(labels=("average",), steps=3))
-    cell = next(c for c in cells.read_cells(tmp_path) if c.spec["seed"] == 1)
-    (cell.folder / "eval.parquet").unlink()
-    row = read(tmp_path).rows[0]
-    assert len(row.done) == 2
-    assert row.problems() == ["failed (seed 1): eval.parquet holds no values"]
-    assert collect.count_states(read(tmp_path)) == {"done": 2, "failed": 1}
-
-
 @pytest.mark.parametrize(
     ("value", "shown"),
     [(0.0, "0"), (999.0, "999"), (1.234e6, "1.23M"), (4.5e9, "4.5G"), (2.5e15, "2.50e15"),
@@ -213,9 +194,7 @@ def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> N
         frame[~facts | frame["filter"].eq("none")].drop_duplicates(
             ["task", "metric", "filter", "stage"]
         ).to_parquet(path)
-    table = main.metrics(
-        collect.collect(cells.read_cells(root), suite_record.read_suite_record(root))
-    )
+    table = main.metrics(collect(cells.read_cells(root), suite_record.read_suite_record(root)))
     accuracy = next(i for i, name in enumerate(table.columns) if name.startswith("accuracy, "))
     by_task = {row[1].text: row[accuracy].text for row in table.rows if row[0].text == "average"}
     assert set(by_task) >= {"in domain", "mini facts"}
