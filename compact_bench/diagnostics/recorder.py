@@ -15,27 +15,17 @@ from compact_bench.data.tasks import Prepared, TaskData
 from compact_bench.diagnostics.divergence import Divergence, TextRow, answers, token_nll
 from compact_bench.diagnostics.relearning import gold_rows, old_rows, relearn
 from compact_bench.diagnostics.states import last_states
-from compact_bench.diagnostics.weights import (
-    Progress,
-    Snapshots,
-    State,
-    at_random,
-    holding,
-    scaled,
-    sketch,
-)
+from compact_bench.diagnostics.weights import Snapshots, State, at_random, holding, scaled, sketch
 from compact_bench.errors import CellError
 from compact_bench.evaluation import isolation
-from compact_bench.evaluation.evaluate import accuracy_rows, evaluate, summary
+from compact_bench.evaluation.evaluate import Rows, accuracy_rows, evaluate, summary
 from compact_bench.evaluation.lm_eval_docs import documents
 from compact_bench.methods.base import Distiller
 from compact_bench.records.cells import CellWriter
 from compact_bench.student.student import Student
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 from compact_bench.training import checkpoint
-from compact_bench.training.trainer import Trainer
-
-Rows = list[dict[str, Any]]
+from compact_bench.training.trainer import Progress, Trainer
 
 CHECKPOINT, SCALE, RELEARNED = "checkpoint", "scale", "relearned"
 
@@ -184,8 +174,7 @@ class Recorder:
         return documents(task, self.student.encoder, task.items.head(count or len(task.items)))
 
     def _prompts(self, docs: Rows) -> list[list[int]]:
-        encoder = self.student.encoder
-        return [encoder.bos + encoder.ids(doc["prompt"]) for doc in docs]
+        return [self.student.encoder.prompt_ids(doc["prompt"]) for doc in docs]
 
     def _states(self, kind: str) -> Rows:
         probes = self._probes()

@@ -51,7 +51,7 @@ def gold_rows(encoder: Encoder, task: TaskData, items: pd.DataFrame | None = Non
             target = encoder.ids(f" {doc['choices'][doc['gold']]}")
         else:
             target = encoder.rationale("", doc["answer"]).ids[:-1]  # without the end token
-        rows.append((encoder.bos + encoder.ids(doc["prompt"]), target))
+        rows.append((encoder.prompt_ids(doc["prompt"]), target))
     return rows
 
 

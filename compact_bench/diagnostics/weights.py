@@ -5,7 +5,7 @@ A state is what `Student.state_dict` gives: the trainable parameters by name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -16,10 +16,9 @@ from torch import Tensor
 
 from compact_bench.student.student import Student
 from compact_bench.training.checkpoint import save_tensors
+from compact_bench.training.trainer import Progress
 
 State = Mapping[str, Tensor]
-
-Progress = Callable[[dict[str, Any]], None]
 
 SKETCH = 4096  # numbers; a cosine of two sketches has a standard deviation of about 1/64
 

@@ -73,12 +73,8 @@ class StudentLM(HFLM):
         self.traces: list[Trace] = []
         self.progress: Callable[[int], None] | None = None
 
-    def prompt_ids(self, text: str) -> list[int]:
-        """Tokens of a prompt, as `Encoder.prompt` makes them from the question."""
-        return self.encoder.bos + self.encoder.ids(text)
-
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        return self.prompt_ids(context), self.encoder.ids(continuation)
+        return self.encoder.prompt_ids(context), self.encoder.ids(continuation)
 
     def _answer(self, request: Instance) -> str | None:
         return self.answers.get(request.doc.get("question_id"))
@@ -138,7 +134,7 @@ class StudentLM(HFLM):
         kwargs = requests[0].args[1]
         if any(request.args[1] != kwargs for request in requests):
             raise ValueError("requests of one task must have the same generation settings")
-        prompts = [self.prompt_ids(request.args[0]) for request in requests]
+        prompts = [self.encoder.prompt_ids(request.args[0]) for request in requests]
         stops, limit = tuple(kwargs["until"]), int(kwargs["max_gen_toks"])
         if self.passes == 2:
             return self._two_passes(prompts, stops, limit)

@@ -12,7 +12,7 @@ import pandas as pd
 from compact_bench.data.splits import parse_choices
 from compact_bench.data.tasks import TaskData
 from compact_bench.student.batch import Decoding
-from compact_bench.student.encode import Encoder, prompt_text
+from compact_bench.student.encode import Encoder
 
 NEXT_QUESTION = "Question:"  # a student that writes this has gone on to a question of its own
 
@@ -61,9 +61,7 @@ def documents(
             # CommonsenseQA questions that way and on 29 this way (chance is 20), and what is at
             # chance can't be forgotten.
             question = parse_choices(question)[0]
-        prompt = prompt_text(
-            question, encoder.tokenizer, encoder.chat, decoding.prompt, decoding.prefix
-        )
+        prompt = encoder.prompt_text(question, decoding.prompt, decoding.prefix)
         doc = {"question_id": item["question_id"], "prompt": prompt, "answer": item["answer"]}
         if task.kind == "choice":
             doc |= {"choices": list(item["choices"]), "gold": int(item["gold"])}

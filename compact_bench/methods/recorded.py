@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -25,9 +25,7 @@ Row = dict[str, Any]
 Key = tuple[int, str, str, int]  # step (from 1), question_id, teacher, sample
 
 
-def step_rows(
-    batch: Batch, step: Step, teachers: Sequence[str], shared: Mapping[str, Any]
-) -> list[Row]:
+def step_rows(batch: Batch, step: Step, shared: Mapping[str, Any]) -> list[Row]:
     """One record a question and rationale that was read; `shared` goes into each."""
     columns = {"nll": step.nll, "weight": step.weights} | {
         f"score_{name}": value for name, value in step.scores.items()
@@ -40,26 +38,21 @@ def step_rows(
     for b, question_id in enumerate(batch.question_id):
         rows: list[Row] = [
             {
-                "teacher": teachers[teacher[b][r]] if teachers else "",
+                "teacher": batch.teachers[teacher[b][r]] if batch.teachers else "",
                 "sample": sample[b][r],
                 "rationale_tokens": len(batch.rationale_ids[b][r]),
                 **{name: value[b][r] for name, value in values.items()},
             }
             for r in range(width)
-            if width == len(teacher[b]) and teacher[b][r] >= 0 and _was_read(values, b, r)
+            if width == len(teacher[b]) and teacher[b][r] >= 0
+            if "weight" not in values or values["weight"][b][r] > 0  # else it was not read
         ]
         for row in rows or [{"teacher": "", "sample": 0}]:
             records.append({**shared, "question_id": question_id, **row})
     return records
 
 
-def _was_read(values: Mapping[str, Any], b: int, r: int) -> bool:
-    return "weight" not in values or values["weight"][b][r] > 0
-
-
-def gain_rows(
-    batch: Batch, step: Step, teachers: Sequence[str], shared: Mapping[str, Any]
-) -> list[Row]:
+def gain_rows(batch: Batch, step: Step, shared: Mapping[str, Any]) -> list[Row]:
     """One record a question, rationale and reasoning step (from 1) whose gain is known."""
     if step.gains is None:
         return []
@@ -70,7 +63,7 @@ def gain_rows(
             {
                 **shared,
                 "question_id": batch.question_id[b],
-                "teacher": teachers[int(batch.teacher[b, r])] if teachers else "",
+                "teacher": batch.teachers[int(batch.teacher[b, r])] if batch.teachers else "",
                 "sample": int(batch.sample[b, r]),
                 "rationale_step": s + 1,
                 "gain": float(step.gains[b, r, s]),

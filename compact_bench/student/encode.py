@@ -20,21 +20,6 @@ CUE = " The answer is"
 TASK_PREFIX = {"plain": "", "predict": "[predict] ", "explain": "[explain] "}
 
 
-def prompt_text(
-    question: str, tokenizer: Any, chat: bool, kind: str = "plain", prefix: str = ""
-) -> str:
-    """The text before the rationale.
-
-    kind "teacher" puts `prefix` (a teacher's own mark) before the question. With `chat` the
-    tokenizer's chat template wraps the question and opens the assistant's turn.
-    """
-    mark = prefix if kind == "teacher" else TASK_PREFIX[kind]
-    if chat:
-        turns = [{"role": "user", "content": f"{mark}{question}"}]
-        return str(tokenizer.apply_chat_template(turns, tokenize=False, add_generation_prompt=True))
-    return f"{mark}Question: {question}\nAnswer:"
-
-
 def target_text(rationale: str, answer: str | None) -> tuple[str, int]:
     """The text after the prompt, and the index in it where the answer begins.
 
@@ -47,14 +32,6 @@ def target_text(rationale: str, answer: str | None) -> tuple[str, int]:
     body = strip_answer_sentence(rationale).strip()
     head = (f" {body}" if body else "") + CUE
     return f"{head} {answer}", len(head)
-
-
-def adds_bos(tokenizer: Any) -> bool:
-    """Whether this tokenizer opens a text with its beginning-of-sequence token."""
-    bos = tokenizer.bos_token_id
-    if bos is None:
-        return False
-    return tokenizer("x", add_special_tokens=True)["input_ids"][:1] == [bos]
 
 
 @dataclass(frozen=True)
@@ -86,7 +63,11 @@ class Encoder:
     def __init__(self, tokenizer: Any, chat: bool = False) -> None:
         self.tokenizer = tokenizer
         self.chat = chat
-        self.bos = [tokenizer.bos_token_id] if not chat and adds_bos(tokenizer) else []
+        self.bos: list[int] = []
+        if not chat and tokenizer.bos_token_id is not None:
+            # Only where this tokenizer opens a text with the token, which not all do that have it.
+            first = tokenizer("x", add_special_tokens=True)["input_ids"][:1]
+            self.bos = [token for token in first if token == tokenizer.bos_token_id]
         self.eos = [tokenizer.eos_token_id]
         self.cue = self.ids(CUE)
 
@@ -94,10 +75,26 @@ class Encoder:
         """Tokens of a text in mid-sequence."""
         return list(self.tokenizer(text, add_special_tokens=False)["input_ids"])
 
-    def prompt(self, question: str, kind: str = "plain", prefix: str = "") -> list[int]:
-        """Tokens of the prompt."""
-        text = prompt_text(question, self.tokenizer, self.chat, kind, prefix)
+    def prompt_text(self, question: str, kind: str = "plain", prefix: str = "") -> str:
+        """The text before the rationale.
+
+        kind "teacher" puts `prefix` (a teacher's own mark) before the question. With `chat` the
+        tokenizer's chat template wraps the question and opens the assistant's turn.
+        """
+        mark = prefix if kind == "teacher" else TASK_PREFIX[kind]
+        if self.chat:
+            turns = [{"role": "user", "content": f"{mark}{question}"}]
+            template = self.tokenizer.apply_chat_template
+            return str(template(turns, tokenize=False, add_generation_prompt=True))
+        return f"{mark}Question: {question}\nAnswer:"
+
+    def prompt_ids(self, text: str) -> list[int]:
+        """Tokens of a prompt's text."""
         return self.bos + self.ids(text)
+
+    def prompt(self, question: str, kind: str = "plain", prefix: str = "") -> list[int]:
+        """Tokens of a question's prompt."""
+        return self.prompt_ids(self.prompt_text(question, kind, prefix))
 
     def answer(self, answer: str) -> list[int]:
         """Tokens of an answer as it follows the cue."""

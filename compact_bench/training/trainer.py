@@ -208,10 +208,6 @@ class Trainer:
             return self.spent() >= 1
         return self.position.step >= self.total_steps
 
-    def learning_rate(self) -> float:
-        """The rate at the share of the stage's budget that is spent."""
-        return learning_rate(self.spec, self.spent(), 1 / max(1, self.total_steps))
-
     # --- the loop ---------------------------------------------------------------------------
 
     def run(
@@ -319,7 +315,7 @@ class Trainer:
         for name, value in (("loss", loss), ("gradient's norm", float(norm))):
             if not math.isfinite(value):
                 raise Diverged(f"the {name} is {value} at step {self.position.run + 1}")
-        rate = self.learning_rate()
+        rate = learning_rate(self.spec, self.spent(), 1 / max(1, self.total_steps))
         for group in self.optimizer.param_groups:
             group["lr"] = rate
         self.optimizer.step()
@@ -347,8 +343,8 @@ class Trainer:
             "seconds": self.position.seconds,
             **self.student.cost.as_dict(),
         }
-        self.records += step_rows(batch, step, self.teachers, shared)
-        self.gains += gain_rows(batch, step, self.teachers, where)
+        self.records += step_rows(batch, step, shared)
+        self.gains += gain_rows(batch, step, where)
 
     # --- state ------------------------------------------------------------------------------
 

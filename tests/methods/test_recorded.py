@@ -48,18 +48,18 @@ def test_what_a_step_records():
     gains = torch.full((2, 3, 2), float("nan"))
     gains[0, 1, 0], gains[1, 0, 1] = 0.3, -0.2
     step = Step(torch.tensor(1.0), weights, weights * 2, {"x": weights}, gains, 0.1, {"n": 4.0})
-    rows = pd.DataFrame(step_rows(batch, step, TEACHERS, {"step": 7}))
+    rows = pd.DataFrame(step_rows(batch, step, {"step": 7}))
     assert list(rows["weight"]) == [0.5, 0.5, 0.25, 0.75]  # what has no weight was not read
     assert list(rows["score_x"]) == list(rows["weight"]) and set(rows["log_n"]) == {4.0}
     lengths = [len(ids) for row in batch.rationale_ids for ids in row[:2]]
     assert list(rows["rationale_tokens"]) == lengths
-    found = gain_rows(batch, step, TEACHERS, {"step": 7})
+    found = gain_rows(batch, step, {"step": 7})
     assert [(r["teacher"], r["rationale_step"], r["epiphany"]) for r in found] == [
         ("b", 1, True),
         ("a", 2, False),
     ]
     assert [r["gain"] for r in found] == pytest.approx([0.3, -0.2])
-    assert gain_rows(batch, replace(step, gains=None), TEACHERS, {}) == []
+    assert gain_rows(batch, replace(step, gains=None), {}) == []
 
 
 def test_missing_runs_and_weights_are_named(tmp_path):

@@ -12,7 +12,6 @@ from compact_bench.student.encode import (
     Encoder,
     collate,
     encode_bank,
-    prompt_text,
     target_text,
 )
 from tests.models import tiny_tokenizer
@@ -40,15 +39,15 @@ def test_a_bare_answer_is_the_cue_and_the_answer():
 
 
 def test_prompts():
-    assert prompt_text("Why?", None, chat=False) == "Question: Why?\nAnswer:"
-    assert prompt_text("Why?", None, False, "predict") == "[predict] Question: Why?\nAnswer:"
-    assert prompt_text("Why?", None, False, "teacher", "[t] ") == "[t] Question: Why?\nAnswer:"
+    assert ENCODER.prompt_text("Why?") == "Question: Why?\nAnswer:"
+    assert ENCODER.prompt_text("Why?", "predict") == "[predict] Question: Why?\nAnswer:"
+    assert ENCODER.prompt_text("Why?", "teacher", "[t] ") == "[t] Question: Why?\nAnswer:"
 
 
 def test_chat_template_is_the_tokenizers():
     tokenizer = tiny_tokenizer()
     tokenizer.chat_template = "{% for m in messages %}<{{ m.role }}>{{ m.content }}{% endfor %}"
-    assert prompt_text("Why?", tokenizer, chat=True) == "<user>Why?"
+    assert Encoder(tokenizer, chat=True).prompt_text("Why?") == "<user>Why?"
 
 
 def test_offsets_point_at_steps_and_answer():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from compact_bench.api import TeacherGradients
+from tests.baselines.banks import layout_bank
 from tests.models import make_batch, make_student, row_alone
 from tests.training.test_trainer import run, trainer
 from tests.training.test_trainer import student as trainers_student
@@ -225,3 +226,19 @@ def test_teachers_without_names_are_called_by_index():
         batch, torch.arange(3), ones / 3, ones, torch.eye(3), ones.expand(2, 3)
     )
     assert found.step(ones / 3).logs.keys() == {"weight_0", "weight_1", "weight_2"}
+
+
+def test_scores_name_each_rationale_of_a_bank_without_gradient():
+    student = make_student("llama", "padded")
+    bank = layout_bank()
+    tracked = []
+
+    def nll(batch):
+        out = student.forward(batch).nll
+        tracked.append(out.requires_grad)
+        return out
+
+    scores = student.scores(bank, nll, size=1)
+    (batch,) = student.batches(bank)
+    assert scores == pytest.approx(batch.by_rationale(student.forward(batch).nll), abs=1e-5)
+    assert tracked == [False, False]  # two questions, one at a time
