@@ -97,3 +97,12 @@ def test_without_a_checkout_a_folder_must_be_named(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="is no folder"):
         new.write("near", Path("file"))
+
+
+def test_new_says_what_to_do_next_and_never_overwrites(call, refused, tmp_path):
+    code, out, _ = call("new", "near_short", "--to", tmp_path)
+    assert code == 0
+    assert f"test near_short --plugins {tmp_path}" in out and "weights" in out
+    before = (tmp_path / "near_short.py").read_text()
+    assert "there is a method of that name" in refused("new", "near_short", "--to", tmp_path)
+    assert (tmp_path / "near_short.py").read_text() == before

@@ -47,7 +47,7 @@ def test_a_real_student_is_tuned_tested_and_reported(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "message"),
     [
         (["--method", "compct"], "did you mean 'compact'?"),
         (["--method", "base"], "base trains nothing"),
@@ -58,9 +58,9 @@ def test_a_real_student_is_tuned_tested_and_reported(tmp_path):
         ([], "say what to tune"),
     ],
 )
-def test_bad_input_is_one_line(tmp_path, arguments, said):
+def test_bad_input_is_one_line(tmp_path, arguments, message):
     done = tune(*arguments, "--results", str(tmp_path / "results"))
     assert done.returncode == 2
-    assert said in done.stderr
+    assert message in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
     assert not (tmp_path / "results").exists()

@@ -1,0 +1,56 @@
+"""`run`, then what reads its records: `run` again, `report`, `plan`, `publish`, `reproduce`."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GSM8K = str(ROOT / "suites" / "gsm8k.yaml")
+
+
+@pytest.fixture
+def readme_plugin(tmp_path):
+    """A plugin folder with the method that the README shows."""
+    folder = tmp_path / "readme"
+    folder.mkdir()
+    text = (ROOT / "README.md").read_text("utf-8")
+    (folder / "shortest.py").write_text(text.split("```python\n")[1].split("```")[0])
+    return folder
+
+
+def test_run_report_and_run_again(call, tmp_path, readme_plugin):
+    results = tmp_path / "results"
+    # Not --limit: a quick look is refused by publish.
+    arguments = ["run", GSM8K, "--seeds", "0", "--only", "average"]
+    arguments += ["--set", "data.train=6", "--set", "data.test=6"]
+    arguments += ["--set", "evaluation.tasks=[{task: in_domain, role: reasoning}]"]
+    arguments += ["--set", "methods=[average, shortest, answer_sft]", "--plugins", readme_plugin]
+    arguments += ["--only", "shortest", "--set", "training.epochs=1"]
+    code, out, err = call(*arguments, "--results", results)
+    assert code == 0, out + err
+    root = results / "gsm8k" / "mini"
+    assert "shortest" in out
+    # What nobody asked for is in the report alone.
+    assert "answer_sft" not in out and "not run yet" not in out
+    assert "| answer_sft |" in (root / "tables" / "main.md").read_text()
+    assert f"report: {root / 'report.html'}" in out
+    page = (root / "report.html").read_bytes()
+    assert (root / "suite.json").exists()
+    code, out, _ = call(*arguments, "--results", results)
+    assert code == 0
+    assert "2 cells, 2 of them kept" in out
+    shutil.rmtree(root / "tables")
+    assert call("report", GSM8K, "--results", results)[0] == 0
+    assert (root / "report.html").read_bytes() == page
+    plan = json.loads(call("plan", *arguments[1:], "--results", results, "--json")[1])
+    assert [cell["status"] for cell in plan["cells"]] == ["done", "done"]
+    assert "cells of this suite that are done" in plan["estimate"]["source"]
+    assert call("publish", GSM8K, "--results", results)[0] == 0
+    assert (results / "published" / "gsm8k" / "mini" / "suite.json").exists()
+    code, out, _ = call("reproduce", GSM8K, "--results", results)
+    assert code == 0
+    assert "different" not in out

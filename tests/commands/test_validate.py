@@ -1,0 +1,35 @@
+"""`validate`: every profile is checked, with data where that needs no download."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+GSM8K = str(ROOT / "suites" / "gsm8k.yaml")
+
+
+def test_validate(call, refused, write_suite, plugins):
+    code, out, _ = call("validate", GSM8K, write_suite(), "--plugins", plugins)
+    assert code == 0
+    assert out.count(": ok") == 5
+    assert "did you mean 'still'" in refused(
+        "validate", write_suite(methods=["stil"]), "--profile", "mini", "--plugins", plugins
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"source": "svmp", "test_source": None}, "did you mean 'svamp'"),
+        ({"source": "svamp", "test_source": None, "teachers": ["gpt4"]}, "teacher 'gpt4'"),
+    ],
+)
+def test_validate_checks_names_without_reading_the_data(
+    call, write_suite, suite_values, plugins, changes, expected
+):
+    path = write_suite(data=suite_values["data"] | changes)
+    code, out, err = call("validate", path, "--plugins", plugins)
+    assert code == 2
+    assert expected in out + err
