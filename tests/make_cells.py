@@ -90,8 +90,8 @@ def main() -> None:
     parser.add_argument("count", type=int, metavar="N")
     parser.add_argument("folder", type=Path, metavar="FOLDER")
     parser.add_argument("--plain", action="store_true", help="no hidden states")
-    asked = parser.parse_args()
-    make(asked.folder, asked.count, latent=not asked.plain)
+    options = parser.parse_args()
+    make(options.folder, options.count, latent=not options.plain)
 
 
 if __name__ == "__main__":

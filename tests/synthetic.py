@@ -94,10 +94,10 @@ def make(root: Path, made: Made | None = None) -> Path:
             here = replace(made, shift=made.shift - 0.3 * condition.get("x", 0))
             write_cell(root / "runs" / run_id, label, seed, here, state, reason)
             if made.scored and label != "base":
-                told = synthetic_scores.steps(
+                scored = synthetic_scores.steps(
                     made.bank(condition).rationales, after(label)[4], seed or 0, made.random
                 )
-                CellWriter(root / "runs" / run_id).steps(told)
+                CellWriter(root / "runs" / run_id).steps(scored)
     write_suite_record(root, suite(made), cells, ["400 questions that all 4 teachers have"])
     write_bank(root, {c.get("name", ""): made.bank(c) for c in made.conditions or [{}]})
     items = pd.DataFrame(

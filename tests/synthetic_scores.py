@@ -58,8 +58,10 @@ def bank(
                 }
             )
     stems = [f"Secret stem {i}" for i in range(questions)]
-    told = pd.DataFrame({"question_id": ids, "question": stems, "answer": "7", "kind": "number"})
-    return SimpleNamespace(questions=told, rationales=pd.DataFrame(rows))
+    questions = pd.DataFrame(
+        {"question_id": ids, "question": stems, "answer": "7", "kind": "number"}
+    )
+    return SimpleNamespace(questions=questions, rationales=pd.DataFrame(rows))
 
 
 def steps(

@@ -49,7 +49,7 @@ def diagnostics_recorded(results: Results) -> bool:
 def curves(results: Results) -> dict[str, dict[Seed, Curve]]:
     """Every row's curve by label and seed; cells without one are left out."""
     by_row = mapped(_curves, results.rows)
-    return {row.label: found for row, found in zip(results.rows, by_row, strict=True)}
+    return {row.label: by_seed for row, by_seed in zip(results.rows, by_row, strict=True)}
 
 
 def _curves(row: Row) -> dict[Seed, Curve]:
@@ -118,7 +118,7 @@ def path(results: Results, row: Row, kind: str) -> dict[Seed, tuple[Point, ...]]
         return {}
     paths = {}
     for seed, curve in curves(results)[row.label].items():
-        between = {at: found for (of, at), found in curve.items() if of == kind and 0 < at < 1}
+        between = {at: point for (of, at), point in curve.items() if of == kind and 0 < at < 1}
         if between and (CHECKPOINT, 1.0) in curve:
             places = {0.0: before, **between, 1.0: curve[CHECKPOINT, 1.0]}
             points = [path_point(at, places[at], before) for at in sorted(places)]
@@ -376,7 +376,7 @@ def _item_differences(
     results: Results, row: Row, other: Row, measure: Measure, quantity: str
 ) -> np.ndarray | None:
     """(S,n) differences row - other of one task."""
-    left, right = (per_item(results, one, measure, quantity) for one in (row, other))
+    left, right = (per_item(results, side, measure, quantity) for side in (row, other))
     return None if left is None or right is None else statistics.paired(left, right)
 
 

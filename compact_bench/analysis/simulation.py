@@ -61,7 +61,7 @@ def components(values: np.ndarray) -> dict[str, float]:
     comparisons before the root.  values: (C,S,n).
     """
     seeds, items = values.shape[1:]
-    by_seed, by_item, error = np.mean([statistics.mean_squares(one) for one in values], axis=0)
+    by_seed, by_item, error = np.mean([*map(statistics.mean_squares, values)], axis=0)
     return {
         "seed": float(np.sqrt(max(by_seed - error, 0.0) / items)),
         "item": float(np.sqrt(max(by_item - error, 0.0) / seeds)),
@@ -72,8 +72,8 @@ def components(values: np.ndarray) -> dict[str, float]:
 def significant_shares(values: np.ndarray, level: float = 0.05) -> dict[str, float]:
     """Share of the comparisons that each test calls significant. values: (C,S,n)."""
     gained, lost = ((sign * values > 0).sum(axis=(1, 2)) for sign in (1, -1))
-    crossed = [statistics.crossed(one).p < level for one in values]
-    intervals = np.array([descriptive.bootstrap(one, 1 - level) for one in values])  # (C,2,2)
+    crossed = [statistics.crossed(paired).p < level for paired in values]
+    intervals = np.array([descriptive.bootstrap(paired, 1 - level) for paired in values])  # (C,2,2)
     over_items, over_both = ((intervals[..., 0] > 0) | (intervals[..., 1] < 0)).mean(axis=0)
     return {
         "crossed": float(np.mean(crossed)),

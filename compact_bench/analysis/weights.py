@@ -102,7 +102,8 @@ def trivial_row(results: Results, condition: str) -> Row | None:
 
 def lengths_known(results: Results) -> bool:
     """Whether any row recorded how long rationales are; earlier records did not."""
-    return any(one.coverage.get(SHORTNESS, 0) > 0 for one in rationale_stats(results).values())
+    every = rationale_stats(results).values()
+    return any(stats.coverage.get(SHORTNESS, 0) > 0 for stats in every)
 
 
 def _rationale_stats(row: Row, bank: pd.DataFrame, faults: Sequence[str]) -> RationaleStats:
@@ -208,11 +209,11 @@ def _corrupted(
         return corruption.isin(faults) if faults else corruption != ""
 
     share = is_spoilt(known).groupby(known["question_id"]).mean()
-    given = (frame[WEIGHT] * is_spoilt(frame)).groupby(frame["seed"]).sum()
+    weight = (frame[WEIGHT] * is_spoilt(frame)).groupby(frame["seed"]).sum()
     heads = frame.drop_duplicates("group")
     due = heads["question_id"].map(share).groupby(heads["seed"]).sum()
     return {
-        None if seed == NO_SEED else int(seed): float(given[seed] / due[seed])
+        None if seed == NO_SEED else int(seed): float(weight[seed] / due[seed])
         for seed in due.index
         if due[seed] > 0
     }

@@ -44,7 +44,9 @@ def _jobs(text: str) -> Callable[..., Any]:
 
 
 def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    return lambda command: reduce(lambda given, option: option(given), reversed(options), command)
+    return lambda command: reduce(
+        lambda function, option: option(function), reversed(options), command
+    )
 
 
 READING = _options(

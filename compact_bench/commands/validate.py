@@ -88,8 +88,8 @@ def validate(
     """Check suite FILES without running them; with --mirror, their data too."""
     from compact_bench.suite.schema import suite_path
 
-    found = [p for file in files for p in problems(suite_path(file), profile, mirror, plugins)]
-    for problem in found[:-1]:
+    messages = [p for file in files for p in problems(suite_path(file), profile, mirror, plugins)]
+    for problem in messages[:-1]:
         click.echo(f"Error: {problem}", err=True)
-    if found:
-        raise click.UsageError(found[-1])
+    if messages:
+        raise click.UsageError(messages[-1])

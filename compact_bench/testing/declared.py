@@ -37,8 +37,8 @@ def config(bench: Workbench) -> None:
     model = bench.method.Config
     for value in bench.configs():
         written = value.model_dump(mode="json")
-        found = model.model_validate(written)
-        assert found == value, f"Config: expected {value!r} to be read back, got {found!r}"
+        again = model.model_validate(written)
+        assert again == value, f"Config: expected {value!r} to be read back, got {again!r}"
     try:
         model.model_validate({UNKNOWN: 0})
         refused = False
@@ -67,10 +67,10 @@ def variants(bench: Workbench) -> None:
 def decoding(bench: Workbench) -> None:
     """decoding() returns a Decoding: a known prompt, in one or two passes"""
     for value in bench.configs():
-        found = bench.method(value).decoding()
-        assert isinstance(found, Decoding), f"decoding: expected a Decoding, got {found!r}"
+        chosen = bench.method(value).decoding()
+        assert isinstance(chosen, Decoding), f"decoding: expected a Decoding, got {chosen!r}"
         prompts = get_args(PromptKind)
-        assert found.prompt in prompts, (
-            f"decoding: expected a prompt among {', '.join(prompts)}, got {found.prompt!r}"
+        assert chosen.prompt in prompts, (
+            f"decoding: expected a prompt among {', '.join(prompts)}, got {chosen.prompt!r}"
         )
-        assert found.passes in (1, 2), f"decoding: expected 1 or 2 passes, got {found.passes}"
+        assert chosen.passes in (1, 2), f"decoding: expected 1 or 2 passes, got {chosen.passes}"

@@ -218,19 +218,19 @@ def _compare(
     assert len(observed) == len(expected), (
         f"{when}: expected {len(expected)} steps, got {len(observed)}"
     )
-    for number, (one, two) in enumerate(zip(expected, observed, strict=True), 1):
+    for number, (step, other) in enumerate(zip(expected, observed, strict=True), 1):
         where = f"step {number}, {when}"
-        losses = float(one.step.loss), float(two.step.loss)
+        losses = float(step.step.loss), float(other.step.loss)
         assert abs(losses[0] - losses[1]) <= LOSS_TOLERANCE * (1 + abs(losses[0])), (
             f"{where}: expected the loss {losses[0]:.6f}, got {losses[1]:.6f}"
         )
-        if one.step.weights is not None and two.step.weights is not None:
+        if step.step.weights is not None and other.step.weights is not None:
             chosen = slots if isinstance(slots, slice) else slots[number - 1]
-            weights = two.step.weights[:, chosen]
-            assert torch.allclose(weights, one.step.weights, atol=WEIGHT_TOLERANCE), (
-                f"{where}: expected the weights {_text(one.step.weights)}, got {_text(weights)}"
+            weights = other.step.weights[:, chosen]
+            assert torch.allclose(weights, step.step.weights, atol=WEIGHT_TOLERANCE), (
+                f"{where}: expected the weights {_text(step.step.weights)}, got {_text(weights)}"
             )
-        gap = float((two.gradient - one.gradient).norm() / one.gradient.norm().clamp_min(1e-30))
+        gap = float((other.gradient - step.gradient).norm() / step.gradient.norm().clamp_min(1e-30))
         assert gap <= GRADIENT_TOLERANCE, (
             f"{where}: expected the same gradient, got one that is off by {gap:.1e} of its length"
         )
@@ -243,17 +243,17 @@ def _text(values: Tensor) -> str:
     return f"[{', '.join(f'{value:.4g}' for value in values.tolist())}]"
 
 
-def _same(expected: dict[str, Tensor], found: dict[str, Tensor], when: str) -> None:
-    names = [name for name, value in expected.items() if not torch.equal(value, found[name])]
+def _same(expected: dict[str, Tensor], state: dict[str, Tensor], when: str) -> None:
+    names = [name for name, value in expected.items() if not torch.equal(value, state[name])]
     if names:
-        gap = max(float((expected[name] - found[name]).abs().max()) for name in names)
+        gap = max(float((expected[name] - state[name]).abs().max()) for name in names)
         raise AssertionError(
             f"{when}: expected the same trained parameters, got {len(names)} of {len(expected)} "
             f"tensors that differ, by {gap:.1e} at most"
         )
 
 
-def _differing(expected: pd.DataFrame, found: pd.DataFrame) -> str:
+def _differing(expected: pd.DataFrame, records: pd.DataFrame) -> str:
     """The columns whose values differ."""
-    columns = [c for c in expected if c not in found or not expected[c].equals(found[c])]
-    return ", ".join(map(str, columns)) or f"{len(expected)} and {len(found)} rows"
+    columns = [c for c in expected if c not in records or not expected[c].equals(records[c])]
+    return ", ".join(map(str, columns)) or f"{len(expected)} and {len(records)} rows"

@@ -37,17 +37,17 @@ def test_in_a_checkout_the_files_go_to_its_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "tests" / "baselines").mkdir(parents=True)
     (tmp_path / "baselines").mkdir()
-    said = new.write("near_short")
+    text = new.write("near_short")
     test = (tmp_path / "tests" / "baselines" / "test_near_short.py").read_text()
     assert "from compact_bench_baselines.near_short import NearShort" in test
-    assert "pytest tests/baselines/test_near_short.py" in said and "--plugins" not in said
+    assert "pytest tests/baselines/test_near_short.py" in text and "--plugins" not in text
     assert (tmp_path / "baselines" / "near_short.py").exists()
 
 
 def test_in_a_folder_of_its_own_it_is_a_plugin(tmp_path):
     folder = tmp_path / "more" / "mine"
-    said = new.write("near_short", folder)
-    assert f"test near_short --plugins {folder}" in said
+    text = new.write("near_short", folder)
+    assert f"test near_short --plugins {folder}" in text
     found = registry.load([folder])
     assert found.broken == {}  # the test beside it is no method
     method = found.get("near_short")

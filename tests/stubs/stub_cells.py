@@ -83,12 +83,12 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
         return
     while plugins and (plugins[0] / "slow").exists():
         time.sleep(0.05)
-    asked = spec.evaluation.get("reports") or {"at": []}
-    told = []
-    for point in range(len(asked["at"])):
-        told.append(value * (3.5 - point))
-        (folder / "reports.json").write_text(json.dumps(told))
-        if progress({"event": "report", "point": point, "value": told[-1]}) is False:
+    reports = spec.evaluation.get("reports") or {"at": []}
+    values = []
+    for point in range(len(reports["at"])):
+        values.append(value * (3.5 - point))
+        (folder / "reports.json").write_text(json.dumps(values))
+        if progress({"event": "report", "point": point, "value": values[-1]}) is False:
             writer.status("pruned", "stopped", tokens=5, flops=50.0)
             return
     select = spec.evaluation["select"]
