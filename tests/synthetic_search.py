@@ -7,10 +7,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import numpy as np
-import pytest
-from matplotlib.figure import Figure
 
-from compact_bench.tune.report import figures, fronts, importance, shares
+from compact_bench.tune.report import figures
 from compact_bench.tune.trials import COMPLETE, Hyperparameter, Search, Study, Trial
 
 NAN = float("nan")
@@ -21,7 +19,7 @@ SHARES = tuple(
 )
 TEMPERATURE = Hyperparameter("temperature", 1.0, 0.1, 10.0, log=True)
 FLOOR, MIX = Hyperparameter("floor", 0.0, 0.0, 0.5), Hyperparameter("mix", 1.0, 0.0, 1.0)
-KNOBS = (RATE, *SHARES, TEMPERATURE, FLOOR, MIX)
+SPACE = (RATE, *SHARES, TEMPERATURE, FLOOR, MIX)
 SUITE = {
     "suite": "gsm8k", "profile": "mini", "title": "Which teacher?", "limit": None,
     "student": {"id": "nano", "dtype": "float32", "lora": None},
@@ -30,28 +28,28 @@ SUITE = {
 }  # fmt: skip
 
 
-def drawn(knobs: Sequence[Hyperparameter], count: int, seed: int = 0) -> list[dict[str, float]]:
+def drawn(space: Sequence[Hyperparameter], count: int, seed: int = 0) -> list[dict[str, float]]:
     """Settings as a random search would try them, the defaults first."""
     draw = np.random.default_rng(seed)
-    found = [{knob.name: knob.default for knob in knobs}]
+    rows = [{one.name: one.default for one in space}]
     for _ in range(count - 1):
         weights = dict(zip(SHARES, draw.dirichlet([1, 1, 1]), strict=True))
-        one = {}
-        for knob in knobs:
-            if knob.simplex:
-                one[knob.name] = float(2.5 * weights[knob])
-            elif knob.choices:
-                one[knob.name] = float(draw.choice(knob.choices))
-            elif knob.log:
-                one[knob.name] = math.exp(draw.uniform(math.log(knob.low), math.log(knob.high)))
+        row = {}
+        for one in space:
+            if one.simplex:
+                row[one.name] = float(2.5 * weights[one])
+            elif one.choices:
+                row[one.name] = float(draw.choice(one.choices))
+            elif one.log:
+                row[one.name] = math.exp(draw.uniform(math.log(one.low), math.log(one.high)))
             else:
-                one[knob.name] = float(draw.uniform(knob.low, knob.high))
-        found.append(one)
-    return found[:count]
+                row[one.name] = float(draw.uniform(one.low, one.high))
+        rows.append(row)
+    return rows[:count]
 
 
 def study(
-    knobs: Sequence[Hyperparameter] = KNOBS,
+    space: Sequence[Hyperparameter] = SPACE,
     values: Sequence[tuple[float, ...]] = (),
     label: str = "ours",
     objectives: tuple[str, ...] = ("marginal_nll",),
@@ -60,26 +58,26 @@ def study(
     trials = [
         Trial(number, COMPLETE, chosen, tuple(value), own=number == 0)
         for number, (chosen, value) in enumerate(
-            zip(drawn(knobs, len(values)), values, strict=True)
+            zip(drawn(space, len(values)), values, strict=True)
         )
     ]
     return Study(
-        label, "m", objectives, "TPE", "median", 7, (0, 1), tuple(knobs), tuple(trials)
+        label, "m", objectives, "TPE", "median", 7, (0, 1), tuple(space), tuple(trials)
     )  # fmt: skip
 
 
 def made(
     of: Callable[[dict[str, float]], float],
     count: int = 60,
-    knobs: Sequence[Hyperparameter] = KNOBS,
+    space: Sequence[Hyperparameter] = SPACE,
 ) -> Study:
     """A study whose first objective is a function of the settings."""
-    return study(knobs, [(of(chosen),) for chosen in drawn(knobs, count)])
+    return study(space, [(of(chosen),) for chosen in drawn(space, count)])
 
 
 def bowl(chosen: dict[str, float]) -> float:
     """A value that has its best in the midst of the shares."""
-    return 1.6 + sum((chosen[knob.name] - 0.8) ** 2 for knob in SHARES)
+    return 1.6 + sum((chosen[one.name] - 0.8) ** 2 for one in SHARES)
 
 
 def names(*studies: Study) -> list[str]:
@@ -92,16 +90,3 @@ def with_state(one: Study, number: int, state: str, **changes: object) -> Study:
     trials = list(one.trials)
     trials[number] = replace(trials[number], state=state, values=(), **changes)
     return replace(one, trials=tuple(trials))
-
-
-def keep_figures(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Have figures kept here and not written."""
-    found: list[Figure] = []
-
-    def keep(figure: Figure) -> dict[str, bytes]:
-        found.append(figure)
-        return {"svg": b""}
-
-    for module in (figures, fronts, importance, shares):
-        monkeypatch.setattr(module, "render", keep)
-    return found

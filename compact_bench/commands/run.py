@@ -39,11 +39,11 @@ def run_suite(
     from compact_bench.execution import run as execution
     from compact_bench.execution.plan import suite_folder
     from compact_bench.report import page
-    from compact_bench.tune import tuning, winners
+    from compact_bench.tune import search, winners
 
     root = suite_folder(suite, options.results)
     if suite.ablation is not None and suite.ablation.tuned:
-        if code := tuning.tune(suite, options, tuning.TuneOptions((), test=False), say, entry):
+        if code := search.tune(suite, options, search.TuneOptions((), test=False), say, entry):
             return code
     code = execution.run(winners.with_tuned(suite, root), options, say, entry)
     if code != execution.INTERRUPTED:

@@ -38,7 +38,7 @@ def tune(
     --storage many processes and machines work on one search. Exit code as of run.
     """
     from compact_bench.execution.plan import Options
-    from compact_bench.tune import tuning
+    from compact_bench.tune import search
 
     names = (*methods, *(name.strip() for name in (more or "").split(",") if name.strip()))
     suite = suite_of(file, profile, [*overrides, *_overrides(**section)], seeds, limit)
@@ -53,8 +53,8 @@ def tune(
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", study):
         raise UserError(f"--study {study}: letters, digits, dots, dashes and underscores")
     options = Options(results, mirror, plugins, (), jobs, False)
-    search = tuning.TuneOptions(names, storage, study, not no_test)
-    return tuning.tune(suite, options, search, say=click.echo)
+    chosen = search.TuneOptions(names, storage, study, not no_test)
+    return search.tune(suite, options, chosen, say=click.echo)
 
 
 def _overrides(objective: tuple[str, ...], trial_seeds: str | None, **section: Any) -> list[str]:

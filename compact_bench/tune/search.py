@@ -1,11 +1,11 @@
-"""Runs the trials of one or several studies on worker processes until each has what was asked."""
+"""The whole of `tune`: trials on dev, by worker processes, then the winner's one test on test."""
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,28 @@ import optuna
 from optuna.trial import TrialState
 
 from compact_bench.errors import UserError
-from compact_bench.execution.plan import Options
+from compact_bench.execution import run
+from compact_bench.execution.plan import Options, suite_folder
 from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
 from compact_bench.execution.progress import Display
 from compact_bench.records.cells import Cell, read_cell, status_of
 from compact_bench.records.learning_rates import dev_value
+from compact_bench.report import page as results_page
 from compact_bench.suite.matrix import RunSpec
+from compact_bench.suite.schema import Suite, load_suite
 from compact_bench.suite.sections import TuneSpec
 from compact_bench.training import pruning
-from compact_bench.tune.study import FACTS, REASON, Shared
+from compact_bench.tune import targets, trials, winners
+from compact_bench.tune.presence import Presence
+from compact_bench.tune.report import page
+from compact_bench.tune.study import (
+    FACTS,
+    REASON,
+    SharedStudy,
+    open_storage,
+    open_study,
+    storage_errors,
+)
 from compact_bench.tune.targets import Bench, Target
 from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY
 
@@ -30,13 +43,157 @@ PATIENCE = 3  # failures of a row in a row, before its search ends
 
 WAIT = 0.5  # seconds between looks at what other processes do
 
+Say = Callable[[str], None]
+
+Opened = Sequence[tuple[Target, SharedStudy]]
+
+
+@dataclass(frozen=True)
+class TuneOptions:
+    """The options of `tune` that are no part of the suite.
+
+    names: labels or methods of rows; none: those of the suite's ablation. storage: the URL of
+    another storage than the journal file. study: a name that keeps this search apart from others.
+    test: whether the winner is tested once the search is over.
+    """
+
+    names: tuple[str, ...]
+    storage: str | None = None
+    study: str = ""
+    test: bool = True
+
+
+def tune(
+    suite: Suite,
+    options: Options,
+    tuning: TuneOptions,
+    say: Say = print,
+    entry: WorkerEntry | None = None,
+) -> int:
+    """Search, test, report; return the exit code: 0 all went well, 1 a row failed, 130 Ctrl-C.
+
+    The same call again goes on where the last one ended, and repeats nothing. Raises UserError for
+    bad input before anything has started, and where the storage goes away; what was trained stays.
+    """
+    bench = targets.make_bench(suite, options)
+    rows = targets.find(bench, tuning.names) if tuning.names else targets.ablated(bench)
+    targets.check_names(bench, rows)
+    root = suite_folder(suite, options.results)
+    folder = root / (f"tune-{tuning.study}" if tuning.study else "tune")
+    run.check_writable(folder)
+    presence, ended = Presence(folder / "workers"), False
+    try:
+        with storage_errors(tuning.storage):
+            opened = _open(bench, rows, tuning, folder, presence)
+            failed = _search(bench, opened, options, folder, say, entry)
+        ended = True
+    except KeyboardInterrupt:
+        say("stopped; the same command goes on from here")
+        return run.INTERRUPTED
+    finally:
+        presence.close(tidy=ended)
+    for label, reason in failed.items():
+        say(f"{label}: given up after {PATIENCE} failures in a row: {reason}")
+    code = 1 if failed else 0
+    if tuning.test and not failed:
+        code = _test(folder, options, say, entry)
+    if code != run.INTERRUPTED:
+        made = page.build(folder)
+        say(made.summary.read_text(encoding="utf-8"))
+        say(f"report: {made.page}")
+        if tuning.storage is None:
+            say(f"in a browser: optuna-dashboard {folder / trials.STORAGE}")
+    return code
+
+
+def _open(
+    bench: Bench, rows: Sequence[Target], tuning: TuneOptions, folder: Path, presence: Presence
+) -> Opened:
+    """Each row's study, made or gone on with."""
+    storage, suite = open_storage(tuning.storage, folder), bench.suite
+    tested = winners.tested(folder, suite.suite, suite.profile)
+    opened = []
+    for row in rows:
+        name = "/".join(filter(None, (suite.suite, suite.profile, tuning.study, row.label)))
+        shared = open_study(storage, name, row.space, bench.spec, bench.meaning(row), presence)
+        winners.refuse_after_test(tested, row.label, shared.enough)
+        opened.append((row, shared))
+    return opened
+
+
+def _search(
+    bench: Bench, opened: Opened, options: Options, folder: Path, say: Say,
+    entry: WorkerEntry | None,
+) -> dict[str, str]:  # fmt: skip
+    """Run the trials of all rows; return the rows that were given up, with the reason."""
+    suite = bench.suite
+    missing = sum(max(0, shared.total - len(shared.finished())) for _, shared in opened)
+    labels = ", ".join(row.label for row, _ in opened)
+    say(f"{suite.suite} {suite.profile}: {missing} trials to do of {labels}")
+    if not missing:
+        _record(folder, bench, opened)
+        return {}
+    display = run.display_for(missing * len(bench.spec.seeds), bench.jobs, say)
+    searcher = Searcher(bench, opened, folder, options, display, entry)
+    try:
+        # The student is loaded once, to learn before any trial whether that works.
+        if refused := searcher.pool.check(bench.cells(opened[0][0], {})[0]):
+            raise UserError(f"{suite.where(('student', 'id'))}: {refused}")
+        searcher.run()
+    finally:
+        display.close()
+        _record(folder, bench, opened)
+    return searcher.failed
+
+
+def _record(folder: Path, bench: Bench, opened: Opened) -> None:
+    """Write trials.json and best.yaml; rows that were tuned here before stay in both."""
+    spec, suite = bench.spec, bench.suite
+    with filelock.FileLock(folder / ".record.lock"):
+        studies = [
+            trials.Study(
+                row.label, row.method, tuple(spec.objective), spec.sampler, spec.pruner or "none",
+                spec.seed, tuple(spec.seeds), row.space, shared.recorded(), shared.enough,
+            )
+            for row, shared in opened
+        ]  # fmt: skip
+        before = trials.read(folder).studies if (folder / trials.FILE).exists() else ()
+        labels = {study.label for study in studies}
+        others = [study for study in before if study.label not in labels]
+        every = (*others, *studies)
+        notes = bench.prepared.notes
+        trials.write(folder, trials.Search(suite.model_dump(mode="json"), every, notes))
+        rows = winners.rows_of(folder, {study.label for study in others})
+        for (row, _), study in zip(opened, studies, strict=True):
+            if study.over and study.complete:
+                rows += winners.entries(row, study, suite.training.learning_rate)
+        if rows:
+            ready = [study for study in every if study.complete]
+            content = winners.content(suite, targets.untrained(bench), rows, ready)
+            winners.write_best(folder, content, ready)
+
+
+def _test(folder: Path, options: Options, say: Say, entry: WorkerEntry | None) -> int:
+    """Train best.yaml's rows with fresh seeds and ask the test split; what is done stays done."""
+    path = folder / winners.BEST
+    if not path.exists():
+        return 0
+    say(f"the winners, with fresh seeds, asked the test split: {path}")
+    suite = load_suite(path)
+    # Of several processes one runs the test, and the others find it done.
+    with filelock.FileLock(folder / ".test.lock"):
+        code = run.run(suite, replace(options, results=folder, only=()), say=say, entry=entry)
+        if code != run.INTERRUPTED:
+            results_page.show(suite_folder(suite, folder), say)
+    return code
+
 
 @dataclass
 class Attempt:
-    """One trial at work: its cells, one a seed, and what the finished ones gave."""
+    """One trial at work: its cells, one a seed, and the values of those that are done."""
 
     target: Target
-    shared: Shared
+    shared: SharedStudy
     trial: optuna.Trial
     cells: list[RunSpec]
     values: list[tuple[float, ...]] = field(default_factory=list)
@@ -54,14 +211,26 @@ class Attempt:
         """``average, trial 3, seed 100``."""
         return f"{self.target.label}, trial {self.trial.number}, seed {self.spec.seed}"
 
-    def mean(self, more: Sequence[float] = ()) -> list[float]:
-        """Mean values over the seeds that are done, and one that is under way."""
-        every = [*self.values, *([tuple(more)] if more else [])]
-        return [math.fsum(column) / len(column) for column in zip(*every, strict=True)]
+    def means(self, *running: tuple[float, ...]) -> list[float]:
+        """Mean of each objective over the seeds that are done, and one that is under way."""
+        columns = zip(*self.values, *running, strict=True)
+        return [math.fsum(column) / len(column) for column in columns]
+
+    def release(self) -> None:
+        """Let others train the cell."""
+        if self.lock is not None:
+            self.lock.release()  # its file stays: another process may wait for it
+            self.lock = None
+
+    def record_facts(self) -> None:
+        """Store with the trial what it cost and which cells it took."""
+        done = [spec.run_id for spec in self.cells[: len(self.values) + 1]]
+        facts = {"tokens": self.tokens, "flops": self.flops, "cells": done}
+        self.trial.set_user_attr(FACTS, facts)
 
 
 class Searcher:
-    """Gives out trials to the free slots of a pool; only this thread talks to Optuna.
+    """Gives trials to the free slots of a pool; only this thread talks to Optuna.
 
     `failed` holds the rows that were given up, with the last reason.
     """
@@ -69,7 +238,7 @@ class Searcher:
     def __init__(
         self,
         bench: Bench,
-        studies: Sequence[tuple[Target, Shared]],
+        studies: Opened,
         root: Path,
         options: Options,
         display: Display,
@@ -78,7 +247,7 @@ class Searcher:
         self.bench, self.studies, self.root, self.options = bench, studies, root, options
         self.display = display
         self.pool = Pool(entry or WorkerEntry(bench.threads), root / "logs", bench.jobs)
-        self.attempts: dict[int, Attempt] = {}
+        self.attempts: dict[int, Attempt] = {}  # by slot
         self.failures: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -98,22 +267,20 @@ class Searcher:
 
     def _step(self) -> bool:
         for slot in range(self.bench.jobs):
-            if slot not in self.attempts and (found := self._next()):
-                self.attempts[slot] = found
+            if slot not in self.attempts and (attempt := self._next()):
+                self.attempts[slot] = attempt
                 self._begin(slot)
         for slot, attempt in list(self.attempts.items()):
             if attempt.lock is None:  # another process, or slot, trains this very cell
                 self._begin(slot)
-        if not self.attempts and all(self._over(target, one) for target, one in self.studies):
+        if self.attempts:
+            if news := self.pool.next(WAIT):
+                self._take(news)
+            return True
+        if all(row.label in self.failed or shared.enough for row, shared in self.studies):
             return False
-        if not self.attempts:
-            time.sleep(WAIT)
-        elif news := self.pool.next(WAIT):
-            self._take(news)
+        time.sleep(WAIT)
         return True
-
-    def _over(self, target: Target, shared: Shared) -> bool:
-        return target.label in self.failed or shared.enough
 
     def _next(self) -> Attempt | None:
         """A trial of the first study that wants one."""
@@ -123,16 +290,13 @@ class Searcher:
                 return Attempt(target, shared, trial, cells)
         return None
 
-    # --- one cell -----------------------------------------------------------------------------
-
-    def folder(self, spec: RunSpec) -> Path:
-        """Where a cell's records are."""
+    def _folder(self, spec: RunSpec) -> Path:
         return self.root / "runs" / spec.run_id
 
     def _begin(self, slot: int) -> None:
         """Train the next cell of the slot's trial, or take it as it is where it is done."""
         attempt = self.attempts[slot]
-        folder = self.folder(attempt.spec)
+        folder = self._folder(attempt.spec)
         folder.parent.mkdir(parents=True, exist_ok=True)
         lock = filelock.FileLock(folder.parent / f".{folder.name}.lock")
         try:
@@ -151,118 +315,111 @@ class Searcher:
     def _take(self, news: News) -> None:
         event, attempt = news.event, self.attempts[news.slot]
         if event["event"] == pruning.REPORT:
-            go = self._report(attempt, event["point"], event["value"])
-            self.pool.answer(news.slot, go)
+            go_on = self._report(attempt, event["point"], event["value"])
+            self.pool.answer(news.slot, go_on)
         elif event["event"] == "end":
-            record_lost(news, self.folder(attempt.spec))
+            record_lost(news, self._folder(attempt.spec))
             self._ended(news.slot)
         elif event["event"] != "start":
             self.display.event(news.slot, event)
 
     def _report(self, attempt: Attempt, point: int, value: float) -> bool:
-        """Tell a value on the way; whether to go on. A later seed's comes with the mean of those
-        before it, so that trials are compared at the same place of the same seed."""
+        """Report a value to Optuna; return whether to go on.
+
+        A later seed's comes with the mean of those before it, so that trials are compared at the
+        same place of the same seed.
+        """
         spec = self.bench.spec
         if not math.isfinite(value) or len(spec.objective) > 1:
             return True
         step = len(attempt.values) * (len(spec.reports) + 1) + point + 1
-        attempt.trial.report(attempt.mean([value])[0], step)
+        attempt.trial.report(attempt.means((value,))[0], step)
         return not attempt.trial.should_prune()
 
-    # --- how it ended -------------------------------------------------------------------------
-
     def _ended(self, slot: int) -> None:
+        """Take what the slot's cell came to."""
         attempt = self.attempts[slot]
-        cell = read_cell(self.folder(attempt.spec))
+        cell = read_cell(self._folder(attempt.spec))
         self._count(attempt, cell)
         reason = str(cell.status.get("reason", ""))
-        if cell.state == "pruned":
-            self._pruned(slot, reason)
-        elif cell.state == "diverged":
-            self._pruned(slot, reason, "diverged")
+        if cell.state in ("pruned", "diverged"):
+            self._prune(slot, reason, cell.state)
         elif cell.state == "skipped":
             raise UserError(f"{attempt.target.label} can't be tuned here: {reason}")
         elif cell.state != "done":
             self._fail(slot, reason)
         else:
-            found = values(cell, self.bench.spec)
-            if not all(map(math.isfinite, found)):
-                self._fail(slot, f"no {' or '.join(self.bench.spec.objective)} in its records")
+            values = values_of(cell, self.bench.spec)
+            if all(map(math.isfinite, values)):
+                self._seed_done(slot, values)
             else:
-                self._seed_done(slot, found)
+                self._fail(slot, f"no {' or '.join(self.bench.spec.objective)} in its records")
 
     def _count(self, attempt: Attempt, cell: Cell) -> None:
         """Add up what a cell cost, unless a trial with the same settings has paid for it."""
         paid = (t.user_attrs.get(FACTS, {}).get("cells", ()) for t in attempt.shared.finished())
-        if cell.run_id not in {run_id for ids in paid for run_id in ids}:
+        if not any(cell.run_id in run_ids for run_ids in paid):
             attempt.tokens += float(cell.status.get("tokens") or 0)
             attempt.flops += float(cell.status.get("flops") or 0)
 
-    def _seed_done(self, slot: int, found: tuple[float, ...]) -> None:
+    def _seed_done(self, slot: int, values: tuple[float, ...]) -> None:
         attempt = self.attempts[slot]
-        goes_on = len(attempt.values) + 1 < len(attempt.cells)
-        if goes_on and not self._report(attempt, len(self.bench.spec.reports), found[0]):
-            self._pruned(slot, "stopped after a seed")
+        last = len(attempt.values) + 1 == len(attempt.cells)
+        if not last and not self._report(attempt, len(self.bench.spec.reports), values[0]):
+            self._prune(slot, "stopped after a seed", "pruned")
             return
         name = attempt.name
-        attempt.values.append(found)
-        self._release(attempt)
-        said = ", ".join(
-            f"{OBJECTIVES[one].title} {value:.4g}"
-            for one, value in zip(self.bench.spec.objective, attempt.mean(), strict=True)
+        attempt.values.append(values)
+        shown = ", ".join(
+            f"{OBJECTIVES[objective].title} {value:.4g}"
+            for objective, value in zip(self.bench.spec.objective, attempt.means(), strict=True)
         )
-        self.display.ended(slot, name, "done", said)
-        if goes_on:
-            self._begin(slot)
+        if last:
+            self._finish(slot, name, "done", shown, values=attempt.means())
             return
-        self._facts(attempt)
-        attempt.shared.study.tell(attempt.trial, attempt.mean())
-        self.failures[attempt.target.label] = 0
-        del self.attempts[slot]
+        attempt.release()
+        self.display.ended(slot, name, "done", shown)
+        self._begin(slot)
 
-    def _pruned(self, slot: int, reason: str = "", state: str = "pruned") -> None:
+    def _prune(self, slot: int, reason: str, outcome: str) -> None:
         """Trials that were stopped, or that diverged, count: their settings are known to be bad."""
-        attempt = self.attempts.pop(slot)
+        attempt = self.attempts[slot]
         if reason:
             attempt.trial.set_user_attr(REASON, reason)
-        self.display.ended(slot, attempt.name, state, reason)
-        self._facts(attempt)
-        attempt.shared.study.tell(attempt.trial, state=TrialState.PRUNED)
+        self._finish(slot, attempt.name, outcome, reason, state=TrialState.PRUNED)
+
+    def _finish(self, slot: int, name: str, outcome: str, shown: str, **result: Any) -> None:
+        """End a trial that counts. result: as of `optuna.Study.tell`."""
+        attempt = self.attempts[slot]
+        attempt.record_facts()
+        attempt.shared.study.tell(attempt.trial, **result)
+        attempt.release()
+        del self.attempts[slot]
+        self.display.ended(slot, name, outcome, shown)
         self.failures[attempt.target.label] = 0
-        self._release(attempt)
 
     def _fail(self, slot: int, reason: str) -> None:
         attempt = self.attempts.pop(slot)
         label = attempt.target.label
         self.display.ended(slot, attempt.name, "failed", reason)
         self.failures[label] = self.failures.get(label, 0) + 1
-        self._facts(attempt)
-        attempt.shared.give_up(attempt.trial, reason, again=True)
-        self._release(attempt)
+        attempt.record_facts()
+        attempt.shared.fail(attempt.trial, reason)
+        attempt.release()
         if self.failures[label] >= PATIENCE:
             self.failed[label] = reason
-
-    def _facts(self, attempt: Attempt) -> None:
-        done = [spec.run_id for spec in attempt.cells[: len(attempt.values) + 1]]
-        facts: dict[str, Any] = {"tokens": attempt.tokens, "flops": attempt.flops, "cells": done}
-        attempt.trial.set_user_attr(FACTS, facts)
-
-    def _release(self, attempt: Attempt) -> None:
-        if attempt.lock is not None:
-            attempt.lock.release()  # its file stays: another process may wait for it
-            attempt.lock = None
 
     def _give_back(self) -> None:
         for attempt in self.attempts.values():
             try:
-                attempt.shared.give_up(attempt.trial, "interrupted", again=True)
+                attempt.shared.fail(attempt.trial, "interrupted")
             except Exception:  # the storage may be what ended the search
                 continue
             finally:
-                self._release(attempt)
+                attempt.release()
 
 
-def values(cell: Cell, spec: TuneSpec) -> tuple[float, ...]:
+def values_of(cell: Cell, spec: TuneSpec) -> tuple[float, ...]:
     """A trial cell's value of each objective; NaN where the records have none."""
     return tuple(
         old_accuracy(cell) if name == OLD_ACCURACY else dev_value(cell, name)[0]
@@ -273,6 +430,6 @@ def values(cell: Cell, spec: TuneSpec) -> tuple[float, ...]:
 def old_accuracy(cell: Cell) -> float:
     """Accuracy, answers taken strictly, on old questions: mean over the forgetting tasks."""
     frame = cell.eval()
-    asked = frame[(frame["role"] == "forgetting") & (frame["split"] == "dev")]
-    found = asked[(asked["metric"] == "accuracy") & asked["filter"].isin(["strict", "none"])]
-    return float(found["value"].mean()) if len(found) else math.nan
+    rows = frame[(frame["role"] == "forgetting") & (frame["split"] == "dev")]
+    rows = rows[(rows["metric"] == "accuracy") & rows["filter"].isin(["strict", "none"])]
+    return float(rows["value"].mean()) if len(rows) else math.nan

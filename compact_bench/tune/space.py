@@ -1,4 +1,4 @@
-"""What is searched: a method's `Tunable` settings and the learning rate, and how they are drawn.
+"""The space of a search: `Tunable` settings and the learning rate, and how they are drawn.
 
 A simplex of settings is drawn uniformly: x_i = -log u_i with u_i uniform in (0,1], and setting i is
 total * x_i / sum x, as shares of independent exponentials are uniform on the simplex.
@@ -35,12 +35,12 @@ class Field(NamedTuple):
 def tunable(config: BaseModel, fixed: Collection[str]) -> dict[str, Field]:
     """The settings that a search may choose: marked, not fixed, and not idle."""
     idle = config.idle() if hasattr(config, "idle") else set()
-    found = {}
-    for name, info in type(config).model_fields.items():
-        mark = next((one for one in info.metadata if isinstance(one, Tunable)), None)
-        if mark is not None and name not in fixed and name not in idle:
-            found[name] = Field(mark, getattr(config, name), info.annotation is int)
-    return found
+    return {
+        name: Field(mark, getattr(config, name), info.annotation is int)
+        for name, info in type(config).model_fields.items()
+        for mark in info.metadata
+        if isinstance(mark, Tunable) and name not in fixed and name not in idle
+    }
 
 
 def make_space(
@@ -50,38 +50,37 @@ def make_space(
     rates: Sequence[float],
     rate: float,
 ) -> Space:
-    """The knobs of a row: of its settings those in `ranges`, or all, and the learning rate.
+    """The hyperparameters of a row: of its settings those in `ranges`, or all, and learning rates.
 
     config: the row's settings without a search. fixed: names that the suite sets. ranges: narrower
     ones, None for the methods' own. rates, rate: the grid of learning rates and the suite's own.
 
     Raises UserError for a name that can't be searched or a range that the settings refuse.
     """
-    found = tunable(config, fixed)
+    fields = tunable(config, fixed)
     for name in ranges or ():
-        if name not in found:
-            why = " (the row sets it)" if name in fixed else nearest(name, found)
-            allowed = ", ".join(found) or "none"
+        if name not in fields:
+            why = " (the row sets it)" if name in fixed else nearest(name, fields)
+            allowed = ", ".join(fields) or "none"
             raise UserError(f"{name!r} can't be searched{why}; of this row one can: {allowed}")
-    chosen = {name: found[name] for name in found if ranges is None or name in ranges}
-    knobs = [*_simplexes(chosen, ranges or {})]
-    for name, field in chosen.items():
+    fields = {name: fields[name] for name in fields if ranges is None or name in ranges}
+    space = _simplexes(fields, ranges or {})
+    for name, field in fields.items():
         if not field.mark.simplex:
-            knobs.append(_knob(name, field, (ranges or {}).get(name)))
-    # One rate is none to choose.
-    grid = tuple(sorted({*rates, rate})) if len({*rates, rate}) > 1 else ()
-    knobs += [Hyperparameter(LEARNING_RATE, rate, choices=grid)] if grid else []
-    for knob in knobs:
-        _check(config, knob)
-    return tuple(knobs)
+            space.append(_hyperparameter(name, field, (ranges or {}).get(name)))
+    if len(choices := tuple(sorted({*rates, rate}))) > 1:
+        space.append(Hyperparameter(LEARNING_RATE, rate, choices=choices))
+    for one in space:
+        _check(config, one)
+    return tuple(space)
 
 
 def _simplexes(
-    chosen: Mapping[str, Field], ranges: Mapping[str, Sequence[float]]
+    fields: Mapping[str, Field], ranges: Mapping[str, Sequence[float]]
 ) -> list[Hyperparameter]:
-    """The knobs that are shares of a sum; a single one left of a simplex has nothing to share."""
+    """Those that are shares of a sum; a single one left of a simplex has nothing to share."""
     groups: dict[str, dict[str, Field]] = {}
-    for name, field in chosen.items():
+    for name, field in fields.items():
         if field.mark.simplex:
             if name in ranges and tuple(ranges[name]) != (field.mark.low, field.mark.high):
                 raise UserError(
@@ -91,13 +90,13 @@ def _simplexes(
             groups.setdefault(field.mark.simplex, {})[name] = field
     return [
         Hyperparameter(name, field.default, 0.0, total, simplex=simplex, total=total)
-        for simplex, fields in groups.items()
-        if len(fields) > 1 and (total := math.fsum(one.default for one in fields.values())) > 0
-        for name, field in fields.items()
+        for simplex, group in groups.items()
+        if len(group) > 1 and (total := math.fsum(one.default for one in group.values())) > 0
+        for name, field in group.items()
     ]
 
 
-def _knob(name: str, field: Field, given: Sequence[float] | None) -> Hyperparameter:
+def _hyperparameter(name: str, field: Field, given: Sequence[float] | None) -> Hyperparameter:
     mark = field.mark
     if given is not None and len(given) > 2:
         choices = tuple(sorted({int(v) if field.integer else float(v) for v in given}))
@@ -108,92 +107,88 @@ def _knob(name: str, field: Field, given: Sequence[float] | None) -> Hyperparame
     return Hyperparameter(name, field.default, float(low), float(high), mark.log, field.integer)
 
 
-def _check(config: BaseModel, knob: Hyperparameter) -> None:
+def _check(config: BaseModel, one: Hyperparameter) -> None:
     """The ends of a range must be settings that the method takes."""
-    if knob.name == LEARNING_RATE or knob.simplex:
+    if one.name == LEARNING_RATE or one.simplex:
         return
-    for value in knob.choices or (knob.low, knob.high):
-        whole = int(value) if knob.integer else value
+    for value in one.choices or (one.low, one.high):
+        setting = int(value) if one.integer else value
         try:
-            type(config).model_validate({**config.model_dump(), knob.name: whole})
+            type(config).model_validate({**config.model_dump(), one.name: setting})
         except ValidationError as error:
             message = error.errors(include_url=False)[0]["msg"]
-            raise UserError(
-                f"{knob.name} can't be {value:g}: {message[:1].lower() + message[1:]}"
-            ) from None
+            reason = message[:1].lower() + message[1:]
+            raise UserError(f"{one.name} can't be {value:g}: {reason}") from None
 
 
 def distributions(space: Space, grid: int = 0) -> dict[str, BaseDistribution]:
-    """What Optuna draws for each knob: of a simplex u_i, of the others the setting itself.
+    """What Optuna draws for each hyperparameter: of a simplex u_i, of others the setting itself.
 
     grid: with N > 1 only N values of each range, evenly spread on its scale; of a simplex those
     with x_i = 0 .. N - 1.
     """
-    from optuna.distributions import (
-        CategoricalDistribution,
-        FloatDistribution,
-        IntDistribution,
-    )
+    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 
-    found: dict[str, BaseDistribution] = {}
-    for knob in space:
-        if knob.choices or grid:
-            found[knob.name] = CategoricalDistribution(knob.choices or grid_values(knob, grid))
-        elif knob.simplex:
-            found[knob.name] = FloatDistribution(SMALLEST, 1.0)
-        elif knob.integer:
-            found[knob.name] = IntDistribution(int(knob.low), int(knob.high), log=knob.log)
+    drawn: dict[str, BaseDistribution] = {}
+    for one in space:
+        if one.choices or grid:
+            drawn[one.name] = CategoricalDistribution(one.choices or grid_values(one, grid))
+        elif one.simplex:
+            drawn[one.name] = FloatDistribution(SMALLEST, 1.0)
+        elif one.integer:
+            drawn[one.name] = IntDistribution(int(one.low), int(one.high), log=one.log)
         else:
-            found[knob.name] = FloatDistribution(knob.low, knob.high, log=knob.log)
-    return found
+            drawn[one.name] = FloatDistribution(one.low, one.high, log=one.log)
+    return drawn
 
 
-def grid_values(knob: Hyperparameter, count: int) -> tuple[float, ...]:
-    """The values of one knob in a grid, as they are drawn."""
-    if knob.choices:
-        return knob.choices
-    if knob.simplex:
+def grid_values(one: Hyperparameter, count: int) -> tuple[float, ...]:
+    """The values of a hyperparameter in a grid, as they are drawn."""
+    if one.choices:
+        return one.choices
+    if one.simplex:
         return tuple(math.exp(-x) for x in range(count))
     shares = [i / (count - 1) for i in range(count)]
-    if knob.log:
-        values = [knob.low * (knob.high / knob.low) ** share for share in shares]
+    if one.log:
+        values = [one.low * (one.high / one.low) ** share for share in shares]
     else:
-        values = [knob.low + (knob.high - knob.low) * share for share in shares]
-    return tuple(dict.fromkeys(round(v) for v in values)) if knob.integer else tuple(values)
+        values = [one.low + (one.high - one.low) * share for share in shares]
+    return tuple(dict.fromkeys(round(v) for v in values)) if one.integer else tuple(values)
 
 
 def settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, float]:
     """The settings that a draw stands for, the learning rate among them."""
     found: dict[str, float] = {}
-    for knob in space:
-        value = drawn[knob.name]
-        if knob.simplex:
-            group = [one for one in space if one.simplex == knob.simplex]
-            exponentials = {one.name: -math.log(drawn[one.name]) for one in group}
+    for one in space:
+        value = drawn[one.name]
+        if one.simplex:
+            group = [other.name for other in space if other.simplex == one.simplex]
+            exponentials = {name: -math.log(drawn[name]) for name in group}
             sum_x = math.fsum(exponentials.values())
-            share = exponentials[knob.name] / sum_x if sum_x > 0 else 1 / len(group)
-            found[knob.name] = knob.total * share
+            share = exponentials[one.name] / sum_x if sum_x > 0 else 1 / len(group)
+            found[one.name] = one.total * share
         else:
-            found[knob.name] = int(value) if knob.integer else float(value)
+            found[one.name] = int(value) if one.integer else float(value)
     return found
 
 
 def defaults(space: Space, grid: int = 0) -> dict[str, Any]:
     """The draw that stands for the method's own settings, or those of the grid nearest to it.
 
-    >>> a, b = (Knob(n, d, 0, 3, simplex="s", total=3) for n, d in (("a", 1.0), ("b", 2.0)))
+    >>> a = Hyperparameter("a", 1.0, 0, 3, simplex="s", total=3)
+    >>> b = Hyperparameter("b", 2.0, 0, 3, simplex="s", total=3)
     >>> settings((a, b), defaults((a, b)))
     {'a': 1.0, 'b': 2.0}
     """
-    found: dict[str, Any] = {}
-    for knob in space:
-        value: float = knob.default
-        if knob.simplex:
-            value = max(SMALLEST, math.exp(-knob.default))
-        elif not knob.choices:
-            value = min(max(value, knob.low), knob.high)
-        if knob.choices or grid:
-            values = knob.choices or grid_values(knob, grid)
-            value = min(values, key=lambda one: abs(one - value))
-        found[knob.name] = int(value) if knob.integer else value
-    return found
+    drawn: dict[str, Any] = {}
+    for one in space:
+        value: float = one.default
+        if one.simplex:
+            value = max(SMALLEST, math.exp(-one.default))
+        elif not one.choices:
+            value = min(max(value, one.low), one.high)
+        if one.choices or grid:
+            values = one.choices or grid_values(one, grid)
+            value = min(values, key=lambda candidate: abs(candidate - value))
+        drawn[one.name] = int(value) if one.integer else value
+    return drawn

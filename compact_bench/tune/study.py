@@ -12,18 +12,21 @@ import json
 import math
 import random
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optuna
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
-from optuna.study import Study
 from optuna.trial import FrozenTrial, TrialState
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from compact_bench.errors import UserError
 from compact_bench.records.cells import without_paths
@@ -33,13 +36,12 @@ from compact_bench.tune.presence import Presence
 from compact_bench.tune.space import Space, defaults, distributions, grid_values, settings
 from compact_bench.tune.trials import OBJECTIVES
 
-ASKED, WORKER, RETRY, FACTS, REASON = "asked", "worker", "retry_of", "facts", "reason"
+# Names of what is stored with a study and its trials.
+MEANING, WORKER, RETRY, FACTS, REASON = "asked", "worker", "retry_of", "facts", "reason"
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
 STARTUP = 5  # trials that nothing is pruned before
-
-MOST_GRID = 100_000
 
 STATES = {
     TrialState.COMPLETE: records.COMPLETE,
@@ -51,7 +53,7 @@ STATES = {
 def open_storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     """The storage at `url`, or the journal file in `folder`.
 
-    Raises UserError where it can't be reached; a password in the URL isn't told.
+    Raises UserError, without the URL's password, where it can't be reached.
     """
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
@@ -61,62 +63,67 @@ def open_storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:
-        raise unreachable(url, error) from None
+        raise UserError(_unreachable(url, error)) from None
 
 
-def unreachable(url: str | None, error: Exception) -> UserError:
-    """One line that says which storage, without its password, and why."""
-    return UserError(f"can't reach the storage {without_password(url)}: {_first_line(error, url)}")
+@contextmanager
+def storage_errors(url: str | None) -> Iterator[None]:
+    """Report in one line that the storage went away; the cells that were trained are kept."""
+    try:
+        yield
+    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
+        lost = _unreachable(url, error)
+        raise UserError(f"{lost}; nothing is lost: the same command goes on from here") from None
+
+
+def _unreachable(url: str | None, error: BaseException) -> str:
+    """One line that names the storage, without its password, and the first cause."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = " ".join(str(error).split()) or type(error).__name__
+    try:
+        secret = make_url(url).password if url else None
+    except ArgumentError:
+        secret = None
+    reason = reason.replace(str(secret), "***") if secret else reason
+    return f"can't reach the storage {without_password(url)}: {reason}"
 
 
 def without_password(url: str | None) -> str:
     """The URL of a storage as it may be shown and recorded."""
-    from sqlalchemy.engine import make_url
-    from sqlalchemy.exc import ArgumentError
-
-    if url is None:
-        return records.STORAGE
     try:
-        return make_url(url).render_as_string(hide_password=True)
+        return make_url(url).render_as_string(hide_password=True) if url else records.STORAGE
     except ArgumentError:
         return "(not a URL of SQLAlchemy's)"
 
 
-def _first_line(error: Exception, url: str | None) -> str:
-    from sqlalchemy.engine import make_url
-
-    cause: BaseException = error
-    while cause.__cause__ is not None:
-        cause = cause.__cause__
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    try:
-        secret = make_url(url).password if url else None
-    except Exception:
-        secret = None
-    return text.replace(str(secret), "***") if secret else text
-
-
 @dataclass
-class Shared:
-    """One row's study. rank: how many trials that count came before; total: how many are wanted."""
+class SharedStudy:
+    """The study of one row, which several processes may work on.
 
-    study: Study
+    A trial's rank is how many trials that count, or run, have lower numbers.
+    """
+
+    study: optuna.Study
     space: Space
     spec: TuneSpec
     presence: Presence
 
     @property
-    def grid(self) -> int:
+    def grid_size(self) -> int:
         """Values of each range, for the grid sampler; else 0."""
         return self.spec.grid if self.spec.sampler == "grid" else 0
 
     @property
+    def _grid_values(self) -> list[tuple[float, ...]]:
+        """The values of each hyperparameter in the grid."""
+        return [one.choices or grid_values(one, self.grid_size) for one in self.space]
+
+    @property
     def total(self) -> int:
-        """How many trials are to finish: those asked for, or all points of the grid."""
-        if not self.grid:
-            return self.spec.trials
-        sizes = [len(knob.choices or grid_values(knob, self.grid)) for knob in self.space]
-        return min(self.spec.trials, math.prod(sizes))
+        """How many trials are to finish: those of the suite, or all points of a smaller grid."""
+        points = math.prod(map(len, self._grid_values)) if self.grid_size else math.inf
+        return int(min(self.spec.trials, points))
 
     def all(self) -> list[FrozenTrial]:
         """Every trial, by number."""
@@ -126,30 +133,26 @@ class Shared:
         """The trials that count."""
         return [trial for trial in self.all() if trial.state in COUNTED]
 
-    def tokens(self) -> float:
-        """Training tokens of all trials so far."""
-        return math.fsum(float(t.user_attrs.get(FACTS, {}).get("tokens", 0)) for t in self.all())
-
     @property
     def enough(self) -> bool:
-        """Whether what was asked for is finished, or the tokens are spent."""
-        spent = self.spec.tokens is not None and self.tokens() >= self.spec.tokens
+        """Whether enough trials have finished, or the training tokens are spent."""
+        tokens = math.fsum(float(t.user_attrs.get(FACTS, {}).get("tokens", 0)) for t in self.all())
+        spent = self.spec.tokens is not None and tokens >= self.spec.tokens
         return len(self.finished()) >= self.total or spent
 
     def ask(self) -> optuna.Trial | None:
         """A new trial with its draw, or None while those that run may be all that are wanted."""
-        self.bury()
-        running = [trial for trial in self.all() if trial.state == TrialState.RUNNING]
-        if self.enough or len(self.finished()) + len(running) >= self.total:
+        self.fail_stale_trials()
+        if self.enough or self._rank(len(self.all())) >= self.total:
             return None
         trial = self.study.ask()
         trial.set_user_attr(WORKER, self.presence.name)
         rank = self._rank(trial.number)
-        if rank >= self.total:  # another process asked at the same moment
+        if rank >= self.total:  # another process began one at the same moment
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         self.study.sampler = self._sampler(rank)
-        for name, one in distributions(self.space, self.grid).items():
+        for name, one in distributions(self.space, self.grid_size).items():
             if isinstance(one, CategoricalDistribution):
                 trial.suggest_categorical(name, one.choices)
             elif isinstance(one, IntDistribution):
@@ -165,11 +168,9 @@ class Shared:
     def _sampler(self, rank: int) -> optuna.samplers.BaseSampler:
         """The sampler of one trial; the first takes the method's own settings."""
         seed = random.Random(f"{self.spec.seed} {rank}").randrange(2**31)
-        free = {
-            "tpe": lambda: TPESampler(seed=seed),
-            "nsga2": lambda: NSGAIISampler(seed=seed),
-        }.get(self.spec.sampler, lambda: RandomSampler(seed=seed))()
-        if self.grid:
+        samplers = {"tpe": TPESampler, "nsga2": NSGAIISampler}
+        free = samplers.get(self.spec.sampler, RandomSampler)(seed=seed)
+        if self.grid_size:
             return PartialFixedSampler(self._point(rank), free)
         return PartialFixedSampler(defaults(self.space), free) if rank == 0 else free
 
@@ -178,23 +179,27 @@ class Shared:
 
         Of a grid too large to list, distinct points are drawn.
         """
-        first = defaults(self.space, self.grid)
-        values = [knob.choices or grid_values(knob, self.grid) for knob in self.space]
-        draw = random.Random(self.spec.seed)
-        size = math.prod(map(len, values))
-        places = draw.sample(range(size), min(size, self.total + 1))
-        names = [knob.name for knob in self.space]
-        points = (dict(zip(names, _place(at, values), strict=True)) for at in places)
+        first = defaults(self.space, self.grid_size)
+        sizes = [len(values) for values in self._grid_values]
+        count = math.prod(sizes)
+        order = random.Random(self.spec.seed).sample(range(count), min(count, self.total + 1))
+        points = (
+            {
+                one.name: values[at]
+                for one, values, at in zip(self.space, self._grid_values, place, strict=True)
+            }
+            for place in (np.unravel_index(index, sizes) for index in order)
+        )
         others = (point for point in points if point != first)
         return next(itertools.islice(itertools.chain([first], others), rank, None))
 
-    def bury(self) -> None:
-        """Fail the trials whose process is gone, and have their draws tried again."""
+    def fail_stale_trials(self) -> None:
+        """Fail the trials whose process has ended, and have their draws tried again."""
         for trial in self.all():
             if trial.state != TrialState.RUNNING:
                 continue
             worker = str(trial.user_attrs.get(WORKER, ""))
-            if not self.presence.gone(worker, self.study):
+            if not self.presence.has_ended(worker, self.study):
                 continue
             try:
                 self.study.tell(trial.number, state=TrialState.FAIL)
@@ -203,25 +208,41 @@ class Shared:
             if len(trial.params) == len(self.space):
                 self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
 
+    def fail(self, trial: optuna.Trial, reason: str) -> None:
+        """Fail a trial; its draw is tried again by whoever comes next."""
+        trial.set_user_attr(REASON, without_paths(reason))
+        self.study.tell(trial, state=TrialState.FAIL)
+        self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
+
     def settings(self, trial: optuna.Trial | FrozenTrial) -> dict[str, float]:
         """The settings that a trial's draw stands for."""
         return settings(self.space, trial.params)
 
-    def give_up(self, trial: optuna.Trial, reason: str, again: bool) -> None:
-        """Fail a trial; `again`: its draw is to be tried by whoever comes next."""
-        trial.set_user_attr(REASON, without_paths(reason))
-        self.study.tell(trial, state=TrialState.FAIL)
-        if again:
-            self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
+    def recorded(self) -> tuple[records.Trial, ...]:
+        """The trials as plain values; those that run are left out."""
+        return tuple(
+            self._recorded(trial)
+            for trial in self.all()
+            if trial.state in STATES and len(trial.params) == len(self.space)
+        )
 
-
-def _place(at: int, values: Sequence[Sequence[float]]) -> list[float]:
-    """The point of a grid by its number, the last setting varying fastest."""
-    found = []
-    for options in reversed(values):
-        at, index = divmod(at, len(options))
-        found.append(options[index])
-    return found[::-1]
+    def _recorded(self, trial: FrozenTrial) -> records.Trial:
+        facts = trial.user_attrs.get(FACTS, {})
+        start, end = trial.datetime_start, trial.datetime_complete
+        values = trial.values if trial.state == TrialState.COMPLETE else None
+        return records.Trial(
+            trial.number,
+            STATES[trial.state],
+            self.settings(trial),
+            tuple(values or ()),
+            tuple(sorted(trial.intermediate_values.items())),
+            float(facts.get("tokens", 0)),
+            float(facts.get("flops", 0)),
+            (end - start).total_seconds() if start and end else 0.0,
+            str(trial.user_attrs.get(REASON, "")),
+            trial.user_attrs.get(RETRY),
+            trial.params == defaults(self.space, self.grid_size),
+        )
 
 
 def open_study(
@@ -229,12 +250,12 @@ def open_study(
     name: str,
     space: Space,
     spec: TuneSpec,
-    asked: Mapping[str, Any],
+    meaning: Mapping[str, Any],
     presence: Presence,
-) -> Shared:
-    """Make the study, or go on with it. asked: all that decides what its trials mean.
+) -> SharedStudy:
+    """Make the study, or go on with it. meaning: all that decides what its trials' values mean.
 
-    Raises UserError where the study of this name asked something else.
+    Raises UserError where the study of this name was begun with another meaning.
     """
     minimize = [OBJECTIVES[one].better < 0 for one in spec.objective]
     study = optuna.create_study(
@@ -244,25 +265,24 @@ def open_study(
         pruner=_pruner(spec),
         load_if_exists=True,
     )
-    known = study.user_attrs.get(ASKED)
-    wanted = json.loads(json.dumps(asked, sort_keys=True))
-    if known is None:
-        study.set_user_attr(ASKED, wanted)
-    elif known != wanted:
-        key = next(k for k in {**known, **wanted} if known.get(k) != wanted.get(k))
+    stored = study.user_attrs.get(MEANING)
+    wanted = json.loads(json.dumps(meaning, sort_keys=True))
+    if stored is None:
+        study.set_user_attr(MEANING, wanted)
+    elif stored != wanted:
         raise UserError(
-            f"the study {name!r} was begun with {_change(key, known.get(key), wanted.get(key))}; "
+            f"the study {name!r} was begun with {_first_difference('', stored, wanted)}; "
             "give the new one another name with --study"
         )
-    presence.beat(study)
-    return Shared(study, space, spec, presence)
+    presence.join(study)
+    return SharedStudy(study, space, spec, presence)
 
 
-def _change(key: str, old: Any, new: Any) -> str:
-    """Say the first difference between what was asked and what is asked now."""
+def _first_difference(key: str, old: Any, new: Any) -> str:
+    """``training.epochs 1, not 2``."""
     if isinstance(old, dict) and isinstance(new, dict):
         inner = next(k for k in {**old, **new} if old.get(k) != new.get(k))
-        return _change(f"{key}.{inner}", old.get(inner), new.get(inner))
+        return _first_difference(f"{key}.{inner}".lstrip("."), old.get(inner), new.get(inner))
     return f"{key} {old!r}, not {new!r}"
 
 
@@ -272,31 +292,3 @@ def _pruner(spec: TuneSpec) -> optuna.pruners.BasePruner:
     if spec.pruner == "asha":  # half go on from each rung: there are few reports in a training
         return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
     return optuna.pruners.NopPruner()
-
-
-def recorded(shared: Shared) -> tuple[records.Trial, ...]:
-    """The study's trials as plain values; those that run are left out."""
-    own = defaults(shared.space, shared.grid)
-    found = []
-    for trial in shared.all():
-        if trial.state not in STATES or len(trial.params) < len(shared.space):
-            continue
-        facts = trial.user_attrs.get(FACTS, {})
-        start, end = trial.datetime_start, trial.datetime_complete
-        values = trial.values if trial.state == TrialState.COMPLETE else None
-        found.append(
-            records.Trial(
-                trial.number,
-                STATES[trial.state],
-                shared.settings(trial),
-                tuple(values or ()),
-                tuple(sorted(trial.intermediate_values.items())),
-                float(facts.get("tokens", 0)),
-                float(facts.get("flops", 0)),
-                (end - start).total_seconds() if start and end else 0.0,
-                str(trial.user_attrs.get(REASON, "")),
-                trial.user_attrs.get(RETRY),
-                trial.params == own,
-            )
-        )
-    return tuple(found)

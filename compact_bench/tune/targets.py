@@ -1,10 +1,11 @@
-"""What is tuned: rows of a suite, each with its space, and the cells that a trial of one trains."""
+"""The rows of a suite that are tuned, each with its space, and the cells that its trials train."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError, nearest
@@ -34,11 +35,11 @@ class Target:
     settings: dict[str, Any]
     space: Space
 
-    def entry(self, label: str, found: Mapping[str, float], rate: float) -> dict[str, Any]:
-        """The row as a suite lists it, with settings that were found and a learning rate."""
-        more = {name: value for name, value in found.items() if name != LEARNING_RATE}
-        own = {LABEL: label, RATE: found.get(LEARNING_RATE, rate)}
-        return {self.method: {**self.settings, **more}, **own}
+    def entry(self, label: str, chosen: Mapping[str, float], rate: float) -> dict[str, Any]:
+        """The row as a suite lists it, with settings that were chosen; rate: where none was."""
+        settings = {name: value for name, value in chosen.items() if name != LEARNING_RATE}
+        rate = chosen.get(LEARNING_RATE, rate)
+        return {self.method: {**self.settings, **settings}, LABEL: label, RATE: rate}
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,23 @@ class Bench:
         suite = self.trial.model_copy(update={"methods": [row]})
         return list(matrix.cells(suite, self.registry, [self.data], self.student, self.threads))
 
+    def meaning(self, target: Target) -> dict[str, Any]:
+        """All that decides what the values of a target's trials mean."""
+        cell = self.cells(target, {})[0]
+        method = {"name": target.method, "version": target.version, "settings": target.settings}
+        search = {"trials", "tokens", "space", "split"}  # which leave it as it is
+        return {
+            "engine": matrix.ENGINE_VERSION,
+            "method": method,
+            "space": {one.name: repr(one) for one in target.space},
+            "search": self.spec.model_dump(mode="json", exclude=search),
+            "student": {**cell.student, "id": Path(cell.student["id"]).name, "hash": self.student},
+            "data": {"hash": self.data.fingerprint},
+            "training": self.trial.training.model_dump(mode="json", exclude={"selected_on"}),
+            "evaluation": cell.evaluation,
+            "limit": self.suite.limit,
+        }
+
     @cached_property
     def rates(self) -> tuple[float, ...]:
         """The grid of learning rates, the same for every row."""
@@ -79,26 +97,17 @@ def make_bench(suite: Suite, options: Options) -> Bench:
     spec = suite.tune or TuneSpec()
     trial = trial_suite(suite, spec)
     try:
-        identity = student_hash(suite.student)
+        student = student_hash(suite.student)
     except UserError as error:
         raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
     (prepared, *_), (data, *_) = read_data(trial, options)
     if prepared.dev.empty:
-        raise UserError(
-            f"{suite.where(('data',))}: the dev split is empty: there is nothing to tune on"
-        )
+        where = suite.where(("data",))
+        raise UserError(f"{where}: the dev split is empty: there is nothing to tune on")
     jobs = options.jobs or suite.jobs or 1
-    return Bench(
-        suite,
-        spec,
-        trial,
-        registry_module.load(options.plugins),
-        prepared,
-        data,
-        identity,
-        jobs,
-        threads_of(jobs, available_cores()),
-    )
+    threads = threads_of(jobs, available_cores())
+    registry = registry_module.load(options.plugins)
+    return Bench(suite, spec, trial, registry, prepared, data, student, jobs, threads)
 
 
 def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
@@ -110,9 +119,10 @@ def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
     if suite.conditions:
         raise UserError(f"{suite.where(('conditions',))}: a suite of one condition can be tuned")
     if suite.evaluation.select:
-        raise UserError(f"{suite.where(('evaluation', 'select'))}: tune reads the dev split itself")
-    asked = next((task for task in suite.evaluation.tasks if task.task == IN_DOMAIN), None)
-    if asked is None:
+        where = suite.where(("evaluation", "select"))
+        raise UserError(f"{where}: tune reads the dev split itself")
+    in_domain = next((task for task in suite.evaluation.tasks if task.task == IN_DOMAIN), None)
+    if in_domain is None:
         raise UserError(f"{where}: tune asks the dev split of the task in_domain, which is not set")
     if twice := set(suite.seeds) & set(spec.seeds):
         raise UserError(
@@ -120,11 +130,13 @@ def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
             "searched with a seed can't be tested with it"
         )
     nll = "marginal_nll" in spec.objective
-    if nll and asked.kind != "generate":
-        raise UserError(f"{where}: in_domain of kind {asked.kind} has no marginal_nll: accuracy")
+    if nll and in_domain.kind != "generate":
+        raise UserError(
+            f"{where}: in_domain of kind {in_domain.kind} has no marginal_nll: accuracy"
+        )
     if nll and not suite.evaluation.marginal_samples:
         raise UserError(f"{where}: marginal_nll needs evaluation.marginal_samples")
-    tasks = [asked.model_copy(update={"limit": spec.items})]
+    tasks = [in_domain.model_copy(update={"limit": spec.items})]
     if OLD_ACCURACY in spec.objective:
         old = [task for task in suite.evaluation.tasks if task.role == "forgetting"]
         if not old or any(task.kind == "lm_eval" for task in old):
@@ -140,24 +152,24 @@ def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
         "majority": False,
         "reports": None if spec.pruner == "none" else ReportsSpec(at=spec.reports, metric=metric),
     }
-    changed = {
+    changes = {
         **{"seeds": spec.seeds, "compare_to": "", "ladder": [], "regret_to": ""},
         **{"ablation": None, "selection": None, "evidence": None, "tune": None},
         "evaluation": suite.evaluation.model_copy(update=evaluation),
     }
-    found = suite.model_copy(update=changed)
-    found._source = suite._source
-    return found
+    trial = suite.model_copy(update=changes)
+    trial._source = suite._source
+    return trial
 
 
 def untrained(bench: Bench) -> list[str | dict[str, Any]]:
     """The suite's rows that train nothing: what is forgotten is measured against such a row."""
-    found = []
-    for row, entry in zip(bench.suite.rows(), bench.suite.methods, strict=False):
-        method = bench.registry.methods.get(row.method)
-        if method is not None and not method.seeded and not method.reads_data:
-            found.append(entry)
-    return found
+    methods = bench.registry.methods
+    return [
+        entry
+        for row, entry in zip(bench.suite.rows(), bench.suite.methods, strict=False)
+        if (method := methods.get(row.method)) and not method.seeded and not method.reads_data
+    ]
 
 
 def find(bench: Bench, names: Iterable[str]) -> list[Target]:
@@ -169,60 +181,55 @@ def find(bench: Bench, names: Iterable[str]) -> list[Target]:
     names = list(names)
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise UserError(f"{twice!r} is to be tuned twice")
-    return [_target(bench, name) for name in names]
+    return [_target(bench, *_find(bench, name)) for name in names]
 
 
 def ablated(bench: Bench) -> list[Target]:
     """The rows of the suite's ablation, whatever has settings to search."""
-    ablation = bench.suite.ablation
-    assert ablation is not None
     rows = bench.suite.rows()[len(bench.suite.methods) :]
-    return [_target_of(bench, row, _only(bench, row, row.label)) for row in rows]
+    return [_target(bench, row, _single(row.label, _resolve(bench, row))) for row in rows]
 
 
-def _target(bench: Bench, name: str) -> Target:
-    listed = bench.suite.rows()
-    labelled = [row for row in listed if row.label == name]
-    for row in labelled:
-        return _target_of(bench, row, _only(bench, row, name))
-    found = [
-        (row, one)
+def _find(bench: Bench, name: str) -> tuple[MethodRow, ResolvedRow]:
+    """The row of this name as it is listed, or else of this method, and as it is resolved."""
+    listed, methods = bench.suite.rows(), bench.registry.methods
+    if labelled := next((row for row in listed if row.label == name), None):
+        return labelled, _single(name, _resolve(bench, labelled))
+    pairs = [
+        (row, resolved)
         for row in listed
-        if row.method in bench.registry.methods
-        for one in _rows(bench, row)
-        if name in (one.label, one.method.name)
+        if row.method in methods
+        for resolved in _resolve(bench, row)
+        if name in (resolved.label, resolved.method.name)
     ]
-    exact = [pair for pair in found if pair[1].label == name] or found
-    if len(exact) > 1:
-        labels = ", ".join(repr(one.label) for _, one in exact)
-        raise UserError(f"{name!r} stands for {len(exact)} rows: name one of {labels}")
+    exact = [pair for pair in pairs if pair[1].label == name] or pairs
     if exact:
-        return _target_of(bench, *exact[0])
-    if name not in bench.registry.methods:
-        known = [*dict.fromkeys(row.label or row.method for row in listed), *bench.registry.methods]
+        _single(name, [resolved for _, resolved in exact])
+        return exact[0]
+    if name not in methods:
+        labels = list(dict.fromkeys(row.label or row.method for row in listed))
         raise UserError(
-            f"no row or method {name!r} to tune{nearest(name, known)}; this suite has: "
-            f"{', '.join(dict.fromkeys(row.label or row.method for row in listed))}"
+            f"no row or method {name!r} to tune{nearest(name, [*labels, *methods])}; "
+            f"this suite has: {', '.join(labels)}"
         )
     row = MethodRow(name, {}, ("methods",))
-    return _target_of(bench, row, _only(bench, row, name))
+    return row, _single(name, _resolve(bench, row))
 
 
-def _rows(bench: Bench, row: MethodRow) -> Sequence[ResolvedRow]:
+def _resolve(bench: Bench, row: MethodRow) -> Sequence[ResolvedRow]:
     entry = {row.method: row.settings} | ({LABEL: row.label} if row.label else {})
     suite = bench.trial.model_copy(update={"methods": [entry]})
     return matrix.rows(suite, bench.registry, bench.data.teachers)
 
 
-def _only(bench: Bench, row: MethodRow, name: str) -> ResolvedRow:
-    found = _rows(bench, row)
-    if len(found) != 1:
-        labels = ", ".join(repr(one.label) for one in found)
-        raise UserError(f"{name!r} stands for {len(found)} rows: name one of {labels}")
-    return found[0]
+def _single(name: str, rows: Sequence[ResolvedRow]) -> ResolvedRow:
+    if len(rows) != 1:
+        labels = ", ".join(repr(row.label) for row in rows)
+        raise UserError(f"{name!r} stands for {len(rows)} rows: name one of {labels}")
+    return rows[0]
 
 
-def _target_of(bench: Bench, asked: MethodRow, row: ResolvedRow) -> Target:
+def _target(bench: Bench, listed: MethodRow, row: ResolvedRow) -> Target:
     """Raises UserError where nothing is trained, or nothing is to be chosen."""
     method = row.method
     if not method.seeded:
@@ -230,17 +237,18 @@ def _target_of(bench: Bench, asked: MethodRow, row: ResolvedRow) -> Target:
     if row.config.get(matrix.WEIGHTS_FROM):
         raise UserError(f"{row.label} reads another row's weights: tune that row")
     plain = method.Config().model_dump(mode="json")
-    fixed = {name: v for name, v in row.config.items()
-             if name in asked.settings or v != plain.get(name)}  # fmt: skip
+    fixed = {
+        name: value
+        for name, value in row.config.items()
+        if name in listed.settings or value != plain.get(name)
+    }
     config = method.Config.model_validate(row.config)
-    ranges = bench.spec.space.get(row.label, bench.spec.space.get(method.name))
-    where = bench.suite.where(("tune", "space", row.label if row.label in bench.spec.space
-                               else method.name))  # fmt: skip
+    key = row.label if row.label in bench.spec.space else method.name
     rate = bench.suite.training.learning_rate
     try:
-        space = make_space(config, fixed, ranges, bench.rates, rate)
+        space = make_space(config, fixed, bench.spec.space.get(key), bench.rates, rate)
     except UserError as error:
-        raise UserError(f"{where}: {error}") from None
+        raise UserError(f"{bench.suite.where(('tune', 'space', key))}: {error}") from None
     if not space:
         raise UserError(
             f"{row.label} has nothing to tune: none of its settings is marked Tunable or left "
@@ -251,9 +259,8 @@ def _target_of(bench: Bench, asked: MethodRow, row: ResolvedRow) -> Target:
 
 def check_names(bench: Bench, targets: Sequence[Target]) -> None:
     """Raise UserError where tune.space names a row that nothing tunes."""
-    known = {name for target in targets for name in (target.label, target.method)}
-    known |= set(bench.registry.methods) | {row.label for row in bench.suite.rows()}
-    for name in bench.spec.space:
-        if name not in known:
-            where = bench.suite.where(("tune", "space", name))
-            raise UserError(f"{where}: tune.space names no row or method{nearest(name, known)}")
+    names = {name for target in targets for name in (target.label, target.method)}
+    names |= set(bench.registry.methods) | {row.label for row in bench.suite.rows()}
+    if unknown := next((name for name in bench.spec.space if name not in names), None):
+        where = bench.suite.where(("tune", "space", unknown))
+        raise UserError(f"{where}: tune.space names no row or method{nearest(unknown, names)}")

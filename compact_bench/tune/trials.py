@@ -36,7 +36,7 @@ class Hyperparameter:
     """One setting that is searched.
 
     low, high: its range; log: searched on a logarithmic scale; integer: whole numbers only.
-    choices: the only values, where it has no range. simplex: knobs of one name here are shares of
+    choices: the only values, where it has no range. simplex: those of one name here are shares of
     the fixed sum `total`, so that their scale is no setting of its own. default: the method's own.
     """
 
@@ -49,6 +49,11 @@ class Hyperparameter:
     choices: tuple[float, ...] = ()
     simplex: str = ""
     total: float = math.nan
+
+    @property
+    def words(self) -> str:
+        """The name in words."""
+        return self.name.replace("_", " ")
 
 
 @dataclass(frozen=True)
@@ -86,7 +91,7 @@ class Study:
     pruner: str
     seed: int
     seeds: tuple[int, ...]
-    knobs: tuple[Hyperparameter, ...]
+    hyperparameters: tuple[Hyperparameter, ...]
     trials: tuple[Trial, ...] = ()
     over: bool = True
 
@@ -99,6 +104,11 @@ class Study:
     def complete(self) -> list[Trial]:
         """Those that were trained to the end."""
         return [trial for trial in self.trials if trial.state == COMPLETE]
+
+    @property
+    def measured(self) -> list[Trial]:
+        """The complete trials whose values are all finite."""
+        return [trial for trial in self.complete if all(map(math.isfinite, trial.values))]
 
     @property
     def directions(self) -> tuple[int, ...]:
@@ -168,19 +178,21 @@ def read(folder: Path) -> Search:
 
 
 def _study(values: dict[str, Any]) -> Study:
-    knobs = tuple(Hyperparameter(**_numbers(one) | {"choices": tuple(one["choices"])})
-                  for one in values["knobs"])  # fmt: skip
+    searched = values.pop("knobs", None) or values["hyperparameters"]  # knobs: of older searches
+    hyperparameters = tuple(
+        Hyperparameter(**_numbers(one) | {"choices": tuple(one["choices"])}) for one in searched
+    )
     trials = tuple(
         Trial(**one | {"values": tuple(one["values"]), "reports": _pairs(one["reports"])})
         for one in values["trials"]
     )
     lists = {key: tuple(values[key]) for key in ("objectives", "seeds")}
-    return Study(**values | lists | {"knobs": knobs, "trials": trials})
+    return Study(**values | lists | {"hyperparameters": hyperparameters, "trials": trials})
 
 
-def _numbers(knob: dict[str, Any]) -> dict[str, Any]:
+def _numbers(bounds: dict[str, Any]) -> dict[str, Any]:
     """JSON has no NaN: a bound that isn't there was written as null."""
-    return {key: math.nan if value is None else value for key, value in knob.items()}
+    return {key: math.nan if value is None else value for key, value in bounds.items()}
 
 
 def _pairs(values: Iterable[Any]) -> tuple[tuple[int, float], ...]:

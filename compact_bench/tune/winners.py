@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 
@@ -13,39 +13,13 @@ from compact_bench.analysis.results import Results
 from compact_bench.errors import UserError
 from compact_bench.records.cells import status_of
 from compact_bench.records.suite_record import read_suite_record
-from compact_bench.suite.schema import Suite
+from compact_bench.suite.schema import LABEL, Suite
 from compact_bench.tune import trials
-from compact_bench.tune.targets import Target
 from compact_bench.tune.trials import LEARNING_RATE, Study, Trial
 from compact_bench.utils.files import write_text
 
-
-def settings_of(root: Path, rate: float) -> dict[str, tuple[dict[str, float], float]]:
-    """Settings and learning rate of the best trial by row, of the searches that are over.
-
-    root: the results of the suite. rate: the learning rate where none was searched.
-    """
-    folder = root / "tune"
-    if not (folder / trials.FILE).exists():
-        return {}
-    found = {}
-    for study in trials.read(folder).studies:
-        if study.over and (best := study.best):
-            values = dict(best.settings)
-            own = values.pop(LEARNING_RATE, rate)
-            found[study.label] = values, own
-    return found
-
-
-def with_tuned(suite: Suite, root: Path) -> Suite:
-    """The suite with what was searched for the rows of its ablation, as far as that is over.
-
-    root: the results of the suite.
-    """
-    if suite.ablation is None or not suite.ablation.tuned:
-        return suite
-    return suite.with_tuned(settings_of(root, suite.training.learning_rate))
-
+if TYPE_CHECKING:
+    from compact_bench.tune.targets import Target
 
 BEST = "best.yaml"
 
@@ -54,8 +28,27 @@ TUNED = "tuned"
 HEADER = """\
 # The settings that `tune` found on the dev split, beside the methods' own, with fresh seeds:
 #   python -m compact_bench run {name}
-# {found}
+# {settings}
 """
+
+
+def with_tuned(suite: Suite, root: Path) -> Suite:
+    """The suite with what was searched for the rows of its ablation, as far as that is over.
+
+    root: the results of the suite.
+    """
+    folder = root / "tune"
+    if suite.ablation is None or not suite.ablation.tuned:
+        return suite
+    if not (folder / trials.FILE).exists():
+        return suite.with_tuned({})
+    best = {}
+    for study in trials.read(folder).studies:
+        if study.over and study.best:
+            settings = dict(study.best.settings)
+            rate = settings.pop(LEARNING_RATE, suite.training.learning_rate)
+            best[study.label] = settings, rate
+    return suite.with_tuned(best)
 
 
 def winners(study: Study) -> list[tuple[str, Trial]]:
@@ -69,20 +62,21 @@ def winners(study: Study) -> list[tuple[str, Trial]]:
         return []
     if len(study.objectives) == 1:
         return [(f"{study.label}, {TUNED}", front[0])]
-    ends = {"for reasoning": front[0], "for old skills": front[-1]}
-    best = [one.values for one in (front[0], front[-1])]
-    extent = [abs(a - b) or 1.0 for a, b in zip(*best, strict=True)]
-    ideal = (front[0].values[0], front[-1].values[1])
+    first, last = front[0].values, front[-1].values
+    ideal = (first[0], last[1])
+    extent = [abs(a - b) or 1.0 for a, b in zip(first, last, strict=True)]
 
-    def away(trial: Trial) -> float:
+    def distance(trial: Trial) -> float:
         parts = zip(trial.values, ideal, extent, strict=True)
-        return sum(((value - goal) / size) ** 2 for value, goal, size in parts)
+        return sum(((value - best) / size) ** 2 for value, best, size in parts)
 
-    chosen = ends | {"between": min(front, key=away)}
-    found: dict[int, tuple[str, Trial]] = {}
-    for said, trial in chosen.items():
-        found.setdefault(trial.number, (f"{study.label}, {TUNED} {said}", trial))
-    return list(found.values())
+    between = min(front, key=distance)
+    by_number: dict[int, tuple[str, Trial]] = {}
+    for name, trial in (
+        ("for reasoning", front[0]), ("for old skills", front[-1]), ("between", between),
+    ):  # fmt: skip
+        by_number.setdefault(trial.number, (f"{study.label}, {TUNED} {name}", trial))
+    return list(by_number.values())
 
 
 def entries(target: Target, study: Study, rate: float) -> list[dict[str, Any]]:
@@ -99,37 +93,44 @@ def content(
     studies: Sequence[Study],
 ) -> dict[str, Any]:
     """The suite of the test: the same data, student, training and tasks; no search in it."""
-    labels = [row["label"] for row in rows]
-    trials = ", ".join(f"{len(one.finished)} trials of {one.label}" for one in studies)
+    labels = [row[LABEL] for row in rows]
+    counts = ", ".join(f"{len(one.finished)} trials of {one.label}" for one in studies)
     objectives = " and ".join(studies[0].objectives)
-    found = f"settings of the rows called {TUNED}: chosen by {objectives} on dev in {trials}"
-    left_out = ("methods", "ablation", "ladder", "regret_to", "selection", "evidence", "tune")
-    values = suite.model_dump(mode="json", exclude=set(left_out))
-    values["suite"] = f"{suite.suite}_{TUNED}"
-    values["title"] = f"{suite.title}: what tuning bought"
-    values["compare_to"] = suite.compare_to if suite.compare_to in labels else labels[0]
-    values["notes"] = "; ".join(part for part in (suite.notes, found) if part)
-    values["methods"] = [*untrained, *rows]
-    return values
+    note = f"settings of the rows called {TUNED}: chosen by {objectives} on dev in {counts}"
+    left_out = {"methods", "ablation", "ladder", "regret_to", "selection", "evidence", "tune"}
+    return suite.model_dump(mode="json", exclude=left_out) | {
+        "suite": f"{suite.suite}_{TUNED}",
+        "title": f"{suite.title}: what tuning bought",
+        "compare_to": suite.compare_to if suite.compare_to in labels else labels[0],
+        "notes": "; ".join(part for part in (suite.notes, note) if part),
+        "methods": [*untrained, *rows],
+    }
 
 
 def write_best(folder: Path, values: dict[str, Any], studies: Sequence[Study]) -> Path:
     """Write best.yaml, which `run` takes as it is."""
-    path = folder / BEST
-    said = []
+    lines = []
     for study in studies:
         for label, trial in winners(study):
             shown = ", ".join(f"{key} {value:.4g}" for key, value in trial.settings.items())
-            said.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
-    head = HEADER.format(name=BEST, found="\n# ".join(said))
+            lines.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
+    head = HEADER.format(name=BEST, settings="\n# ".join(lines))
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-    return write_text(path, head + text)
+    return write_text(folder / BEST, head + text)
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
     """The values of best.yaml; None where no search is over."""
     path = folder / BEST
     return yaml.safe_load(path.read_text("utf-8")) if path.exists() else None
+
+
+def rows_of(folder: Path, labels: set[str]) -> list[dict[str, Any]]:
+    """The rows of best.yaml that belong to the studies of these labels."""
+    prefixes = tuple(f"{label}, {TUNED}" for label in labels)
+    rows = (read_best(folder) or {"methods": []})["methods"]
+    labelled = [row for row in rows if isinstance(row, dict) and LABEL in row]
+    return [row for row in labelled if row[LABEL] in labels or row[LABEL].startswith(prefixes)]
 
 
 def tested_folder(folder: Path, suite_name: str, profile: str) -> Path:
@@ -146,22 +147,22 @@ def read_test(folder: Path, suite_name: str, profile: str) -> Results | None:
 
 
 def tested(folder: Path, suite_name: str, profile: str) -> set[str]:
-    """Labels of rows that the test split was asked for already."""
+    """Labels of the rows that have answered the test split."""
     root = tested_folder(folder, suite_name, profile)
     try:
-        plan = read_suite_record(root)
+        cells = read_suite_record(root).cells
     except UserError:
         return set()
     return {
         cell["label"]
-        for cell in plan.cells
+        for cell in cells
         if cell["run_id"] and status_of(root / "runs" / cell["run_id"]) == "done"
     }
 
 
-def refuse_after_test(done: set[str], study_label: str, enough: bool) -> None:
+def refuse_after_test(tested_labels: set[str], study_label: str, enough: bool) -> None:
     """Raise UserError where more trials were to be chosen from after a look at test."""
-    looked = any(label.startswith(f"{study_label}, {TUNED}") for label in done)
+    looked = any(label.startswith(f"{study_label}, {TUNED}") for label in tested_labels)
     if looked and not enough:
         raise UserError(
             f"{study_label}: its winner was tested already, and more trials would be chosen from "

@@ -11,7 +11,7 @@ from pathlib import Path
 from compact_bench.execution.plan import Options
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.suite.schema import load_suite
-from compact_bench.tune.tuning import TuneOptions, tune
+from compact_bench.tune.search import TuneOptions, tune
 
 if __name__ == "__main__":
     suite, results, plugins, url, row = sys.argv[1:]

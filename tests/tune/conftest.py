@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
-from matplotlib.figure import Figure
 
 from compact_bench.execution.plan import Options
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.suite.schema import load_suite
 from compact_bench.tune import trials
+from compact_bench.tune.search import TuneOptions, tune
 from compact_bench.tune.trials import FAILED, PRUNED, Search
-from compact_bench.tune.tuning import TuneOptions, tune
-from tests.synthetic_search import RATE, SUITE, bowl, keep_figures, made, study, with_state
+from tests.synthetic_search import RATE, SUITE, bowl, made, study, with_state
 
 STUBS = Path(__file__).parent.parent / "stubs"
 ENTRY = WorkerEntry(threads=1, cell="stub_cells:tuned_cell", check="stub_cells:check")
@@ -34,7 +34,8 @@ KEYS: dict[str, Any] = {
 
 @pytest.fixture(autouse=True)
 def _stubs(monkeypatch):
-    monkeypatch.setenv("PYTHONPATH", str(STUBS))
+    # This tree, too: another one may be installed.
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (STUBS, STUBS.parent.parent))))
 
 
 @pytest.fixture
@@ -79,9 +80,16 @@ def read(folder: Path) -> Callable[[], trials.Search]:
     return lambda: trials.read(folder)
 
 
+@pytest.fixture
+def tested(suite, go, folder):
+    """A search of two rows with its test: exit code, lines, results of the test."""
+    code, lines = go(suite(trials=5, pruner="none"), "knobs", "dummy", test=True)
+    return code, lines, folder / "tiny_tuned" / "mini"
+
+
 @pytest.fixture(scope="session")
 def search() -> Search:
-    """Two studies, one with pruned, failed and diverged trials, the other with a single knob."""
+    """A study with pruned, failed and diverged trials, and one with one hyperparameter."""
     ours = made(bowl, 20)
     ours = with_state(ours, 5, PRUNED, reports=((20, 2.5), (40, 2.2)))
     ours = with_state(ours, 6, FAILED, reason="out of memory")
@@ -89,9 +97,3 @@ def search() -> Search:
     ours = replace(ours, trials=(*ours.trials[:7], diverged, *ours.trials[8:]))
     plain = study((RATE,), [(1.7 - 0.01 * i,) for i in range(6)], label="plain [x=1]")
     return Search(SUITE, (ours, plain), ("the dev split has 120 questions",))
-
-
-@pytest.fixture
-def seen(monkeypatch: pytest.MonkeyPatch) -> list[Figure]:
-    """Figures that would be written, to look into instead."""
-    return keep_figures(monkeypatch)

@@ -1,20 +1,14 @@
-"""The search: trials that count, determinism, pruning, failures, sharing, bad input."""
+"""The search: trials that count, determinism, kills, pruning, failures."""
 
 from __future__ import annotations
 
-import json
 import math
 
 import optuna
 import pytest
 
-from compact_bench.errors import UserError
-from compact_bench.tune import trials
-from compact_bench.tune import tuning as command
-from compact_bench.tune.presence import PREFIX, SILENCE, Presence
-from compact_bench.tune.study import WORKER, open_storage, open_study, without_password
+from compact_bench.tune import search, trials
 from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
-from tests.tune.conftest import KEYS
 
 
 def _value(settings):
@@ -77,7 +71,7 @@ def test_a_search_that_was_cut_short_goes_on_as_if_it_had_not_been(
     go(suite(trials=8), "knobs", study="whole")
     whole = _draws(trials.read(folder.with_name("tune-whole")))
     for stop in (3, 6):
-        take = command.search.Searcher._take
+        take = search.Searcher._take
         taken = []
 
         def dying(self, news, take=take, taken=taken, stop=stop):
@@ -87,8 +81,8 @@ def test_a_search_that_was_cut_short_goes_on_as_if_it_had_not_been(
             take(self, news)
 
         with monkeypatch.context() as patch:
-            patch.setattr(command.search.Searcher, "_take", dying)
-            patch.setattr(command.search.Searcher, "_give_back", lambda self: None)
+            patch.setattr(search.Searcher, "_take", dying)
+            patch.setattr(search.Searcher, "_give_back", lambda self: None)
             with pytest.raises(SystemExit):
                 go(suite(trials=8), "knobs")
     code, _ = go(suite(trials=8), "knobs")
@@ -108,7 +102,7 @@ def test_ctrl_c_gives_the_trial_back(suite, go, read, monkeypatch):
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr(command.search.Searcher, "_take", interrupt)
+        patch.setattr(search.Searcher, "_take", interrupt)
         code, lines = go(suite(trials=3), "knobs")
     assert code == 130
     assert lines[-1] == "stopped; the same command goes on from here"
@@ -201,14 +195,6 @@ def test_a_budget_of_tokens_ends_the_search_of_every_row(suite, go, read):
     assert study.over
 
 
-def test_a_grid_ends_with_its_points(suite, go, read):
-    section = {"sampler": "grid", "trials": 99, "grid": 2, "space": {"knobs": {"x": [0, 1]}}}
-    go(suite(**section), "knobs")
-    found = [(t.settings["x"], t.settings[LEARNING_RATE]) for t in read().studies[0].finished]
-    assert len(found) == 6
-    assert set(found) == {(x, rate) for x in (0.0, 1.0) for rate in (0.001, 0.002, 0.004)}
-
-
 @pytest.mark.parametrize("sampler", ["tpe", "nsga2"])
 def test_two_objectives_give_a_front(suite, go, read, sampler):
     tasks = [{"task": "in_domain", "role": "reasoning"},
@@ -229,167 +215,3 @@ def test_two_objectives_give_a_front(suite, go, read, sampler):
         )
     ]
     assert {t.number for t in study.front} == {t.number for t in study.complete if t not in beaten}
-
-
-def test_old_questions_are_other_ones_than_the_reports(suite, options):
-    from compact_bench.execution.prepare import prepare
-    from compact_bench.tune.targets import trial_suite
-
-    tasks = [{"task": "in_domain", "role": "reasoning"},
-             {"task": "mini_one_step", "role": "forgetting", "limit": 3}]  # fmt: skip
-    keys = {"evaluation": {"marginal_samples": 2, "tasks": tasks}}
-    whole = suite(keys, objective=["marginal_nll", "old_accuracy"])
-    report = prepare(whole)
-    tuning = prepare(trial_suite(whole, whole.tune))
-    for asked, searched in zip(report.tasks, tuning.tasks, strict=True):
-        assert len(searched.items)
-        assert not set(asked.items["question"]) & set(searched.items["question"])
-
-
-# --- several processes ---------------------------------------------------------------------------
-
-
-def test_a_dead_process_is_known_by_its_lock_or_its_silence(tmp_path):
-    study = optuna.create_study()
-    now = [0.0]
-    here = Presence(tmp_path / "a", clock=lambda: now[0])
-    beside = Presence(tmp_path / "a")
-    elsewhere = Presence(tmp_path / "b")
-    try:
-        assert not here.gone(beside.name, study)
-        beside.close()
-        study.set_user_attr(PREFIX + elsewhere.name, 1)
-        assert not here.gone(elsewhere.name, study)
-        now[0] += SILENCE - 1
-        assert not here.gone(elsewhere.name, study)
-        study.set_user_attr(PREFIX + elsewhere.name, 2)
-        now[0] += 2
-        assert not here.gone(elsewhere.name, study)  # it has spoken
-        now[0] += SILENCE + 1
-        assert here.gone(elsewhere.name, study)
-        assert not here.gone(here.name, study)
-    finally:
-        here.close()
-        elsewhere.close()
-
-
-def test_a_trial_too_many_is_given_back(suite, go, options, folder):
-    """Another process asked at the same moment: the one of the higher number steps back."""
-    go(suite(trials=2), "knobs")
-    bench = command.make_bench(suite(trials=3), options)
-    (target,) = command.find(bench, ["knobs"])
-    storage = open_storage(None, folder)
-    presence = Presence(folder / "workers")
-    try:
-        meaning = command.meaning_of(bench, target)
-        shared = open_study(storage, "tiny/mini/knobs", target.space, bench.spec, meaning, presence)
-        other = shared.study.ask()  # the third, by somebody who lives
-        other.set_user_attr(WORKER, presence.name)
-        assert shared.ask() is None
-        shared.study.tell(other, state=optuna.trial.TrialState.FAIL)
-        mine = shared.ask()
-        assert mine is not None
-        assert mine.number == other.number + 1
-    finally:
-        presence.close()
-
-
-# --- bad input -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("names", "section", "keys", "said"),
-    [
-        (["nobs"], {}, {}, r"no row or method 'nobs' to tune \(did you mean 'knobs'\?\)"),
-        (["still"], {}, {}, "still trains nothing: there is nothing to tune"),
-        (["knobs", "knobs"], {}, {}, "'knobs' is to be tuned twice"),
-        (["dummy"], {"learning_rates": [0.002]}, {}, "dummy has nothing to tune"),
-        (["knobs"], {"space": {"knobs": {"y": [0, 1]}}}, {}, "'y' can't be searched"),
-        (["knobs"], {"space": {"nobs": {"x": [0, 1]}}}, {}, "names no row or method .*'knobs'"),
-        (["knobs"], {"seeds": [0]}, {}, "seed 0 is one of the search's own"),
-        (["knobs"], {"objective": ["accuracy", "old_accuracy"]}, {}, "needs forgetting tasks"),
-        (["knobs"], {}, {"conditions": [{"name": "a", "data": {}}]}, "one condition"),
-        (["knobs"], {}, {"evaluation": KEYS["evaluation"] | {"select": True}}, "reads the dev"),
-        (["knobs"], {}, {"evaluation": {"marginal_samples": 0,
-         "tasks": [{"task": "in_domain", "role": "reasoning"}]}}, "needs evaluation.marginal_sam"),
-    ],
-)  # fmt: skip
-def test_bad_input_is_one_line_and_nothing_starts(suite, go, folder, names, section, keys, said):
-    with pytest.raises(UserError, match=said):
-        go(suite(keys, **section), *names)
-    assert not (folder / "runs").exists()
-
-
-@pytest.mark.parametrize(
-    ("section", "said"),
-    [
-        (
-            {"space": {"knobs": {"x": [0.9, 0.1]}}},
-            r"tiny.yaml:\d+: tune: space.knobs.x: the range ",
-        ),
-        ({"trials": 0}, r"tiny.yaml:\d+: tune.trials: .*greater than or equal to 1, got 0"),
-        ({"split": "test"}, r"tiny.yaml:\d+: tune.split: .*'dev'.*got 'test'"),
-        ({"objective": ["nll"]}, "tune.objective.0: .*got 'nll'"),
-        ({"objective": ["old_accuracy"]}, "the first is marginal_nll or accuracy"),
-        ({"objective": ["accuracy", "old_accuracy"], "pruner": "median"}, "needs one objective"),
-        ({"sampler": "nsga2"}, "for two objectives"),
-        ({"seeds": [1, 1]}, "holds a value twice"),
-        ({"sampler": "cmaes"}, "tune.sampler: .*got 'cmaes'"),
-    ],
-)
-def test_a_bad_tune_section_names_its_line(suite, section, said):
-    with pytest.raises(UserError, match=said):
-        suite(**section)
-
-
-def test_an_empty_dev_split_is_said(suite, go, tmp_path):
-    from compact_bench.data.splits import is_dev
-
-    questions = [f"Ann has {n} apples and buys one more. How many?" for n in range(40)]
-    rows = [q for q in questions if not is_dev(q)][:10]
-    train, test = tmp_path / "nodev.jsonl", tmp_path / "nodev_test.jsonl"
-    row = {"answer": "1", "rationales": {"ada": "1. The answer is 1"}}
-    train.write_text("".join(json.dumps(row | {"question": q}) + "\n" for q in rows))
-    test.write_text(json.dumps({"question": "How many are 2 and 5?", "answer": "7"}) + "\n")
-    data = {"source": str(train), "test_source": str(test), "answer": "number"}
-    with pytest.raises(UserError, match="the dev split is empty"):
-        go(suite({"data": data}), "knobs")
-
-
-def test_a_search_asked_otherwise_needs_another_name(suite, go):
-    go(suite(trials=2), "knobs")
-    with pytest.raises(UserError, match=r"begun with search.seed 0, not 1; .*--study"):
-        go(suite(trials=2, seed=1), "knobs")
-    training = KEYS["training"] | {"epochs": 2}
-    with pytest.raises(UserError, match=r"begun with training\.epochs 1, not 2"):
-        go(suite({"training": training}, trials=2), "knobs")
-
-
-def test_a_storage_that_is_away_is_said_without_its_password(suite, go, folder):
-    url = "sqlite:////no/such/folder/study.db"
-    with pytest.raises(UserError, match=r"can't reach the storage sqlite:.*unable to open"):
-        go(suite(), "knobs", storage=url)
-    with pytest.raises(UserError, match="not a URL"):
-        go(suite(), "knobs", storage="nonsense")
-    assert without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
-
-
-def test_a_storage_that_goes_away_loses_nothing(suite, go, read, tmp_path, monkeypatch):
-    from sqlalchemy.exc import OperationalError
-
-    url = f"sqlite:///{tmp_path / 'study.db'}"
-    ended = command.search.Searcher._ended
-
-    def away(self, slot):
-        if len(self.attempts[slot].shared.finished()) == 2:
-            raise OperationalError("SELECT 1", {}, Exception("the server went away"))
-        ended(self, slot)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(command.search.Searcher, "_ended", away)
-        patch.setattr(command.search.Searcher, "_give_back", lambda self: None)
-        with pytest.raises(UserError, match=r"server went away.*nothing is lost"):
-            go(suite(), "knobs", storage=url)
-    code, _ = go(suite(), "knobs", storage=url)
-    assert code == 0
-    assert len(read().studies[0].finished) == 6

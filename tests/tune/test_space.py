@@ -44,7 +44,7 @@ def _space(fixed=(), ranges=None, rates=RATES, rate=0.002):
 
 
 def test_every_marked_setting_and_the_learning_rate_are_searched():
-    assert {knob.name for knob in _space()} == {"a", "b", "x", "log", "n", LEARNING_RATE}
+    assert {one.name for one in _space()} == {"a", "b", "x", "log", "n", LEARNING_RATE}
     found = distributions(_space())
     assert found["x"] == FloatDistribution(0, 1)
     assert found["log"] == FloatDistribution(0.01, 100, log=True)
@@ -54,15 +54,15 @@ def test_every_marked_setting_and_the_learning_rate_are_searched():
 
 
 def test_what_the_row_sets_is_not_searched():
-    assert {knob.name for knob in _space(fixed={"x", "n"})} == {"a", "b", "log", LEARNING_RATE}
+    assert {one.name for one in _space(fixed={"x", "n"})} == {"a", "b", "log", LEARNING_RATE}
 
 
 def test_one_weight_left_of_a_simplex_has_nothing_to_share():
-    assert {knob.name for knob in _space(fixed={"a"})} == {"x", "log", "n", LEARNING_RATE}
+    assert {one.name for one in _space(fixed={"a"})} == {"x", "log", "n", LEARNING_RATE}
 
 
 def test_one_learning_rate_is_none_to_choose():
-    assert LEARNING_RATE not in {knob.name for knob in _space(rates=(0.002,))}
+    assert LEARNING_RATE not in {one.name for one in _space(rates=(0.002,))}
     # The suite's own rate is always one of the grid.
     assert next(k for k in _space(rates=(0.001,)) if k.name == LEARNING_RATE).choices == (
         0.001,
@@ -71,7 +71,7 @@ def test_one_learning_rate_is_none_to_choose():
 
 
 def test_ranges_narrow_the_space_and_leave_the_rest_out():
-    found = {knob.name: knob for knob in _space(ranges={"x": [0.1, 0.5], "n": [2, 4, 8]})}
+    found = {one.name: one for one in _space(ranges={"x": [0.1, 0.5], "n": [2, 4, 8]})}
     assert set(found) == {"x", "n", LEARNING_RATE}
     assert (found["x"].low, found["x"].high) == (0.1, 0.5)
     assert found["n"].choices == (2, 4, 8)
@@ -95,10 +95,10 @@ def test_bad_ranges_are_said_in_one_line(ranges, said):
 
 @given(st.lists(st.floats(SMALLEST, 1), min_size=2, max_size=4))
 def test_shares_of_a_simplex_keep_its_sum(draws):
-    knobs = tuple(
+    space = tuple(
         Hyperparameter(str(i), 1.0, 0, 6, simplex="s", total=6.0) for i in range(len(draws))
     )
-    found = settings(knobs, {str(i): u for i, u in enumerate(draws)})
+    found = settings(space, {str(i): u for i, u in enumerate(draws)})
     assert math.fsum(found.values()) == pytest.approx(6.0)
     assert all(value >= 0 for value in found.values())
 
@@ -106,10 +106,10 @@ def test_shares_of_a_simplex_keep_its_sum(draws):
 def test_shares_are_uniform_on_the_simplex():
     """A share of a uniform draw from the 2-simplex is Beta(1, 2): mean 1/3, variance 1/18."""
     draw = np.random.default_rng(0)
-    knobs = tuple(Hyperparameter(name, 1.0, 0, 1, simplex="s", total=1.0) for name in "abc")
+    space = tuple(Hyperparameter(name, 1.0, 0, 1, simplex="s", total=1.0) for name in "abc")
     shares = np.array(
         [
-            [settings(knobs, dict(zip("abc", u, strict=True)))[name] for name in "abc"]
+            [settings(space, dict(zip("abc", u, strict=True)))[name] for name in "abc"]
             for u in draw.uniform(SMALLEST, 1, size=(20_000, 3))
         ]
     )
@@ -163,6 +163,6 @@ def test_every_method_has_a_space_whose_defaults_and_ends_it_takes(name):
         values.pop(LEARNING_RATE)
         method.Config.model_validate(config.model_dump() | values)
     own = settings(space, defaults(space))
-    for knob in space:
-        if knob.name != LEARNING_RATE:
-            assert own[knob.name] == pytest.approx(getattr(config, knob.name)), knob
+    for one in space:
+        if one.name != LEARNING_RATE:
+            assert own[one.name] == pytest.approx(getattr(config, one.name)), one

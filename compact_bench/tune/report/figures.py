@@ -1,218 +1,461 @@
-"""Search -> figures: the first objective by trial and by knob, and all that others draw."""
+"""Search -> figures: Optuna's own plots of studies that are rebuilt from the plain trials.
+
+Drawn otherwise: importances, since Optuna's plot shows one evaluator alone, and the triangle of
+three shares (by mpltern), since Optuna has none.
+"""
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Sequence
-from typing import Any
+import re
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, cast
+from unittest.mock import patch
 
 import matplotlib
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.colors import Normalize
-from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
+import pandas as pd
+from matplotlib.container import BarContainer
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
-from compact_bench.report.parts.style import STYLE, Picture, render
-from compact_bench.tune.report import fronts, importance, shares
-from compact_bench.tune.report.captions import caption, left_out
-from compact_bench.tune.report.panels import (
-    BEYOND,
-    DOT,
-    EDGE,
-    LINE,
-    at_edge,
-    axis_title,
-    bounds,
-    default_of,
-    drawable,
-    extent,
-    legend,
-    limit,
-    mark,
-    marks_of,
-    metric,
-    panels,
-    readable,
-    settings,
-    short,
-    slugs,
-    title,
-    values,
-)
-from compact_bench.tune.trials import PRUNED, Hyperparameter, Search, Study, Trial
+from compact_bench.report.parts.style import PALETTE, STYLE, Picture, render
+from compact_bench.tune.report.captions import caption
+from compact_bench.tune.trials import OBJECTIVES, PRUNED, Hyperparameter, Search, Study, Trial
 
-MOST_UPRIGHT = 5  # choices on an axis whose numbers still have room side by side
+if TYPE_CHECKING:
+    import optuna
+    from optuna.distributions import BaseDistribution
 
-_DASHES = (0, (5, 3))
+# Values worse than both quartiles by more than this many times their distance are cut: one trial
+# that diverged would press all others into a line, and be all the variance there is to explain.
+FENCE = 3.0
 
-_COMPLETE: dict[str, Any] = {"marker": "o", "color": DOT, "markersize": 5, "linewidth": 0}
+CUT = "Values worse than both quartiles by more than three times their distance are cut there"
 
-_PRUNED: dict[str, Any] = {
-    "marker": "o", "markerfacecolor": "none", "markeredgecolor": "#9aa0a6", "markersize": 4.5,
-    "markeredgewidth": 0.9, "linewidth": 0,
+FEWEST = 4  # different values that importances are computed from
+
+FEWEST_POINTS = 8  # different points that a triangle's background is interpolated from
+
+PED_ANOVA, FANOVA = "PED-ANOVA", "fANOVA"
+
+SLUG_WIDTH = 60
+
+COLUMNS = 4  # panels side by side
+
+_BEST_SHARE, _BEST_COUNT = 0.1, 5  # what PED-ANOVA calls good: Optuna's share, its least count
+
+_STYLE: Any = {
+    **STYLE,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "figure.constrained_layout.use": True,
+    "figure.figsize": (5.0, 3.2),
+}
+
+_MARKER: Any = {
+    "markeredgecolor": "black", "markeredgewidth": 1.4, "linestyle": "none", "zorder": 6,
+    "clip_on": False,
 }  # fmt: skip
 
-_RUNNING: dict[str, Any] = {"color": LINE, "linewidth": 1.8}
+_DEFAULT: Any = {
+    **_MARKER, "marker": "*", "markersize": 13, "markerfacecolor": "white",
+    "label": "default settings",
+}  # fmt: skip
 
-_AT_DEFAULT: dict[str, Any] = {"color": "#444444", "linewidth": 1.1, "linestyle": _DASHES}
-
-_STAR = "Star: the method's own settings, ring: the best"
-
-
-def running_best(found: np.ndarray, better: int) -> np.ndarray:
-    """Best value so far.
-
-    found: (n,) in the order of trials; better: 1 where more is, else -1. Returns (n,).
-    """
-    return better * np.maximum.accumulate(better * found)
-
-
-def history(search: Search) -> Picture | None:
-    """The first objective by trial; None where no trial has a value."""
-    studies = [one for one in search.studies if drawable(one).trials or _last_reports(one).size]
-    if not studies:
-        return None
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panels(len(studies), (3.6, 2.7), 3)
-        for axis, study in zip(axes, studies, strict=True):
-            _history(axis, study)
-            title(axis, study.label)
-        named = [(_COMPLETE, "complete"), (_RUNNING, "best so far")]
-        named += [(_AT_DEFAULT, "default settings")] if any(map(default_of, studies)) else []
-        named += [(_PRUNED, "pruned")] if any(_last_reports(one).size for one in studies) else []
-        legend(figure, named)
-        content = render(figure)
-    text = caption(
-        search,
-        studies,
-        "The first objective by trial; every panel has scales of its own. Dashed: the method's own "
-        "settings, which are the first trial. Hollow: pruned trials at their last report, which is "
-        "of an earlier step, so no value to compare with the others'; at the edge where beyond it",
-        f"Triangles at the edge: {BEYOND}",
-        left_out(search, studies, "without a value"),
-    )
-    return Picture("tune_history", "What the search found, trial by trial", text, content)
-
-
-def _last_reports(study: Study) -> np.ndarray:
-    """(n,2) float64: number and last reported value of the pruned trials that have a finite one."""
-    scale = 100 if metric(study).percent else 1
-    found = [
-        (trial.number, scale * trial.reports[-1][1])
-        for trial in study.trials
-        if trial.state == PRUNED and trial.reports and math.isfinite(trial.reports[-1][1])
-    ]
-    return np.array(found, dtype=float).reshape(-1, 2)
-
-
-def _history(axis: Axes, study: Study) -> None:
-    complete = drawable(study).trials
-    numbers = np.array([trial.number for trial in complete], dtype=float)
-    found, pruned = values(study, complete), _last_reports(study)
-    ends = extent(study) if found.size else bounds(pruned[:, 1], metric(study).better)
-    axis.plot(pruned[:, 0], np.clip(pruned[:, 1], *ends), **_PRUNED, zorder=2)
-    inside = at_edge(axis, numbers, found, ends)
-    axis.plot(numbers[inside], found[inside], **_COMPLETE, zorder=3)
-    if found.size:
-        # To the last trial, so that it shows for how long nothing better was found.
-        last = max(trial.number for trial in study.trials)
-        best = running_best(found, metric(study).better)
-        x, y = np.append(numbers, last), np.append(best, best[-1])
-        axis.plot(x, y, **_RUNNING, drawstyle="steps-post", zorder=4)
-    default = default_of(study)
-    if default is not None:
-        axis.axhline(values(study, [default])[0], **_AT_DEFAULT, zorder=1.5)
-    limit(axis, ends)
-    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True, min_n_ticks=1))
-    axis.set(xlabel="trial", ylabel=axis_title(metric(study)))
-
-
-def slices(search: Search) -> list[Picture]:
-    """Of each study the first objective against each knob."""
-    names = slugs([study.label for study in search.studies])
-    found = zip(search.studies, names, strict=True)
-    return [_slice(search, study, name) for study, name in found
-            if drawable(study).trials and study.knobs]  # fmt: skip
-
-
-def _slice(search: Search, study: Study, name: str) -> Picture:
-    trials = drawable(study).trials
-    numbers = np.array([trial.number for trial in trials], dtype=float)
-    ends = extent(study)
-    norm = Normalize(0, max(numbers.max(), 1))
-    with matplotlib.rc_context(STYLE):
-        figure, axes = panels(len(study.knobs), (2.7, 2.5), 3, sharey=True)
-        for axis, knob in zip(axes, study.knobs, strict=True):
-            _against(axis, study, knob, norm)
-            axis.set_xlabel(readable(knob))
-        for axis in axes[::3]:
-            axis.set_ylabel(axis_title(metric(study)))
-        limit(axes[0], ends)
-        dots = matplotlib.cm.ScalarMappable(norm, "viridis_r")
-        bar = figure.colorbar(dots, ax=axes, label="trial", aspect=30, pad=0.02)
-        bar.locator = MaxNLocator(5, integer=True)
-        bar.outline.set_visible(False)
-        legend(figure, [(style, name) for _, style, name in marks_of(study)])
-        content = render(figure)
-    text = caption(
-        search,
-        [study],
-        f"The first objective of {study.label} against each knob, complete trials only. {_STAR}. "
-        "Among choices later trials are further right",
-        f"Triangles at the edge: {BEYOND}",
-    )
-    return Picture(f"tune_slice_{name}", f"{study.label}: value by knob", text, content)
-
-
-def _against(axis: Axes, study: Study, knob: Hyperparameter, norm: Normalize) -> None:
-    trials = drawable(study).trials
-    y, x = values(study, trials), _places(axis, trials, knob, norm)
-    numbers = np.array([trial.number for trial in trials], dtype=float)
-    ends = extent(study)
-    known = np.isfinite(x)
-    inside = at_edge(axis, np.where(known, x, np.nan), y, ends) & known
-    axis.scatter(
-        x[inside], y[inside], c=numbers[inside], norm=norm, cmap="viridis_r", s=26,
-        edgecolors=EDGE, linewidths=0.5, zorder=4,
-    )  # fmt: skip
-    for trial, style, _ in marks_of(study):
-        at = x[trials.index(trial)]
-        if np.isfinite(at):
-            mark(axis, (at, np.clip(y[trials.index(trial)], *ends)), style)
-
-
-def _places(
-    axis: Axes, trials: Sequence[Trial], knob: Hyperparameter, norm: Normalize
-) -> np.ndarray:
-    """(n,) float64 places on the axis, which is set up for the knob; NaN where there is none."""
-    found = settings(trials, [knob])[:, 0]
-    if knob.choices:
-        known = found[np.isfinite(found)]
-        choices = sorted({*knob.choices, *known.tolist()})
-        axis.set_xticks(
-            range(len(choices)),
-            [short(one) for one in choices],
-            rotation=45 if len(choices) > MOST_UPRIGHT else 0,
-        )
-        axis.set_xlim(-0.6, len(choices) - 0.4)
-        # Spread by number: trials of one choice and like values would lie on each other.
-        spread = [0.5 * (float(norm(trial.number)) - 0.5) for trial in trials]
-        index = [choices.index(one) if np.isfinite(one) else np.nan for one in found.tolist()]
-        return np.array(index, dtype=float) + spread
-    if knob.log:
-        found = np.where(found > 0, found, np.nan)
-        axis.set_xscale("log")
-        axis.xaxis.set_major_locator(LogLocator(numticks=6))
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.xaxis.set_major_formatter(FuncFormatter(lambda value, _: short(value)))
-    else:
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=knob.integer, min_n_ticks=1))
-    axis.margins(x=0.08)
-    return found
+_BEST: Any = {
+    **_MARKER, "marker": "o", "markersize": 11, "markerfacecolor": "none", "label": "best",
+}  # fmt: skip
 
 
 def build(search: Search) -> list[Picture]:
-    """The figures that this search allows."""
-    found = [history(search), importance.importance(search), *slices(search)]
-    found += [*shares.contours(search), shares.ternary(search), fronts.pareto(search)]
-    return [picture for picture in found if picture is not None]
+    """The figures that this search allows, those of one study after those of another."""
+    made = []
+    names = slugs(study.label for study in search.studies)
+    with drawing():
+        for study, name in zip(search.studies, names, strict=True):
+            for kind, maker in MAKERS.items():
+                if (drawn := maker(study)) is not None:
+                    figure, title, text = drawn
+                    shown = caption(search, [study], text)
+                    title = f"{study.label}: {title}"
+                    made.append(Picture(f"tune_{kind}_{name}", title, shown, render(figure)))
+    return made
+
+
+def slugs(labels: Iterable[str]) -> list[str]:
+    """A name for files from each label, no two alike on any file system."""
+    found: list[str] = []
+    for label in labels:
+        plain = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")[:SLUG_WIDTH] or "study"
+        slug, number = plain, 1
+        while slug.casefold() in map(str.casefold, found):
+            number += 1
+            slug = f"{plain}_{number}"
+        found.append(slug)
+    return found
+
+
+@contextlib.contextmanager
+def drawing() -> Iterator[None]:
+    """Our style in place of ggplot, which Optuna's plots ask for, and no windows."""
+    from matplotlib import pyplot, style
+    from optuna.exceptions import ExperimentalWarning
+
+    backend = matplotlib.get_backend(auto_select=False)
+    pyplot.switch_backend("agg")
+    try:
+        with (
+            matplotlib.rc_context(_STYLE),
+            patch.dict(style.library, ggplot=_STYLE),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            warnings.filterwarnings("ignore", "Attempting to set identical")  # of one value
+            yield
+    finally:
+        if backend is not None:  # a notebook's own
+            pyplot.switch_backend(backend)
+
+
+# --- studies of Optuna's ------------------------------------------------------------------------
+
+
+def bounds(values: Iterable[float], better: int) -> tuple[float, float]:
+    """Lowest and highest of finite values, without those that are worse by far (`FENCE`).
+
+    better: 1 where more is, else -1. Where half of all values are equal nothing is left out.
+    """
+    found = np.array(list(values), dtype=float)  # (n,)
+    first, third = np.quantile(better * found, [0.25, 0.75])
+    near = better * found >= first - FENCE * (third - first)
+    inside = found[near] if third > first else found
+    return float(inside.min()), float(inside.max())
+
+
+def values_of(study: Study, objective: int = 0) -> np.ndarray:
+    """(n,) float64: values of the `measured` trials in the unit of the axis, cut at the bounds."""
+    values = [_scale(study, objective) * trial.values[objective] for trial in study.measured]
+    return np.clip(values, *bounds(values, study.directions[objective])) if values else np.empty(0)
+
+
+def _scale(study: Study, objective: int = 0) -> float:
+    return 100.0 if OBJECTIVES[study.objectives[objective]].percent else 1.0
+
+
+def rebuild(study: Study, objectives: int = 1, logarithms: bool = False) -> optuna.Study:
+    """An in-memory study of the same trials and numbers, whose values are `values_of`.
+
+    objectives: how many of them, from the first. logarithms: hyperparameters on a logarithmic scale
+    enter as logarithms, which fANOVA wouldn't take by itself. Trials without finite values are
+    failed there, or pruned and have their finite reports; of numbers that are none, too.
+    """
+    import optuna
+    from optuna.trial import TrialState, create_trial
+
+    optuna.logging.set_verbosity(optuna.logging.WARNING)  # else each new study is announced
+    rebuilt = optuna.create_study(
+        directions=["maximize" if d > 0 else "minimize" for d in study.directions[:objectives]]
+    )
+    rows = np.stack([values_of(study, i) for i in range(objectives)], axis=1).tolist()
+    values = {trial.number: row for trial, row in zip(study.measured, rows, strict=True)}
+    domains = {one.words: _domain(study, one, logarithms) for one in study.hyperparameters}
+    by_number = {trial.number: trial for trial in study.trials}
+    for number in range(max(by_number, default=-1) + 1):
+        trial = by_number.get(number, Trial(number, "", {}))
+        places = {h.words: _place(h, trial, logarithms) for h in study.hyperparameters}
+        params = {name: place for name, place in places.items() if math.isfinite(place)}
+        unfinished = TrialState.PRUNED if trial.state == PRUNED else TrialState.FAIL
+        reports = {step: _scale(study) * v for step, v in trial.reports if math.isfinite(v)}
+        rebuilt.add_trial(
+            create_trial(
+                state=TrialState.COMPLETE if number in values else unfinished,
+                values=values.get(number),
+                params=params,
+                distributions={name: domains[name] for name in params},
+                intermediate_values=reports,
+            )
+        )
+    return rebuilt
+
+
+def _place(one: Hyperparameter, trial: Trial, logarithms: bool) -> float:
+    """A trial's setting as a study has it; NaN where it has none."""
+    value = trial.settings.get(one.name, math.nan)
+    if not one.log:
+        return value
+    return math.nan if not value > 0 else math.log(value) if logarithms else value
+
+
+def _domain(study: Study, one: Hyperparameter, logarithms: bool) -> BaseDistribution:
+    """What is searched, widened to what was tried: defaults may lie outside of it."""
+    from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+    ends = [0.0, one.total] if one.simplex else [one.low, one.high]
+    tried = [Trial(0, "", {one.name: end}) for end in ends] + list(study.trials)
+    places = [p for trial in tried if math.isfinite(p := _place(one, trial, logarithms))]
+    if one.choices:
+        return CategoricalDistribution(sorted({*one.choices, *places}))
+    return FloatDistribution(min(places), max(places), log=one.log and not logarithms)
+
+
+def importances(study: Study) -> dict[str, dict[str, float]]:
+    """Each hyperparameter's share of the importance for the first objective, by evaluator.
+
+    Shares are >= 0 and sum to 1; the names are in words. Empty where there is one hyperparameter,
+    or trials that have all settings have fewer than FEWEST different values.
+
+    PED-ANOVA: Watanabe et al., IJCAI 2023. fANOVA: Hutter et al., ICML 2014.
+    """
+    from optuna import importance
+
+    names = [one.words for one in study.hyperparameters]
+    rebuilt = rebuild(study, logarithms=True)
+    whole = [trial for trial in rebuilt.trials if trial.values and len(trial.params) == len(names)]
+    if len(names) < 2 or len({trial.value for trial in whole}) < FEWEST:
+        return {}
+    best = min(0.5, max(_BEST_SHARE, _BEST_COUNT / len(whole)))
+    evaluators: dict[str, Any] = {
+        PED_ANOVA: importance.PedAnovaImportanceEvaluator(target_quantile=best),
+        FANOVA: importance.FanovaImportanceEvaluator(seed=0),
+    }
+    return {
+        name: importance.get_param_importances(rebuilt, evaluator=evaluator, params=names)
+        for name, evaluator in evaluators.items()
+    }
+
+
+def _by_importance(study: Study, shares: Mapping[str, Mapping[str, float]]) -> list[Hyperparameter]:
+    """The hyperparameters, the most important by both evaluators first; none without shares."""
+    both = {h: sum(by_name[h.words] for by_name in shares.values()) for h in study.hyperparameters}
+    return sorted(both, key=both.__getitem__, reverse=True) if shares else []
+
+
+# --- figures, each with title and caption; None where a study doesn't allow it ------------------
+
+Drawn = tuple[Figure, str, str] | None
+
+
+def history(study: Study) -> Drawn:
+    """The first objective by trial, and the best so far."""
+    from optuna.visualization.matplotlib import plot_optimization_history
+
+    if not study.measured:
+        return None
+    axis = plot_optimization_history(rebuild(study), target_name=axis_title(study))
+    axis.collections[0].set(color=PALETTE[0], zorder=3)
+    axis.lines[0].set(drawstyle="steps-post", color=PALETTE[1], alpha=1, label="best so far")
+    for place, style in _marked(study, best=False):
+        own = values_of(study)[place]
+        axis.axhline(own, color="#444444", linestyle="--", label=style["label"])
+    axis.set_xlabel("trial")
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    return _finished(axis), "value by trial", f"The first objective by trial. {CUT}"
+
+
+def importance(study: Study) -> Drawn:
+    """The share of each hyperparameter in the importance, by both evaluators."""
+    shares = importances(study)
+    if not shares:
+        return None
+    order = [one.words for one in reversed(_by_importance(study, shares))]
+    frame = pd.DataFrame(shares).loc[order, [FANOVA, PED_ANOVA]]
+    axis = Figure(figsize=(5.0, 1.0 + 0.36 * len(frame))).subplots()
+    frame.plot.barh(ax=axis, color=[PALETTE[4], PALETTE[0]], width=0.76)
+    for bars in axis.containers:
+        axis.bar_label(cast(BarContainer, bars), fmt="%.2f", padding=3, fontsize=7.5)
+    axis.grid(axis="y", visible=False)
+    axis.margins(x=0.13)
+    axis.set(xlabel="share of the importance", ylabel="")
+    text = (
+        "Importance for the first objective. PED-ANOVA: how far settings of the best tenth of the "
+        "trials (at least five) differ from all. fANOVA: variance that a random forest explains. "
+        "From few trials both are rough; shares of one sum move together"
+    )
+    return _finished(axis), "which hyperparameters mattered", text
+
+
+def slices(study: Study) -> Drawn:
+    """The first objective against each hyperparameter."""
+    from optuna.visualization.matplotlib import plot_slice
+
+    rebuilt = rebuild(study)
+    tried = {name for trial in rebuilt.trials if trial.values for name in trial.params}
+    shown = sorted((h for h in study.hyperparameters if h.words in tried), key=lambda h: h.words)
+    if not shown:
+        return None
+    title = axis_title(study)
+    drawn: Any = plot_slice(rebuilt, [one.words for one in shown], target_name=title)
+    axes = np.ravel(drawn)
+    rows, columns = -(-len(axes) // COLUMNS), min(COLUMNS, len(axes))
+    figure = axes[0].figure
+    figure.suptitle("")
+    figure.set_size_inches(2.4 * columns + 1, 2.4 * rows)
+    grid = figure.add_gridspec(rows, columns)  # Optuna's is one row, however long
+    for place, (axis, one) in enumerate(zip(axes, shown, strict=True)):
+        row, column = divmod(place, COLUMNS)
+        axis.set_subplotspec(grid[row, column])
+        axis.set_ylabel("" if column else title)
+        axis.tick_params(labelleft=not column)
+        for index, style in _marked(study):
+            x: Any = rebuilt.trials[study.measured[index].number].params.get(one.words)
+            if x is not None:
+                axis.plot([repr(x) if one.choices else x], [values_of(study)[index]], **style)
+    text = f"The first objective against each hyperparameter, complete trials only. {CUT}"
+    return _finished(axes[0]), "value by hyperparameter", text
+
+
+def contour(study: Study) -> Drawn:
+    """The first objective over the two hyperparameters with a range that matter the most.
+
+    Not over two shares of one sum, of which some pairs can't be: those are in the triangle.
+    """
+    from optuna.visualization.matplotlib import plot_contour
+
+    ranges = [h for h in _by_importance(study, importances(study)) if not h.choices]
+    others = [one for one in ranges[1:] if not one.simplex or one.simplex != ranges[0].simplex]
+    if not others:
+        return None
+    names = sorted((ranges[0].words, others[0].words))  # in Optuna's order
+    rebuilt = rebuild(study)
+    axis: Any = plot_contour(rebuilt, names, target_name=axis_title(study))
+    for place, style in _marked(study):
+        params = rebuilt.trials[study.measured[place].number].params
+        axis.plot(*([params.get(name, math.nan)] for name in names), **style)
+    text = (
+        "The first objective over the two hyperparameters with a range that matter the most; "
+        "interpolated between the trials, which is no measurement"
+    )
+    return _finished(axis), "value by the two that matter most", text
+
+
+def ternary(study: Study) -> Drawn:
+    """The first objective over three shares of one sum, in a triangle."""
+    import mpltern  # noqa: F401  # registers the projection
+
+    names = dict.fromkeys(one.simplex for one in study.hyperparameters if one.simplex)
+    groups = [[one for one in study.hyperparameters if one.simplex == name] for name in names]
+    group = next((one for one in groups if len(one) == 3), None)
+    if group is None:
+        return None
+    points, values = percentages(study.measured, group), values_of(study)  # (n,3), (n,)
+    known = np.isfinite(points).all(axis=1)
+    if not known.any():
+        return None
+    colours: Any = {"cmap": "Blues" if study.directions[0] > 0 else "Blues_r"}
+    axis: Any = Figure(figsize=(5.0, 3.8)).add_subplot(projection="ternary", ternary_sum=100.0)
+    unique, index = np.unique(np.round(points[known], 9), axis=0, return_inverse=True)
+    if len(unique) >= FEWEST_POINTS and np.ptp(values[known]) > 0:
+        means = np.bincount(index.ravel(), values[known]) / np.bincount(index.ravel())
+        with contextlib.suppress(RuntimeError, ValueError):  # points that lie on a line
+            axis.tricontourf(*unique.T, means, levels=8, **colours)
+    dots = axis.scatter(*points[known].T, c=values[known], edgecolors="grey", zorder=4, **colours)
+    for place, style in _marked(study):
+        axis.plot(*points[[place]].T, **style)
+    for side, one in zip("tlr", group, strict=True):
+        getattr(axis, f"set_{side}label")(f"{one.words}, %")
+    axis.figure.colorbar(dots, ax=axis, label=axis_title(study), shrink=0.8, pad=0.1)
+    text = (
+        "The first objective over three shares of a fixed sum, each with all of it at its own "
+        "corner; interpolated between the trials, which is no measurement"
+    )
+    return _finished(axis), "value by three shares", text
+
+
+def percentages(trials: Sequence[Trial], group: Sequence[Hyperparameter]) -> np.ndarray:
+    """(n,k) float64: of the sum; NaN where a share is missing or negative, or all are 0."""
+    found = [[trial.settings.get(one.name, math.nan) for one in group] for trial in trials]
+    shares = np.array(found, dtype=float).reshape(-1, len(group))
+    total = shares.sum(axis=1, keepdims=True)  # (n,1)
+    valid = (shares >= 0).all(axis=1, keepdims=True) & (total > 0)
+    return np.where(valid, 100 * shares / np.where(valid, total, 1.0), np.nan)
+
+
+def reports(study: Study) -> Drawn:
+    """The values that trials reported while they were trained, where some were pruned by them."""
+    from optuna.visualization.matplotlib import plot_intermediate_values
+
+    rebuilt = rebuild(study)
+    shown = [t for t in rebuilt.trials if t.intermediate_values and t.state.name != "FAIL"]
+    if not any(trial.state.name == "PRUNED" for trial in shown):
+        return None
+    axis = plot_intermediate_values(rebuilt)
+    for line, trial in zip(axis.lines, shown, strict=True):
+        name = trial.state.name.lower()
+        line.set(label=name, color=PALETTE[name == "pruned"], zorder=2 + (name == "pruned"))
+    values = [value for trial in shown for value in trial.intermediate_values.values()]
+    low, high = bounds(values, study.directions[0])
+    room = 0.06 * (high - low) or 0.5
+    axis.set(xlabel="report", ylabel=axis_title(study), ylim=(low - room, high + room))
+    axis.xaxis.set_major_locator(MaxNLocator(6, integer=True))
+    text = "The first objective while trials were trained; the line of a pruned one ends early"
+    return _finished(axis), "reports during training", f"{text}. {CUT}"
+
+
+def pareto(study: Study) -> Drawn:
+    """Both objectives of a study with two, and the front."""
+    from optuna.visualization.matplotlib import plot_pareto_front
+
+    if len(study.objectives) != 2 or not study.measured:
+        return None
+    titles = [
+        f"{axis_title(study, i)} ({'more' if study.directions[i] > 0 else 'less'} is better)"
+        for i in range(2)
+    ]
+    axis = plot_pareto_front(rebuild(study, 2), target_names=titles)
+    for dots in axis.collections:
+        front = dots.get_label() == "Best Trial"
+        dots.set(color=PALETTE[front], label="front" if front else "trial")
+    for place, style in _marked(study, best=False):
+        axis.plot(*([values_of(study, i)[place]] for i in range(2)), **style)
+    text = (
+        "Both objectives of the complete trials. Front: the trials that no other is as good as in "
+        f"both and better in one. {CUT}"
+    )
+    return _finished(axis), "what one objective costs the other", text
+
+
+MAKERS: dict[str, Callable[[Study], Drawn]] = {
+    "history": history,
+    "importance": importance,
+    "slice": slices,
+    "contour": contour,
+    "ternary": ternary,
+    "reports": reports,
+    "pareto": pareto,
+}
+
+
+def axis_title(study: Study, objective: int = 0) -> str:
+    """An objective with its unit."""
+    metric = OBJECTIVES[study.objectives[objective]]
+    return f"{metric.title}, %" if metric.percent else metric.title
+
+
+def _marked(study: Study, best: bool = True) -> list[tuple[int, Any]]:
+    """Places among the measured trials of the default settings and of the best, with markers."""
+    measured = replace(study, trials=tuple(study.measured))
+    marked = [(measured.default, _DEFAULT)] + ([(measured.best, _BEST)] if best else [])
+    return [(study.measured.index(one), style) for one, style in marked if one is not None]
+
+
+def _finished(axis: Any) -> Figure:
+    """The figure of these axes with one legend above the panels, without what Optuna wrote."""
+    from matplotlib import pyplot
+
+    figure = axis.figure
+    pyplot.close(figure)
+    figure.set_layout_engine("constrained")  # histories and reports come with another one
+    axis.set_title("")
+    named: dict[str, Any] = {}
+    for panel in figure.axes:
+        named |= dict(zip(*reversed(panel.get_legend_handles_labels()), strict=True))
+        if panel.get_legend():
+            panel.get_legend().remove()
+    named.pop("Infeasible Trial", None)  # of constraints, which a search doesn't have
+    if named:
+        figure.legend(named.values(), named.keys(), loc="outside upper right", ncols=len(named))
+    return figure

@@ -1,9 +1,9 @@
-"""What tuning bought: tuned settings beside a row's own, on test; and how far dev promised more."""
+"""Search -> tables: tuned settings beside the default on test; what was tried, and its cost."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,6 +15,7 @@ from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions as report_captions
 from compact_bench.report.parts import formats
+from compact_bench.report.parts.captions import Caption
 from compact_bench.report.parts.formats import Entry, Table
 from compact_bench.report.parts.numbers import (
     NONE,
@@ -35,8 +36,8 @@ STAR = "*"
 
 
 @dataclass(frozen=True)
-class Bought:
-    """One winner beside the method's own settings. rows: of the test, None where it isn't run."""
+class Winner:
+    """A winning trial; own, tuned: the rows of its test, None where that isn't run."""
 
     study: Study
     label: str
@@ -45,177 +46,177 @@ class Bought:
     tuned: Row | None = None
 
 
-def bought(search: Search, test: Results | None) -> list[Bought]:
-    """A line for each winner, in the order of the studies."""
+def build(search: Search, test: Results | None) -> list[Table]:
+    """All tables, the one of the test first where there is one."""
+    lines = winning(search, test)
+    of_test = [tuned_vs_default(test, lines), optimism(search, test, lines)] if test else []
+    tables = [*of_test, settings(search, lines), cost(search, test), trials(search)]
+    return [table for table in tables if table]
 
-    def row(label: str) -> Row | None:
-        return next((one for one in test.rows if one.name == label), None) if test else None
 
+def winning(search: Search, test: Results | None) -> list[Winner]:
+    """The winners in the order of the studies."""
+    rows = {row.name: row for row in reversed(test.rows)} if test else {}
     return [
-        Bought(study, label, trial, row(study.label), row(label))
+        Winner(study, label, trial, rows.get(study.label), rows.get(label))
         for study in search.studies
         for label, trial in winners(study)
     ]
 
 
-def tuned(test: Results, lines: Sequence[Bought]) -> Table:
+def _table(
+    name: str,
+    title: str,
+    caption: Caption,
+    rows: Sequence[Mapping[str, str]],
+    numbers: Sequence[Mapping[str, Any]],
+) -> Table:
+    """A table from rows of texts by heading; a row without one has a dash there."""
+    headings = dict.fromkeys(heading for row in rows for heading in row)
+    columns = {one: [Entry(row.get(one, NONE)) for row in rows] for one in headings}
+    return formats.table(name, title, caption, columns, pd.DataFrame(list(numbers)))
+
+
+def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
     """Default against tuned settings on test, paired by seed and item."""
     measures = [*test.headlines("reasoning")[:1]]
     measures += [m for m in test.main_measures if (m.task, m.metric) == (IN_DOMAIN, "marginal_nll")]
-    columns: dict[str, list[Entry]] = {"method": [Entry(line.label) for line in lines]}
+    rows: list[dict[str, str]] = [{"method": line.label} for line in lines]
     numbers: list[dict[str, Any]] = [{"label": line.label} for line in lines]
+    corrected: list[float] = []
     for measure in measures:
-        found = [_difference(line, measure) for line in lines]
-        marks = _marks(found) if measure == measures[0] else [""] * len(lines)
-        title = heading(measure)
-        columns[f"{title}, own settings"] = [_value(line.own, measure) for line in lines]
-        columns[f"{title}, tuned"] = [_value(line.tuned, measure) for line in lines]
-        columns[f"Δ {title}"] = [
-            Entry(with_half_width(one, measure) + mark)
-            for one, mark in zip(found, marks, strict=True)
-        ]
-        for line, values, one in zip(lines, numbers, found, strict=True):
-            values |= _numbers(line, measure, one)
-    kept = [_kept(test, line) for line in lines]
+        differences = [_difference(line, measure) for line in lines]
+        adjusted = statistics.holm([one.p if one else math.nan for one in differences])
+        corrected = corrected or list(adjusted)  # of the first measure, the only one that's tested
+        tested = measure == measures[0]
+        for line, row, values, one, p in zip(
+            lines, rows, numbers, differences, adjusted, strict=True
+        ):
+            sides = {"own settings": line.own, "tuned": line.tuned}
+            for name, side in sides.items():
+                text = with_sd(side.summary(measure), measure) if side else NONE
+                row[f"{heading(measure)}, {name}"] = text
+                key = f"{measure.key}.{name.split()[0]}"
+                values[key] = side.summary(measure).mean if side else math.nan
+            star = STAR if tested and p < claims.LEVEL else ""
+            row[f"Δ {heading(measure)}"] = with_half_width(one, measure) + star
+            values |= _numbers(measure.key, one)
+    kept = [
+        difference_between(test, line.tuned, line.own, RETENTION)
+        if line.own and line.tuned
+        else None
+        for line in lines
+    ]
     if any(kept):
-        columns["Δ old skill kept, points"] = [Entry(points(one)) for one in kept]
-        for values, one in zip(numbers, kept, strict=True):
-            values |= _difference_numbers("retention", one)
-    text = report_captions.caption(
+        for row, values, one in zip(rows, numbers, kept, strict=True):
+            row["Δ old skill kept, points"] = points(one)
+            values |= _numbers("retention", one)
+    caption = report_captions.caption(
         test,
         "Test split, fresh seeds: each row's own settings with the suite's learning rate, and the "
         "settings that the search found. Differences are tuned minus own, paired by seed and item, "
         "± the half-width of the 95% interval by the crossed test",
         f"{STAR} survives Holm's correction over the lines of the first difference"
-        if any(math.isfinite(values[f"{measures[0].key}.delta.p"]) for values in numbers)
+        if any(map(math.isfinite, corrected))
         else "Without at least two seeds there is no interval, and no claim",
     )
-    return formats.table("tuned", "What tuning bought", text, columns, pd.DataFrame(numbers))
+    return _table("tuned", "What tuning bought", caption, rows, numbers)
 
 
-def _difference(line: Bought, measure: Measure) -> Difference | None:
-    if line.own is None or line.tuned is None:
-        return None
-    return difference(line.tuned, line.own, measure)
+def _difference(line: Winner, measure: Measure) -> Difference | None:
+    return difference(line.tuned, line.own, measure) if line.own and line.tuned else None
 
 
-def _kept(test: Results, line: Bought) -> Difference | None:
-    if line.own is None or line.tuned is None:
-        return None
-    return difference_between(test, line.tuned, line.own, RETENTION)
-
-
-def _marks(found: Sequence[Difference | None]) -> list[str]:
-    known = [one.p if one else math.nan for one in found]
-    adjusted = statistics.holm(known)
-    return [STAR if p < claims.LEVEL else "" for p in adjusted]
-
-
-def _value(row: Row | None, measure: Measure) -> Entry:
-    return Entry(with_sd(row.summary(measure), measure) if row else NONE)
-
-
-def _numbers(line: Bought, measure: Measure, found: Difference | None) -> dict[str, Any]:
-    values = {
-        f"{measure.key}.{name}": row.summary(measure).mean if row else math.nan
-        for name, row in (("own", line.own), ("tuned", line.tuned))
-    }
-    return values | _difference_numbers(measure.key, found)
-
-
-def _difference_numbers(key: str, found: Difference | None) -> dict[str, float]:
+def _numbers(key: str, one: Difference | None) -> dict[str, float]:
     names = ("mean", "half_width", "p")
-    return {f"{key}.delta.{n}": getattr(found, n) if found else math.nan for n in names}
+    return {f"{key}.delta.{n}": getattr(one, n) if one else math.nan for n in names}
 
 
-def optimism(search: Search, test: Results, lines: Sequence[Bought]) -> Table | None:
+def optimism(search: Search, test: Results, lines: Sequence[Winner]) -> Table | None:
     """The winner's dev score against test: what the search promised, and what came of it."""
-    name = search.studies[0].objectives[0]
+    wanted = (IN_DOMAIN, search.studies[0].objectives[0])
     measure = next(
-        (m for m in test.measures if (m.task, m.metric) == (IN_DOMAIN, name) and
-         m.filter in ("strict", "none")), None)  # fmt: skip
+        (
+            m
+            for m in test.measures
+            if (m.task, m.metric) == wanted and m.filter in ("strict", "none")
+        ),
+        None,
+    )
     if measure is None:
         return None
-    columns: dict[str, list[Entry]] = {"method": []}
-    numbers = []
+    rows, numbers = [], []
     for line in lines:
         own = line.study.default
-        dev = [trial.values[0] if trial else math.nan for trial in (own, line.trial)]
-        asked = [row.summary(measure).mean if row else math.nan for row in (line.own, line.tuned)]
+        values = {
+            "dev.own": own.values[0] if own else math.nan,
+            "dev.winner": line.trial.values[0],
+            "test.own": line.own.summary(measure).mean if line.own else math.nan,
+            "test.winner": line.tuned.summary(measure).mean if line.tuned else math.nan,
+        }
         better = measure.shown.better
-        promised, got = (better * (pair[1] - pair[0]) for pair in (dev, asked))
-        shown = {
-            "dev, own settings": number(dev[0], measure),
-            "dev, winner": number(dev[1], measure),
-            "test, own settings": number(asked[0], measure),
-            "test, winner": number(asked[1], measure),
+        promised = better * (values["dev.winner"] - values["dev.own"])
+        got = better * (values["test.winner"] - values["test.own"])
+        gains = {"promised": promised, "got": got, "optimism": promised - got}
+        row = {
+            "method": line.label,
+            "dev, own settings": number(values["dev.own"], measure),
+            "dev, winner": number(values["dev.winner"], measure),
+            "test, own settings": number(values["test.own"], measure),
+            "test, winner": number(values["test.winner"], measure),
             "better on dev by": number(promised, measure, signed=True),
             "better on test by": number(got, measure, signed=True),
             "optimism": number(promised - got, measure, signed=True),
         }
-        columns["method"].append(Entry(line.label))
-        for title, said in shown.items():
-            columns.setdefault(title, []).append(Entry(said))
-        keys = ("dev.own", "dev.winner", "test.own", "test.winner", "promised", "got", "optimism")
-        found = (*dev, *asked, promised, got, promised - got)
-        numbers.append({"label": line.label, **dict(zip(keys, found, strict=True))})
-    text = report_captions.caption(
+        rows.append(row)
+        numbers.append({"label": line.label, **values, **gains})
+    caption = report_captions.caption(
         test,
         f"{heading(measure)}: on dev, by the search's seeds, and on test, by fresh ones. Optimism: "
         "what the winner gained on dev over the row's own settings, less what it gained on test. "
         "The best of many noisy trials looks better than it is; what it is, the test says",
     )
-    title = "The winner's dev score against test"
-    return formats.table("optimism", title, text, columns, pd.DataFrame(numbers))
+    return _table("optimism", "The winner's dev score against test", caption, rows, numbers)
 
 
-def build(search: Search, test: Results | None) -> list[Table]:
-    """All tables, the one of the test first where there is one."""
-    lines = bought(search, test)
-    found = [
-        tuned(test, lines) if test else None,
-        optimism(search, test, lines) if test else None,
-        chosen(search, lines),
-        cost(search, test),
-        trials(search),
-    ]
-    return [table for table in found if table]
+def _hyperparameters(search: Search) -> list[str]:
+    return list(
+        dict.fromkeys(one.name for study in search.studies for one in study.hyperparameters)
+    )
 
 
-def chosen(search: Search, lines: Sequence[Bought]) -> Table:
+def _settings(names: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
+    return {name: f"{values[name]:.3g}" if name in values else NONE for name in names}
+
+
+def settings(search: Search, lines: Sequence[Winner]) -> Table:
     """Each winner's settings beside the method's own."""
-    names = dict.fromkeys(knob.name for study in search.studies for knob in study.knobs)
-    columns: dict[str, list[Entry]] = {"method": [], "trial": []}
-    columns |= {name: [] for name in names}
-    numbers = []
+    rows, numbers = [], []
     for line in lines:
-        knobs = {knob.name: knob for knob in line.study.knobs}
-        own = {name: knob.default for name, knob in knobs.items()}
+        own = {one.name: one.default for one in line.study.hyperparameters}
         for label, trial, values in (
             (line.study.label, "own", own),
             (line.label, str(line.trial.number), line.trial.settings),
         ):
-            columns["method"].append(Entry(label))
-            columns["trial"].append(Entry(trial))
-            for name in names:
-                columns[name].append(Entry(f"{values[name]:.3g}" if name in values else NONE))
+            shown = _settings(_hyperparameters(search), values)
+            rows.append({"method": label, "trial": trial, **shown})
             numbers.append({"label": label, "trial": trial, **values})
-    text = captions.caption(
+    caption = captions.caption(
         search,
         search.studies,
         "The settings that were searched: the methods' own, and those of the best trials",
     )
-    return formats.table("settings", "Settings", text, columns, pd.DataFrame(numbers))
+    return _table("settings", "Settings", caption, rows, numbers)
 
 
 def cost(search: Search, test: Results | None) -> Table:
     """What the search of each row cost."""
-    lines = []
+    numbers = []
     for study in search.studies:
         row = next((one for one in test.rows if one.name == study.label), None) if test else None
         cell = row.cost("flops").mean if row else math.nan
         flops = math.fsum(one.flops for one in study.trials)
-        lines.append(
+        numbers.append(
             {
                 "label": study.label,
                 "finished": len(study.finished),
@@ -233,10 +234,8 @@ def cost(search: Search, test: Results | None) -> Table:
         "distinct": "distinct settings", "tokens": "training tokens", "flops": "training FLOPs",
         "times": "× a cell's", "seconds": "seconds of trials",
     }  # fmt: skip
-    columns = {
-        title: [Entry(_cost(key, one[key])) for one in lines] for key, title in titles.items()
-    }
-    text = captions.caption(
+    rows = [{title: _cost(key, one[key]) for key, title in titles.items()} for one in numbers]
+    caption = captions.caption(
         search,
         search.studies,
         "What the search of each row cost. Trials are finished ones, the same number asked for of "
@@ -245,7 +244,7 @@ def cost(search: Search, test: Results | None) -> Table:
         "dev split is not in them. × a cell's: FLOPs over those of one cell of the row's own "
         "settings",
     )
-    return formats.table("tuning_cost", "What tuning cost", text, columns, pd.DataFrame(lines))
+    return _table("tuning_cost", "What tuning cost", caption, rows, numbers)
 
 
 def _cost(key: str, value: Any) -> str:
@@ -260,40 +259,26 @@ def _cost(key: str, value: Any) -> str:
 
 def trials(search: Search) -> Table:
     """Every trial that was finished or failed."""
-    columns: dict[str, list[Entry]] = {}
-    numbers = []
-    names = dict.fromkeys(knob.name for study in search.studies for knob in study.knobs)
+    rows, numbers = [], []
     for study in search.studies:
         for trial in study.trials:
             values = dict(zip(study.objectives, trial.values, strict=False))
-            shown = {
-                "method": study.label, "trial": str(trial.number), "state": trial.state,
-                **{_title(one): _shown(one, values.get(one)) for one in study.objectives},
-                **{n: f"{trial.settings[n]:.3g}" if n in trial.settings else NONE for n in names},
-            }  # fmt: skip
-            for title, entry in shown.items():
-                columns.setdefault(title, []).append(Entry(entry))
+            shown = {"method": study.label, "trial": str(trial.number), "state": trial.state}
+            for name in study.objectives:
+                metric = OBJECTIVES[name]
+                scale, digits = (100, 1) if metric.percent else (1, 3)
+                text = f"{scale * values[name]:.{digits}f}" if name in values else NONE
+                shown[f"{metric.title}{', %' if metric.percent else ''}"] = text
+            rows.append(shown | _settings(_hyperparameters(search), trial.settings))
             numbers.append(
                 {"label": study.label, "trial": trial.number, "state": trial.state, **values,
                  **trial.settings, "tokens": trial.tokens, "flops": trial.flops,
                  "seconds": trial.seconds, "retry_of": trial.retry_of, "reason": trial.reason}
             )  # fmt: skip
-    text = captions.caption(
+    caption = captions.caption(
         search,
         search.studies,
         "Every trial, on the dev split. These numbers serve to choose; they are no results. A "
         "pruned trial was stopped before its end, or diverged, and has no value",
     )
-    return formats.table("trials", "Trials", text, columns, pd.DataFrame(numbers))
-
-
-def _title(objective: str) -> str:
-    shown = OBJECTIVES[objective]
-    return f"{shown.title}{', %' if shown.percent else ''}"
-
-
-def _shown(objective: str, value: float | None) -> str:
-    if value is None:
-        return NONE
-    scale, digits = (100, 1) if OBJECTIVES[objective].percent else (1, 3)
-    return f"{scale * value:.{digits}f}"
+    return _table("trials", "Trials", caption, rows, numbers)

@@ -1,0 +1,30 @@
+"""The page of a search, and its publication."""
+
+from __future__ import annotations
+
+from compact_bench.commands.publish import publish_folder
+from compact_bench.commands.run import run_suite
+from compact_bench.tune.report import page
+from tests.tune.conftest import ENTRY
+
+
+def test_the_page_escapes_and_needs_nothing_else(tested, folder):
+    text = (folder / "report.html").read_text()
+    assert "What tuning bought" in text
+    assert "http://" not in text.replace("http://www.w3.org", "")
+
+
+def test_publishing_takes_the_search_and_its_test_along(tested, suite, options, folder, tmp_path):
+    run_suite(suite(trials=5, pruner="none"), options, lambda line: None, ENTRY)
+    target = tmp_path / "published" / "tiny" / "mini"
+    publish_folder(folder.parent, target)
+    for name in ("trials.json", "best.yaml", "studies.journal", "report.html",
+                 "tables/tuned.md", "tiny_tuned/mini/suite.json"):  # fmt: skip
+        assert (target / "tune" / name).exists(), name
+    assert not (target / "tune" / "runs").exists()
+    assert not (target / "tune" / "workers").exists()
+    before = {p: p.read_bytes() for p in (target / "tune" / "tables").iterdir()}
+    page.rebuild(target)
+    assert {p: p.read_bytes() for p in (target / "tune" / "tables").iterdir()} == before
+    everything = b"".join(p.read_bytes() for p in target.rglob("*") if p.is_file())
+    assert str(tmp_path).encode() not in everything

@@ -1,0 +1,81 @@
+"""Studies that processes share, and their storage: trials too many, other meanings, errors."""
+
+from __future__ import annotations
+
+import optuna
+import pytest
+
+from compact_bench.errors import UserError
+from compact_bench.tune import search, targets
+from compact_bench.tune.presence import Presence
+from compact_bench.tune.study import WORKER, open_storage, open_study, without_password
+from compact_bench.tune.trials import LEARNING_RATE
+from tests.tune.conftest import KEYS
+
+
+def test_a_trial_too_many_is_given_back(suite, go, options, folder):
+    """Another process asked at the same moment: the one of the higher number steps back."""
+    go(suite(trials=2), "knobs")
+    bench = targets.make_bench(suite(trials=3), options)
+    (target,) = targets.find(bench, ["knobs"])
+    storage = open_storage(None, folder)
+    presence = Presence(folder / "workers")
+    try:
+        meaning = bench.meaning(target)
+        shared = open_study(storage, "tiny/mini/knobs", target.space, bench.spec, meaning, presence)
+        other = shared.study.ask()  # the third, by somebody who lives
+        other.set_user_attr(WORKER, presence.name)
+        assert shared.ask() is None
+        shared.study.tell(other, state=optuna.trial.TrialState.FAIL)
+        mine = shared.ask()
+        assert mine is not None
+        assert mine.number == other.number + 1
+    finally:
+        presence.close()
+
+
+def test_a_grid_ends_with_its_points(suite, go, read):
+    section = {"sampler": "grid", "trials": 99, "grid": 2, "space": {"knobs": {"x": [0, 1]}}}
+    go(suite(**section), "knobs")
+    found = [(t.settings["x"], t.settings[LEARNING_RATE]) for t in read().studies[0].finished]
+    assert len(found) == 6
+    assert set(found) == {(x, rate) for x in (0.0, 1.0) for rate in (0.001, 0.002, 0.004)}
+
+
+def test_a_search_asked_otherwise_needs_another_name(suite, go):
+    go(suite(trials=2), "knobs")
+    with pytest.raises(UserError, match=r"begun with search.seed 0, not 1; .*--study"):
+        go(suite(trials=2, seed=1), "knobs")
+    training = KEYS["training"] | {"epochs": 2}
+    with pytest.raises(UserError, match=r"begun with training\.epochs 1, not 2"):
+        go(suite({"training": training}, trials=2), "knobs")
+
+
+def test_a_storage_that_is_away_is_shown_without_its_password(suite, go, folder):
+    url = "sqlite:////no/such/folder/study.db"
+    with pytest.raises(UserError, match=r"can't reach the storage sqlite:.*unable to open"):
+        go(suite(), "knobs", storage=url)
+    with pytest.raises(UserError, match="not a URL"):
+        go(suite(), "knobs", storage="nonsense")
+    assert without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+
+
+def test_a_storage_that_goes_away_loses_nothing(suite, go, read, tmp_path, monkeypatch):
+    from sqlalchemy.exc import OperationalError
+
+    url = f"sqlite:///{tmp_path / 'study.db'}"
+    ended = search.Searcher._ended
+
+    def away(self, slot):
+        if len(self.attempts[slot].shared.finished()) == 2:
+            raise OperationalError("SELECT 1", {}, Exception("the server went away"))
+        ended(self, slot)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(search.Searcher, "_ended", away)
+        patch.setattr(search.Searcher, "_give_back", lambda self: None)
+        with pytest.raises(UserError, match=r"server went away.*nothing is lost"):
+            go(suite(), "knobs", storage=url)
+    code, _ = go(suite(), "knobs", storage=url)
+    assert code == 0
+    assert len(read().studies[0].finished) == 6
