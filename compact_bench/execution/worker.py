@@ -50,7 +50,7 @@ def main() -> None:
             if request["do"] == "check":
                 check(request, options.check)
             else:
-                run_cell(request, options.cell, requests.answered(emit))
+                run_cell(request, options.cell, requests.with_answers(emit))
         except Exception as problem:
             traceback.print_exc()
             error = one_line(problem)
@@ -97,17 +97,17 @@ class Requests:
             os._exit(1)
         self._queue.put(None)
 
-    def answered(self, emit: Emit) -> Emit:
-        """`emit` that waits for the answer to a report: whether to go on."""
+    def with_answers(self, emit: Emit) -> Emit:
+        """`emit` that waits for the answer to a report and returns it: whether to go on."""
 
-        def tell(event: dict[str, Any]) -> bool | None:
+        def emit_and_wait(event: dict[str, Any]) -> bool | None:
             emit(event)
             if event["event"] != pruning.REPORT:
                 return None
             answer = self._queue.get()
-            return answer is not None and bool(answer["go"])
+            return answer is not None and answer["go"]
 
-        return tell
+        return emit_and_wait
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         while (request := self._queue.get()) is not None:

@@ -1,4 +1,9 @@
-"""Reports to a search while a student is trained, and pruning by what the search decides."""
+"""Dev values that a cell reports to a search while it is trained, and the end of a pruned training.
+
+The search's process reports them to Optuna and asks it whether to prune: a worker that called
+`trial.should_prune` itself would need the storage and its password, and one that is killed while it
+writes keeps the journal's lock, for which all others then wait 30 seconds.
+"""
 
 from __future__ import annotations
 
@@ -28,44 +33,41 @@ def read(folder: Path) -> list[float]:
 
 
 class Reporter:
-    """Reports the dev split's metric at shares of the training, and stops it where it is pruned.
+    """Measures and reports the dev value at shares of the training, and stops a pruned one.
 
-    progress: gets {"event": "report", "point": index of the share, "value": ...} and returns
-    whether to go on. Reported values lie in `folder`, so that a cell that was interrupted reports
-    the same ones again without measuring twice. A training of several stages goes no single way
-    from start to end: such a method reports nothing.
+    send: is given {"event": "report", "point": index of the share, "value": ...} and returns False
+    to prune. The values are stored in `folder`, so that a cell that was interrupted reports the
+    same ones without measuring again. A training of several stages, which has no single course from
+    start to end, reports nothing.
     """
 
-    def __init__(self, spec: ReportsSpec, folder: Path, questions: int, progress: Progress) -> None:
-        self.spec, self.folder, self.questions = spec, folder, questions
-        self.cell_progress = progress
+    def __init__(self, spec: ReportsSpec, folder: Path, questions: int, send: Progress) -> None:
+        self.spec, self.folder, self.questions, self.send = spec, folder, questions, send
         self.trainer: Trainer | None = None
-        self.point = 0  # how many are reported in this process
         self.values = read(folder)
+        self.reported = 0  # by this process
 
     def progress(self, event: dict[str, Any]) -> None:
-        """Passes an event on; after a step that reaches a share, reports. Raises Pruned."""
-        self.cell_progress(event)
+        """Pass an event on; after a step that reaches a share, report. Raises Pruned."""
+        self.send(event)
         trainer = self.trainer
         if event["event"] != "step" or trainer is None or trainer.stages != [""]:
             return
-        while self.point < len(self.spec.at) and event["share"] >= self.spec.at[self.point]:
+        while self.reported < len(self.spec.at) and event["share"] >= self.spec.at[self.reported]:
             self._report(trainer)
 
     def _report(self, trainer: Trainer) -> None:
-        point = self.point
+        point, self.reported = self.reported, self.reported + 1
         if point == len(self.values):
-            self.values.append(self._measured(trainer))
+            self.values.append(self._measure(trainer))
             files.write_json(self.folder / FILE, self.values)
-        self.point += 1
-        event = {"event": REPORT, "point": point, "value": self.values[point]}
-        if self.cell_progress(event) is False:
+        if self.send({"event": REPORT, "point": point, "value": self.values[point]}) is False:
             raise Pruned(f"stopped at {self.spec.at[point]:.0%} of the training")
 
-    def _measured(self, trainer: Trainer) -> float:
-        """The metric of the dev questions, as it is (not turned so that more is better).
+    def _measure(self, trainer: Trainer) -> float:
+        """The metric on the dev questions, as it is (not turned so that more is better).
 
-        What measuring reads is no cost of the training, as that of the evaluation isn't.
+        Its reading is no cost of the training, as that of the evaluation isn't.
         """
         assert trainer.dev is not None
         cost = trainer.student.cost.as_dict()

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
+
+from pydantic import TypeAdapter
 
 from compact_bench.errors import UserError
 from compact_bench.suite.metrics import METRICS, Metric
@@ -41,7 +42,7 @@ class Hyperparameter:
     """
 
     name: str
-    default: float
+    default: int | float
     low: float = math.nan
     high: float = math.nan
     log: bool = False
@@ -68,7 +69,7 @@ class Trial:
 
     number: int
     state: str
-    settings: dict[str, float]
+    settings: dict[str, int | float]
     values: tuple[float, ...] = ()
     reports: tuple[tuple[int, float], ...] = ()
     tokens: float = 0.0
@@ -169,31 +170,15 @@ def read(folder: Path) -> Search:
     path = folder / FILE
     try:
         content = json.loads(path.read_text("utf-8"))
-        studies = tuple(_study(one) for one in content["studies"])
-        return Search(content["suite"], studies, tuple(content["notes"]))
+        for study in content["studies"]:
+            searched = study.pop("knobs", None) or study["hyperparameters"]  # knobs: of older ones
+            # JSON has no NaN: a bound that isn't there was written as null.
+            study["hyperparameters"] = [
+                {key: value for key, value in one.items() if value is not None} for one in searched
+            ]
+        return TypeAdapter(Search).validate_python(content)
     except FileNotFoundError as error:
         raise UserError(f"nothing was tuned in {folder}: run tune first") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"cannot read {path}: {error!r}") from error
-
-
-def _study(values: dict[str, Any]) -> Study:
-    searched = values.pop("knobs", None) or values["hyperparameters"]  # knobs: of older searches
-    hyperparameters = tuple(
-        Hyperparameter(**_numbers(one) | {"choices": tuple(one["choices"])}) for one in searched
-    )
-    trials = tuple(
-        Trial(**one | {"values": tuple(one["values"]), "reports": _pairs(one["reports"])})
-        for one in values["trials"]
-    )
-    lists = {key: tuple(values[key]) for key in ("objectives", "seeds")}
-    return Study(**values | lists | {"hyperparameters": hyperparameters, "trials": trials})
-
-
-def _numbers(bounds: dict[str, Any]) -> dict[str, Any]:
-    """JSON has no NaN: a bound that isn't there was written as null."""
-    return {key: math.nan if value is None else value for key, value in bounds.items()}
-
-
-def _pairs(values: Iterable[Any]) -> tuple[tuple[int, float], ...]:
-    return tuple((int(step), float(value)) for step, value in values)
+        reason = " ".join(str(error).split())
+        raise UserError(f"cannot read {path}: {reason}") from error

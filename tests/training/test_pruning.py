@@ -126,7 +126,7 @@ def test_the_worker_waits_for_an_answer_to_a_report():
     sent = []
     requests = worker.Requests.__new__(worker.Requests)
     requests._queue = queue.Queue()
-    tell = requests.answered(sent.append)
+    tell = requests.with_answers(sent.append)
     assert tell({"event": "step"}) is None
     for answer in (True, False):
         requests._queue.put({"go": answer})
