@@ -1,0 +1,40 @@
+"""What a cell records of its machine."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from compact_bench.utils import machine
+
+
+def test_the_environment_names_versions_machine_and_commit():
+    environment = machine.environment(threads=3)
+    assert environment["threads"] == 3
+    assert environment["python"] == platform.python_version()
+    assert environment["versions"]["torch"] == importlib.metadata.version("torch")
+    here = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
+    head = subprocess.run(here, capture_output=True, text=True, check=False).stdout.strip()
+    assert environment["git_commit"] == (head or None)
+
+
+def test_a_package_that_is_not_installed_has_no_version(monkeypatch):
+    monkeypatch.setattr(machine, "RECORDED_PACKAGES", ("torch", "no-such-package-anywhere"))
+    assert list(machine.environment(1)["versions"]) == ["torch"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="Linux alone resets it")
+def test_the_peak_is_of_what_was_allocated_since_the_reset():
+    block = bytearray(b"x") * (200 << 20)
+    high = machine.peak_memory_mb()
+    del block
+    machine.reset_peak_memory()
+    low = machine.peak_memory_mb()
+    assert high > 200
+    if low >= high:
+        pytest.skip("this machine does not allow the reset")
+    assert low < high - 100
