@@ -60,7 +60,7 @@ def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> Rati
 def corruption_notes(
     before: RationaleBank, after: RationaleBank, shares: Mapping[str, float]
 ) -> tuple[str, ...]:
-    """How much of each fault was asked for and done, for the captions.
+    """How much of each fault was wanted and done, for the captions.
 
     before, after: the bank that `corrupt` was given, and what it made of it.
     """

@@ -67,7 +67,7 @@ def normalise(question: str) -> str:
 
 
 def template(question: str) -> str:
-    """The story that a question tells, normalised, every number masked.
+    """The story of a question, normalised, every number masked.
 
     The story is all but the last sentence, which asks; of a single sentence, the whole. (Of
     SVAMP's 300 test questions none is a training question with other numbers, but 147 ask
@@ -81,10 +81,10 @@ def template(question: str) -> str:
     return normalise(_DIGITS.sub("0", " ".join(story) or stem))
 
 
-def template_clean(train: Iterable[str], asked: Iterable[str]) -> list[bool]:
-    """For each question asked: whether no training question has its template."""
+def template_clean(train: Iterable[str], questions: Iterable[str]) -> list[bool]:
+    """For each question: whether no training question has its template."""
     known = {template(question) for question in train}
-    return [template(question) not in known for question in asked]
+    return [template(question) not in known for question in questions]
 
 
 @cache
@@ -130,11 +130,11 @@ def check_leaks(
     """
     sets: dict[str, list[str]] = {"training": list(train), "dev": list(dev)}
     for name, questions in tests.items():
-        asked = list(questions)
+        tested = list(questions)
         for place, seen in sets.items():
-            if leaked := overlap(seen, asked):
+            if leaked := overlap(seen, tested):
                 raise UserError(
-                    f"{len(leaked)} of the {len(asked)} test questions of {name!r} are in the "
+                    f"{len(leaked)} of the {len(tested)} test questions of {name!r} are in the "
                     f"{place} set, the first: {_short(leaked[0])}"
                 )
     if both := overlap(sets["training"], sets["dev"]):

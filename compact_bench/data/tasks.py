@@ -13,7 +13,7 @@ from compact_bench.data.splits import lowest, parse_choices, template_clean
 from compact_bench.errors import UserError
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
-SPARE = 200  # questions of a task that are kept beside those that are asked
+SPARE = 200  # questions of a task beside those of the evaluation
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class TaskData:
 
     items: question_id, question, answer, answer_kind; for kind "choice" also choices (tuple of
     str) and gold (index of the right one). Empty for kind "lm_eval". chance: accuracy of guessing.
-    spare: more questions of the task, which are not asked; None where there are none.
+    spare: more questions of the task, on which nobody is evaluated; None where there are none.
     """
 
     name: str
@@ -45,7 +45,7 @@ class Prepared:
 
 
 def dev_task(suite: Suite, dev: pd.DataFrame) -> TaskData:
-    """The dev split, asked as the suite's in-domain task is."""
+    """The dev split as a task of the kind that the suite's in-domain task is."""
     spec = suite.in_domain
     items = items_of(lowest(dev, None)).reset_index(drop=True)
     if spec and spec.kind == "choice":
@@ -69,7 +69,7 @@ def with_choices(items: pd.DataFrame, task: str) -> pd.DataFrame:
 
 
 def template_clean_items(tasks: Iterable[TaskData], trained_on: Iterable[str]) -> dict[str, bool]:
-    """question_id -> whether no training question tells the story of an in-domain item.
+    """question_id -> whether no training question has the story of an in-domain item.
 
     trained_on: the training questions. Stories are compared with their numbers masked.
     """

@@ -134,7 +134,7 @@ class Plan:
         places = {spec.run_id: place for place, spec in reversed(list(enumerate(every)))}
 
         def order(spec: RunSpec) -> tuple[int, ...]:
-            if self.tries and spec.asks_dev:
+            if self.tries and spec.on_dev:
                 return 0, places[spec.run_id]
             return 1, seeds[spec.seed], conditions[spec.condition], places[spec.run_id]
 
@@ -156,7 +156,7 @@ class Plan:
                     "condition": spec.condition,
                     "seed": spec.seed,
                     "learning_rate": spec.training["learning_rate"] if known else None,
-                    "split": "dev" if spec.asks_dev else "test",
+                    "split": "dev" if spec.on_dev else "test",
                     "status": status,
                     "pending": spec.run_id in pending_ids,
                 }

@@ -1,4 +1,4 @@
-"""From a suite to its data: joined, split, checked for leaks, fingerprinted; once for all cells."""
+"""A suite's data: read, joined, split, checked for leaks; once for neighbouring cells."""
 
 from __future__ import annotations
 
@@ -151,7 +151,7 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
 
 
 def _corrupted(split: _Split, data: DataSpec) -> _Split:
-    """The sets with the training rationales corrupted as the suite asks; dev and test stay.
+    """The sets with training rationales corrupted by the suite's shares; dev and test stay.
 
     The seed is that of the generated data, for every source: a suite's data has one seed.
     """

@@ -336,7 +336,7 @@ def teach(problem: Problem, seed: int, correlation: float,
           sample: int = 0) -> list[Rationale]:  # fmt: skip
     """The teachers' rationales for one problem, reproducible from seed, question and sample.
 
-    A teacher's rationale doesn't depend on which others are asked. Samples have independent
+    A teacher's rationale doesn't depend on which others teach. Samples have independent
     faults and, as far as a problem has several `variants`, differ in their wording.
     """
     key = _key(problem, seed, sample)

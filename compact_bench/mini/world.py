@@ -116,7 +116,7 @@ def teacher_names() -> tuple[str, ...]:
 
 
 def all_teacher_names() -> tuple[str, ...]:
-    """Every teacher that can be named: the default ones and those that are asked for by name."""
+    """Every teacher that a suite can name: the default ones, then the others."""
     return tuple(teacher.name for teacher in ALL_TEACHERS)
 
 

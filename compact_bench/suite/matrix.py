@@ -1,4 +1,4 @@
-"""Suite -> the cells of the table (row x seed), each with an id that hashes all that it is."""
+"""The cells of a suite's table (row x seed), each with an id that hashes all that decides it."""
 
 from __future__ import annotations
 
@@ -69,14 +69,14 @@ class RunSpec:
     @property
     def name(self) -> str:
         """The cell's name for people: ``average, seed 0``."""
-        rate = f"learning rate {self.training['learning_rate']:g}" if self.asks_dev else ""
+        rate = f"learning rate {self.training['learning_rate']:g}" if self.on_dev else ""
         seed = "" if self.seed is None else f"seed {self.seed}"
         parts = [self.label, self.condition, rate, seed]
         return ", ".join(part for part in parts if part)
 
     @property
-    def asks_dev(self) -> bool:
-        """Whether the cell is asked the dev split, to choose a setting."""
+    def on_dev(self) -> bool:
+        """Whether the cell is evaluated on the dev split, to choose a setting."""
         return bool(self.evaluation.get("select"))
 
     @property
@@ -106,7 +106,7 @@ def _file_name(value: str | None) -> str | None:
 
 
 class MethodLookup(Protocol):
-    """Where methods are found by name: `methods.registry.Registry`."""
+    """The methods by name: `methods.registry.Registry`."""
 
     def get(self, name: str, where: str = "") -> Any:
         """The subclass of Distiller; raises UserError, naming `where`, for an unknown name."""

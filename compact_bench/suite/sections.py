@@ -206,7 +206,7 @@ class SelectionSpec(Strict):
 
 
 class TaskSpec(Strict):
-    """One task that students are asked before and after training."""
+    """One task that students are evaluated on before and after training."""
 
     task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
     role: Literal["reasoning", "forgetting"]
@@ -217,17 +217,17 @@ class TaskSpec(Strict):
 
 
 class ReportsSpec(Strict):
-    """``metric`` of the dev questions, asked at these shares of the training."""
+    """``metric`` of the dev questions at these shares of the training."""
 
     at: Annotated[list[Share], Field(min_length=1)]
     metric: DevMetric = "marginal_nll"
 
 
 class EvaluationSpec(Strict):
-    """The tasks, and how students are asked.
+    """The tasks, and how students are evaluated on them.
 
-    ``select`` asks the dev split instead of test; ``spare`` asks of the other tasks the questions
-    after those that are asked otherwise. ``majority`` also takes an answer from each of the
+    ``select`` evaluates on dev instead of test; ``spare`` takes of the other tasks the questions
+    after those that a report shows. ``majority`` also takes an answer from each of the
     marginal NLL's samples, and their majority. ``reports``: dev scores on the way, for a search.
     """
 
