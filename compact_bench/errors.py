@@ -30,3 +30,13 @@ def nearest(name: str, known: Iterable[str]) -> str:
     """
     closest = difflib.get_close_matches(str(name), [str(item) for item in known], n=1)
     return f" (did you mean {closest[0]!r}?)" if closest else ""
+
+
+def unknown(problem: str, name: str, known: Iterable[str], others: str = "") -> UserError:
+    """Return the error for a name that is none of the known ones; `others` ends their list.
+
+    >>> str(unknown("no question has the teacher", "adda", ["ada", "bob"]))
+    "no question has the teacher 'adda' (did you mean 'ada'?); known: ada, bob"
+    """
+    known = list(known)
+    return UserError(f"{problem} {name!r}{nearest(name, known)}; known: {', '.join(known)}{others}")

@@ -15,7 +15,7 @@ from compact_bench.data.importers import IMPORTERS, FileRow, user_jsonl
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.sources import Dataset, Part, fetch, teacher_part
 from compact_bench.data.splits import question_id
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import UserError, unknown
 
 
 @dataclass(frozen=True)
@@ -136,10 +136,7 @@ def jsonl_source(
     known = [t for t in dict.fromkeys(row.teacher for row in rows) if t not in ("", HUMAN)]
     for name in teachers:
         if name not in known:
-            raise UserError(
-                f"no question of {path} has the teacher {name!r}{nearest(name, known)}; "
-                f"known: {', '.join(known)}"
-            )
+            raise unknown(f"no question of {path} has the teacher", name, known)
     left_out: Counter[str] = Counter()
     names = tuple(dict.fromkeys(teachers)) or tuple(known)
     rationales = []

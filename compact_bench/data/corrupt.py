@@ -16,7 +16,7 @@ import pandas as pd
 from compact_bench.data.answers import pieces, same_answer
 from compact_bench.data.faults import FAULTS, Case, Corrupted, wrong_value
 from compact_bench.data.rationales import RationaleBank
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import UserError, unknown
 
 MAJORITY = "wrong_majority"  # the one fault whose share is of questions
 
@@ -85,8 +85,7 @@ def _checked(shares: Mapping[str, float]) -> dict[str, Fraction]:
     """The shares above 0, exact, in the order of `FAULTS`, whatever the order they came in."""
     for name, share in shares.items():
         if name not in FAULTS:
-            raise UserError(f"data.corrupt: unknown fault {name!r}{nearest(name, FAULTS)}; "
-                            f"known: {', '.join(FAULTS)}")  # fmt: skip
+            raise unknown("data.corrupt: unknown fault", name, FAULTS)
         if not 0 <= share <= 1:
             raise UserError(f"data.corrupt: the share of {name} is {share}, not between 0 and 1")
     exact = {name: Fraction(str(shares[name])) for name in FAULTS if shares.get(name)}

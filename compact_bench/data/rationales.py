@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from compact_bench.data.splits import parse_choices
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import unknown
 
 HUMAN = "human"
 
@@ -126,11 +126,7 @@ class RationaleBank:
         names = tuple(names)
         for name in names:
             if name not in self.teachers:
-                known = ", ".join(self.teachers)
-                raise UserError(
-                    f"no question has the teacher {name!r}{nearest(name, self.teachers)}; "
-                    f"known: {known}"
-                )
+                raise unknown("no question has the teacher", name, self.teachers)
         return replace(self, teachers=names).keep(self.rationales["teacher"].isin(names))
 
     def humans(self) -> RationaleBank:

@@ -14,7 +14,7 @@ from typing import Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, field_validator
 
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import UserError, unknown
 
 MIRROR_VARIABLE = "COMPACT_BENCH_MIRROR"
 
@@ -101,10 +101,8 @@ def dataset(name: str) -> Dataset:
     """
     known = catalog().datasets
     if name not in known:
-        raise UserError(
-            f"unknown data source {name!r}{nearest(name, [*known, 'mini'])}; "
-            f"known: mini, {', '.join(known)}, or the path of a .jsonl file"
-        )
+        others = ", or the path of a .jsonl file"
+        raise unknown("unknown data source", name, ["mini", *known], others)
     return known[name]
 
 
@@ -115,17 +113,11 @@ def teacher_part(data: Dataset, name: str) -> Part:
     """
     base, _, variant = name.partition("/")
     if base not in data.teachers:
-        raise UserError(
-            f"no question of {data.title} has the teacher {name!r}{nearest(base, data.teachers)}; "
-            f"known: {', '.join(data.teachers)}"
-        )
+        raise unknown(f"no question of {data.title} has the teacher", base, data.teachers)
     teacher = data.teachers[base]
     variant = variant or teacher.default
     if variant not in teacher.variants:
-        raise UserError(
-            f"teacher {base!r} has no variant {variant!r}{nearest(variant, teacher.variants)}; "
-            f"known: {', '.join(teacher.variants)}"
-        )
+        raise unknown(f"teacher {base!r} has no variant", variant, teacher.variants)
     return teacher.variants[variant]
 
 

@@ -25,7 +25,7 @@ from compact_bench.data.rationales import RationaleBank, digest, question_table,
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest
 from compact_bench.data.tasks import SPARE, Prepared, TaskData, items_of, with_choices
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
 if TYPE_CHECKING:
@@ -225,10 +225,8 @@ def _questions(
         return questions_of(user_jsonl(Path(name), rationales=False), kind), None
     known = [IN_DOMAIN, *split.others, *catalog().datasets]
     if name not in known:
-        raise UserError(
-            f"unknown task {spec.task!r}{nearest(name, known)}; known with data.source "
-            f"{data.source}: {', '.join(known)}, or any task of lm-eval with kind: lm_eval"
-        )
+        others = ", or any task of lm-eval with kind: lm_eval"
+        raise unknown(f"data.source {data.source}: unknown task", name, known, others)
     return held_out(dataset(name), mirror), None
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import question_hash, question_id
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import unknown
 from compact_bench.mini.old_skills import facts
 from compact_bench.mini.problems import (
     FIRST,
@@ -141,8 +141,7 @@ class Teaching:
         known = all_teacher_names()
         for name in self.teachers:
             if name not in known:
-                raise UserError(f"no question has the teacher {name!r}{nearest(name, known)}; "
-                                f"known: {', '.join(known)}")  # fmt: skip
+                raise unknown("no question has the teacher", name, known)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -165,9 +164,7 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
     Raises: UserError for an unknown problem.
     """
     if problem not in GENERATORS:
-        known = ", ".join(GENERATORS)
-        raise UserError(f"no generator for mini problem {problem!r}{nearest(problem, GENERATORS)}; "
-                        f"known: {known}")  # fmt: skip
+        raise unknown("no generator for mini problem", problem, GENERATORS)
     kind = GENERATORS[problem].kind
     sets = {name: _draw(problem, seed, name, size)
             for name, size in (("train", train), ("dev", dev), ("test", test))}  # fmt: skip
