@@ -6,26 +6,10 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Protocol
+from typing import Any
 
 SECONDS_BETWEEN_LINES = 30.0
 SECONDS_OF_PACE = 24 * 3600.0  # a cell may take an hour, and the pace is of several
-
-
-class Display(Protocol):
-    """Shows the cells of a run; `slot` is the worker's number."""
-
-    def started(self, slot: int, name: str) -> None:
-        """Show a cell that begins."""
-
-    def event(self, slot: int, event: dict[str, Any]) -> None:
-        """Show a ``phase`` or ``step`` event of a cell."""
-
-    def ended(self, slot: int, name: str, state: str, reason: str) -> None:
-        """Show how a cell ended."""
-
-    def close(self) -> None:
-        """Leave the terminal as it was."""
 
 
 def clock_time(seconds: float | None) -> str:
@@ -159,3 +143,6 @@ class BarDisplay:
     def close(self) -> None:
         """Stop drawing."""
         self._progress.stop()
+
+
+Display = LineDisplay | BarDisplay  # of the cells of a run; `slot` is the worker's number

@@ -25,6 +25,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+from compact_bench.records.cells import CellWriter
+from compact_bench.suite.matrix import RunSpec
 from compact_bench.training import pruning
 
 CELL = "compact_bench.execution.cell:run_cell"
@@ -47,10 +49,11 @@ def main() -> None:
     for request in requests:
         error = None
         try:
+            spec = RunSpec.from_json(request["spec"])
             if request["do"] == "check":
-                check(request, options.check)
+                pkgutil.resolve_name(options.check)(spec)
             else:
-                run_cell(request, options.cell, requests.with_answers(emit))
+                run_cell(spec, request, options.cell, requests.with_answers(emit))
         except Exception as problem:
             traceback.print_exc()
             error = one_line(problem)
@@ -115,19 +118,8 @@ class Requests:
             yield request
 
 
-def check(request: dict[str, Any], dotted: str) -> None:
-    """Load the student of a cell once; an exception is the answer."""
-    from compact_bench.suite.matrix import RunSpec
-
-    pkgutil.resolve_name(dotted)(RunSpec.from_json(request["spec"]))
-
-
-def run_cell(request: dict[str, Any], dotted: str, emit: Emit) -> None:
+def run_cell(spec: RunSpec, request: dict[str, Any], dotted: str, emit: Emit) -> None:
     """Run one cell with its output in the folder's log.txt; an error makes it a failed cell."""
-    from compact_bench.records.cells import CellWriter
-    from compact_bench.suite.matrix import RunSpec
-
-    spec = RunSpec.from_json(request["spec"])
     folder = Path(request["folder"])
     mirror = Path(request["mirror"]) if request.get("mirror") else None
     plugins = [Path(name) for name in request.get("plugins", [])]
