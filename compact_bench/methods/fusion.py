@@ -1,6 +1,7 @@
 """From scores to weights: normalise, combine, masked softmax. Pure functions of tensors.
 
-Sizes: B questions, R rationales a question. A score is NaN where a rationale has none.
+Sizes: B questions, R rationales a question. A score is (B,R) float32, NaN where a rationale has
+none; what is absent has none either.
 """
 
 from __future__ import annotations
@@ -12,6 +13,12 @@ from compact_bench.utils.lazy import torch
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+
+def check_finite(values: Tensor, name: str) -> None:
+    """Raises ValueError where a value is NaN or infinite: it would poison every later step."""
+    if not bool(values.isfinite().all()):
+        raise ValueError(f"{name}: NaN or infinite values")
 
 
 def within_question_z(score: Tensor) -> Tensor:

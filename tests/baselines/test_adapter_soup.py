@@ -12,7 +12,8 @@ import torch
 from compact_bench.api import Run
 from compact_bench.methods.registry import load
 from compact_bench.student.encode import of_teacher
-from tests.training.test_trainer import Average, run, same, spec, trainer
+from compact_bench_baselines.average import Average
+from tests.trainers import assert_resumes, run, spec, trainer
 
 SOUP = load().methods["adapter_soup"]
 
@@ -66,20 +67,10 @@ def test_at_the_matched_budget_it_takes_the_steps_of_another_row_in_its_order():
 
 @pytest.mark.parametrize("stop_at", range(1, 9))
 def test_an_interrupted_soup_ends_as_an_uninterrupted_one(tmp_path, stop_at):
-    whole = fitted(make())
-    first, seen = trainer(make(), folder=tmp_path), []
+    def fit(made):
+        made.distiller.fit(made)
 
-    def stop(event):
-        seen.append(event)
-        if len(seen) == stop_at:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        first.distiller.fit(first)
-    second = fitted(make(), folder=tmp_path)
-    assert same(second.student.state_dict(), whole.student.state_dict())
-    assert second.student.cost == whole.student.cost
+    assert_resumes(lambda folder: trainer(make(), folder=folder), fit, tmp_path, stop_at)
 
 
 def test_it_skips_where_a_branch_would_train_nothing():

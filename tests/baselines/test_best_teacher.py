@@ -12,7 +12,7 @@ from compact_bench.api import Run
 from compact_bench.errors import CellError
 from compact_bench.methods.registry import load
 from tests.baselines.test_adapter_soup import alone
-from tests.training.test_trainer import run, same, spec, trainer
+from tests.trainers import run, same, spec, trainer
 
 METHOD = load().methods["best_teacher"]
 READ = 1000  # tokens of a dev score

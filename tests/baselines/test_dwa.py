@@ -13,7 +13,7 @@ from compact_bench.methods.registry import load
 from compact_bench.student.batch import Output
 from tests.baselines.banks import layout_bank, run_of
 from tests.baselines.test_random_weights import batch_of
-from tests.training.test_trainer import run, same, trainer
+from tests.trainers import run, same, trainer
 
 METHOD = load().methods["dwa"]
 # Mean NLL of teachers a, b, c in each epoch.

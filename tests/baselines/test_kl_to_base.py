@@ -8,8 +8,9 @@ import torch
 from torch.nn.functional import kl_div, log_softmax
 
 from compact_bench.methods.registry import load
+from compact_bench_baselines.average import Average
 from tests.models import make_batch, make_student
-from tests.training.test_trainer import Average, run, same, student, trainer
+from tests.trainers import run, same, student, trainer
 
 KL = load().methods["kl_to_base"]
 

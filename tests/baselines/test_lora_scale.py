@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from compact_bench.methods.registry import load
-from tests.training.test_trainer import Average, run, same, trainer
+from compact_bench_baselines.average import Average
+from tests.trainers import run, same, trainer
 
 SCALE = load().methods["lora_scale"]
 

@@ -9,8 +9,9 @@ from torch.nn.functional import cross_entropy, log_softmax
 from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.methods.registry import load
+from compact_bench_baselines.average import Average
 from tests.models import make_batch, make_student, save_tiny, tiny_model
-from tests.training.test_trainer import Average, trainer
+from tests.trainers import trainer
 
 MENTOR = load().methods["mentor_kd"]
 

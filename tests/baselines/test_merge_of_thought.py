@@ -11,7 +11,8 @@ import torch
 
 from compact_bench.api import Run
 from compact_bench.methods.registry import load
-from tests.training.test_trainer import Average, run, same, spec, trainer
+from compact_bench_baselines.average import Average
+from tests.trainers import assert_resumes, run, same, spec, trainer
 
 MOT = load().methods["merge_of_thought"]
 
@@ -82,22 +83,10 @@ def test_one_round_is_the_soup():
 @pytest.mark.parametrize("budget", ["matched", "own"])
 @pytest.mark.parametrize("stop_at", [1, 2, 3, 5, 8])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path, stop_at, budget):
-    whole = fitted(make(2, budget))
-    first, seen = trainer(make(2, budget), folder=tmp_path), []
+    def fit(made):
+        made.distiller.fit(made)
 
-    def stop(event):
-        seen.append(event)
-        if len(seen) == stop_at:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        first.distiller.fit(first)
-    second = fitted(make(2, budget), folder=tmp_path)
-    assert same(second.student.state_dict(), whole.student.state_dict())
-    assert second.student.cost == whole.student.cost
-    a, b = (pd.DataFrame(t.records).drop(columns="seconds") for t in (whole, second))
-    pd.testing.assert_frame_equal(a, b[a.columns])
+    assert_resumes(lambda folder: trainer(make(2, budget), folder=folder), fit, tmp_path, stop_at)
 
 
 def test_it_skips_where_a_branch_would_train_nothing():

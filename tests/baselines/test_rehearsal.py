@@ -13,8 +13,9 @@ from compact_bench.api import Run
 from compact_bench.data.rationales import RationaleBank, question_table, rationale_table
 from compact_bench.errors import CellError
 from compact_bench.methods.registry import load
+from compact_bench_baselines.average import Average
 from tests.models import make_batch, make_student, row_alone
-from tests.training.test_trainer import Average, run, same, trainer
+from tests.trainers import assert_resumes, run, same, trainer
 
 METHOD = load().methods["rehearsal"]
 COUNT = 6
@@ -126,19 +127,7 @@ def test_examples_are_drawn_afresh_by_the_batchs_generator_and_none_twice():
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
-    whole, first, seen = fitted(made(0.2)), made(0.2, folder=tmp_path), []
-
-    def stop(event):
-        seen.append(event)
-        if len(seen) == 6:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        fitted(first)
-    second = fitted(made(0.2, folder=tmp_path))
-    assert same(second.student.state_dict(), whole.student.state_dict())
-    assert second.student.cost == whole.student.cost
+    assert_resumes(lambda folder: made(0.2, folder=folder), fitted, tmp_path, stop_at=6)
 
 
 def test_it_skips_where_nothing_old_is_at_hand():

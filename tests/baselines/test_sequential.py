@@ -11,7 +11,7 @@ import torch
 from compact_bench.methods.registry import load
 from tests.baselines.banks import layout_bank, run_of
 from tests.baselines.test_random_weights import batch_of
-from tests.training.test_trainer import trainer
+from tests.trainers import trainer
 
 METHOD = load().methods["sequential"]
 

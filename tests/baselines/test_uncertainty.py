@@ -11,7 +11,7 @@ from scipy.optimize import minimize
 from compact_bench.methods.registry import load
 from compact_bench_baselines.uncertainty import uncertainty_loss
 from tests.models import make_batch, make_student
-from tests.training.test_trainer import trainer
+from tests.trainers import trainer
 
 METHOD = load().methods["uncertainty"]
 

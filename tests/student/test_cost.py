@@ -11,9 +11,12 @@ import torch
 from compact_bench.execution.cell import train
 from compact_bench.methods.registry import load
 from compact_bench.student.cost import Cost
+from compact_bench.suite.sections import EvaluationSpec
 from tests.baselines.banks import layout_bank
 from tests.models import make_batch, make_student
-from tests.training.test_trainer import run, spec, trainer
+from tests.trainers import run, spec, trainer
+
+EVALUATION = EvaluationSpec(tasks=[{"task": "in_domain", "role": "reasoning"}])
 
 
 @pytest.mark.parametrize("need", [(), ("answer_gain",), ("teacher_logits",)], ids=str)
@@ -70,7 +73,7 @@ def test_totals_are_resumed(tmp_path):
 def test_a_cells_selection_is_what_its_select_reads(name):
     bank = layout_bank()
     prepared = SimpleNamespace(train=bank, dev=bank.questions, tasks=())
-    suite = SimpleNamespace(training=spec(epochs=1), evaluation=SimpleNamespace(tasks=()))
+    suite = SimpleNamespace(training=spec(epochs=1), evaluation=EVALUATION)
     suite.data, suite.student = SimpleNamespace(source="own.jsonl"), SimpleNamespace(id="tiny")
     student, alone = make_student("llama", "padded"), make_student("llama", "padded")
     method = load().methods[name]

@@ -8,8 +8,8 @@ import torch
 from compact_bench.api import TeacherGradients
 from tests.baselines.banks import layout_bank
 from tests.models import make_batch, make_student, row_alone
-from tests.training.test_trainer import run, trainer
-from tests.training.test_trainer import student as trainers_student
+from tests.trainers import run, trainer
+from tests.trainers import student as trainers_student
 
 NEEDS = {"logits:target", "teacher_logits"}
 

@@ -7,7 +7,7 @@ import torch
 
 from compact_bench.training import checkpoint
 from compact_bench_baselines.average import Average
-from tests.training.test_trainer import Stateful, run, student, trainer
+from tests.trainers import Stateful, run, student, trainer
 
 ROWS = [{"step": 1, "loss": 2.0}, {"step": 2, "loss": 1.5}, {"step": 3, "loss": 1.0}]
 

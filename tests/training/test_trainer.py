@@ -11,92 +11,20 @@ import torch
 
 from compact_bench.api import Distiller, Step
 from compact_bench.errors import CellError, Diverged
-from compact_bench.student.encode import Encoder, Example
-from compact_bench.student.student import Student
-from compact_bench.suite.sections import LoraSpec, TrainingSpec
 from compact_bench.training.trainer import Trainer
 from compact_bench_baselines.average import Average
 from compact_bench_baselines.random_teacher import RandomTeacher
 from compact_bench_baselines.replay import Replay
-from tests.models import tiny_model, tiny_tokenizer
-
-
-class Stateful(Distiller):
-    """Remembers something of every batch, in a parameter and in a buffer."""
-
-    name, version, reference = "stateful", 1, "none"
-
-    def __init__(self, config=None):
-        super().__init__(config)
-        self.seen = torch.zeros(())
-        self.scale = torch.nn.Parameter(torch.ones(()))
-
-    def loss(self, student, batch):
-        out = student.forward(batch)
-        self.seen = self.seen + out.nll.detach().mean()
-        return Step(loss=out.nll.mean() * self.scale + self.seen * 0.01 * self.scale)
-
-    def parameters(self):
-        return [self.scale]
-
-    def state_dict(self):
-        return {"seen": self.seen}
-
-    def load_state_dict(self, state):
-        self.seen = state["seen"]
-
-
-def spec(**values) -> TrainingSpec:
-    return TrainingSpec(**{"learning_rate": 1e-2, "epochs": 2, "batch_size": 2, **values})
-
-
-def examples(count: int = 7) -> list[Example]:
-    encoder = Encoder(tiny_tokenizer())
-    return [
-        Example(
-            question_id=f"q{i}",
-            question=f"{i} and {i}?",
-            prompt_ids=encoder.prompt(f"{i} and {i}?"),
-            answer_ids=encoder.answer(str(2 * i)),
-            rationales=tuple(
-                encoder.rationale(f"{word} {i}.", str(2 * i), teacher=k)
-                for k, word in enumerate(["Double", "Add twice"])
-            ),
-        )
-        for i in range(count)
-    ]
-
-
-def student(lora: bool = False, dropout: float = 0.0) -> Student:
-    causal = tiny_model("llama")
-    model = causal
-    if lora:
-        from compact_bench.student.load import _with_lora
-
-        model = _with_lora(causal, LoraSpec(r=2), dropout, seed=0)
-    return Student(model, causal, tiny_tokenizer(), layout="shared")
-
-
-def trainer(method=None, folder=None, lora=False, count=7, dropout=0.0, **values) -> Trainer:
-    method = method or Average()
-    return Trainer(
-        student(lora, dropout),
-        method,
-        examples(count),
-        spec(**values),
-        seed=3,
-        teachers=("a", "b"),
-        folder=folder,
-    )
-
-
-def run(made: Trainer) -> dict[str, torch.Tensor]:
-    made.run(made.distiller)
-    return made.student.state_dict()
-
-
-def same(a, b) -> bool:
-    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+from tests.trainers import (
+    Stateful,
+    assert_resumes,
+    examples,
+    run,
+    same,
+    spec,
+    student,
+    trainer,
+)
 
 
 def test_the_loss_falls_and_every_step_is_recorded():
@@ -118,23 +46,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit():
 
 @pytest.mark.parametrize("method", [Average, RandomTeacher, Stateful])
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(method, tmp_path):
-    whole = trainer(method())
-    expected = run(whole)
-    first = trainer(method(), folder=tmp_path)
-    stopped_at = 5
-
-    def stop(event):
-        if event["step"] == stopped_at:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        run(first)
-    second = trainer(method(), folder=tmp_path)
-    assert same(run(second), expected)
-    assert second.student.cost == whole.student.cost
-    a, b = (pd.DataFrame(t.records).drop(columns="seconds") for t in (whole, second))
-    pd.testing.assert_frame_equal(a, b.reset_index(drop=True)[a.columns])
+    assert_resumes(lambda folder: trainer(method(), folder=folder), run, tmp_path, stop_at=5)
 
 
 def test_dropout_resumes_bit_for_bit_too(tmp_path):
@@ -294,25 +206,10 @@ def test_a_method_may_train_in_stages(tmp_path):
 
 @pytest.mark.parametrize("stop_at", [2, 6, 10, 14])  # before and after each stage's checkpoint
 def test_stages_resume_where_they_were(tmp_path, stop_at):
-    whole = trainer(Branches())
-    whole.distiller.fit(whole)
-    first = trainer(Branches(), folder=tmp_path)
-    seen = []
+    def fit(made):
+        made.distiller.fit(made)
 
-    def stop(event):
-        seen.append(event)
-        if len(seen) == stop_at:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        first.distiller.fit(first)
-    second = trainer(Branches(), folder=tmp_path)
-    second.distiller.fit(second)
-    assert same(second.student.state_dict(), whole.student.state_dict())
-    assert second.student.cost == whole.student.cost
-    a, b = (pd.DataFrame(t.records).drop(columns="seconds") for t in (whole, second))
-    pd.testing.assert_frame_equal(a, b[a.columns])
+    assert_resumes(lambda folder: trainer(Branches(), folder=folder), fit, tmp_path, stop_at)
 
 
 def test_a_short_last_micro_batch_counts_by_its_questions():
@@ -452,20 +349,7 @@ def test_a_part_that_is_none_is_refused():
 
 @pytest.mark.parametrize("stop_at", range(1, 9))
 def test_parts_resume_where_they_were(tmp_path, stop_at):
-    parts = ((0.0, 0.4), (0.4, 1.0))
-    whole = trainer()
-    in_parts(whole, *parts)
-    first, seen = trainer(folder=tmp_path), []
+    def fit(made):
+        in_parts(made, (0.0, 0.4), (0.4, 1.0))
 
-    def stop(event):
-        seen.append(event)
-        if len(seen) == stop_at:
-            raise KeyboardInterrupt
-
-    first.progress = stop
-    with pytest.raises(KeyboardInterrupt):
-        in_parts(first, *parts)
-    second = trainer(folder=tmp_path)
-    in_parts(second, *parts)
-    assert same(second.student.state_dict(), whole.student.state_dict())
-    assert second.student.cost == whole.student.cost
+    assert_resumes(lambda folder: trainer(folder=folder), fit, tmp_path, stop_at)

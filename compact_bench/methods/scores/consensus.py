@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from compact_bench.methods.scores import check_finite
+from compact_bench.methods.fusion import check_finite
 from compact_bench.utils.lazy import torch
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from compact_bench.methods.scores import check_finite
+from compact_bench.methods.fusion import check_finite
 from compact_bench.utils.lazy import torch
 
 if TYPE_CHECKING:
