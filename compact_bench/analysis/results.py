@@ -194,6 +194,11 @@ class Results:
         """The row that a row is compared to: the one of the same condition."""
         return self.named(str(self.suite.get("compare_to")), row.condition)
 
+    def compared_to(self, row: Row) -> Row | None:
+        """The row that a row is compared to; None for that row itself and where there is none."""
+        other = self.reference_of(row)
+        return None if other is None or other.label == row.label else other
+
     @cached_property
     def main_measures(self) -> list[Measure]:
         """A headline for each task, and the answer's marginal NLL beside reasoning accuracy."""
@@ -241,8 +246,8 @@ class Results:
     @cached
     def difference(self, row: Row, measure: Measure) -> statistics.Difference | None:
         """Compare a row to the reference row; None for that row itself or where either is empty."""
-        other = self.reference_of(row)
-        return None if other is None or other is row else difference(row, other, measure)
+        other = self.compared_to(row)
+        return None if other is None else difference(row, other, measure)
 
     def frame(self) -> pd.DataFrame:
         """All values, one a line: row, condition, method, seed, task, metric, filter, role, value.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,44 +14,48 @@ import jinja2
 from compact_bench.analysis import claims
 from compact_bench.analysis.forgetting import diagnostics_recorded, forgetting
 from compact_bench.analysis.hidden_states import state_stats
-from compact_bench.analysis.results import Results, Row, count_states, read
+from compact_bench.analysis.results import Results, count_states, read
 from compact_bench.analysis.weights import rationale_stats
+from compact_bench.records.cells import Cell
 from compact_bench.records.suite_record import read_items
 from compact_bench.report import figures, tables, terminal
-from compact_bench.report.parts import captions, style
-from compact_bench.report.parts.formats import Table
-from compact_bench.report.parts.style import Picture
+from compact_bench.report.parts import captions
+from compact_bench.report.parts.formats import WRITERS, Table
+from compact_bench.report.parts.formats import write as write_tables
+from compact_bench.report.parts.style import METADATA, Picture
+from compact_bench.report.parts.style import write as write_pictures
 from compact_bench.utils import processes
 from compact_bench.utils.files import remove, write_text
 from compact_bench.utils.processes import mapped
 
-EACH = 3
+PAGE = "report.html"
 
-LONGEST = 1200
+MOST_SAMPLES = 3  # right ones, and wrong ones, of a row
+
+LONGEST_SAMPLE = 1200  # characters
 
 
 def sample_groups(
     results: Results, questions: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    """For each row, of its first seed: EACH right and EACH wrong outputs of the first task."""
+    """For each row, of its first seed: the first right and wrong outputs of the first task."""
     task = next((measure.task for measure in results.headlines("reasoning")), None)
-    groups = []
-    for row in results.rows:
-        seed = next(iter(row.done), None)
-        if row.done:
-            shown = _shown(row, seed, task, questions)
-            groups += [{"label": row.label, "seed": seed, "samples": shown}] if shown else []
-    return groups
+    first = [(row.label, *next(iter(row.done.items()))) for row in results.rows if row.done]
+    groups = [
+        {"label": label, "seed": seed, "samples": _samples(cell, task, questions)}
+        for label, seed, cell in first
+    ]
+    return [group for group in groups if group["samples"]]
 
 
-def _shown(
-    row: Row, seed: int | None, task: str | None, questions: Mapping[tuple[str, str], str]
+def _samples(
+    cell: Cell, task: str | None, questions: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    samples = [s for s in row.done[seed].samples() if task is None or s.get("task") == task]
+    samples = [s for s in cell.samples() if task is None or s.get("task") == task]
     trained = [sample for sample in samples if sample.get("stage") != "before"]
     samples = sorted(trained or samples, key=lambda sample: str(sample.get("question_id")))
-    right = [sample for sample in samples if sample.get("right")][:EACH]
-    wrong = [sample for sample in samples if not sample.get("right")][:EACH]
+    right = [sample for sample in samples if sample.get("right")][:MOST_SAMPLES]
+    wrong = [sample for sample in samples if not sample.get("right")][:MOST_SAMPLES]
     return [
         {
             "right": bool(sample.get("right")),
@@ -65,11 +70,8 @@ def _shown(
 
 
 def _cut(text: str) -> str:
-    over = len(text) - LONGEST
-    return text if over <= 0 else f"{text[:LONGEST]} … ({over} more characters)"
-
-
-PAGE = "report.html"
+    over = len(text) - LONGEST_SAMPLE
+    return text if over <= 0 else f"{text[:LONGEST_SAMPLE]} … ({over} more characters)"
 
 
 @dataclass(frozen=True)
@@ -86,7 +88,7 @@ def build(
     folder: Path,
     formats: Sequence[str] = ("svg",),
     results: Results | None = None,
-    table_formats: Sequence[str] = tuple(tables.WRITERS),
+    table_formats: Sequence[str] = tuple(WRITERS),
 ) -> ReportPaths:
     """Write tables/ and figures/ in these formats and report.html beside the records in `folder`.
 
@@ -98,9 +100,9 @@ def build(
     results = results or read(folder)
     with processes.one_thread():
         _compute_ahead(results)
-        made_tables, pictures = tables.build(results), figures.build(results)
-    table_paths = tables.write(made_tables, folder / "tables", table_formats)
-    figure_paths = figures.write(pictures, folder / "figures", formats)
+        made_tables, pictures = build_tables(results), build_figures(results)
+    table_paths = write_tables(made_tables, folder / "tables", table_formats)
+    figure_paths = write_pictures(pictures, folder / "figures", formats)
     for path in _stale(folder, [*table_paths, *figure_paths]):
         remove(path)
     text = html(results, made_tables, pictures, read_items(folder), formats, table_formats)
@@ -124,6 +126,24 @@ def show(
     say(f"report: {paths.page}")
 
 
+def build_tables(results: Results) -> list[Table]:
+    """All tables that these results allow, the main one first."""
+    made = mapped(lambda make: make(results), [*tables.MAKERS.values()])
+    return [table for table in made if table]
+
+
+def build_figures(results: Results) -> list[Picture]:
+    """The figures that these results allow, drawn as SVG; other formats when they are written."""
+
+    def drawn(make: Callable[[Results], Picture | None]) -> Picture | None:
+        picture = make(results)
+        if picture is not None:
+            _ = picture.content["svg"]  # here, since it takes longest and is shared out
+        return picture
+
+    return [picture for picture in mapped(drawn, [*figures.MAKERS.values()]) if picture]
+
+
 def _compute_ahead(results: Results) -> None:
     """What several tables and figures read, the rows shared out: tables and figures are made in
     processes of their own, and what one of them computes the others don't see."""
@@ -139,11 +159,10 @@ def _compute_ahead(results: Results) -> None:
 
 def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
     """Tables and figures of an earlier report that this one has no data for."""
-    endings = {f".{ending}" for ending in [*tables.WRITERS, *style.METADATA]}  # with captions.md
-    kept = set(written)
-    names = {*tables.NAMES, *figures.NAMES, "captions"}
-    found = [path for part in ("tables", "figures") for path in sorted((folder / part).glob("*"))]
-    return [p for p in found if p not in kept and p.suffix in endings and p.stem in names]
+    endings = {f".{ending}" for ending in [*WRITERS, *METADATA]}  # with captions.md
+    names = {*tables.MAKERS, *figures.MAKERS, "captions"}
+    found = {path for part in ("tables", "figures") for path in (folder / part).glob("*")}
+    return [p for p in found - {*written} if p.suffix in endings and p.stem in names]
 
 
 def html(
@@ -152,7 +171,7 @@ def html(
     pictures: Iterable[Picture],
     questions: Mapping[tuple[str, str], str],
     formats: Sequence[str],
-    table_formats: Sequence[str] = tuple(tables.WRITERS),
+    table_formats: Sequence[str] = tuple(WRITERS),
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
     rows = [(row, row.problems()) for row in results.rows]
@@ -176,7 +195,7 @@ def render(
     *,
     pictures: Iterable[Picture],
     formats: Sequence[str] = ("svg",),
-    table_formats: Sequence[str] = tuple(tables.WRITERS),
+    table_formats: Sequence[str] = tuple(WRITERS),
     **content: Any,
 ) -> str:
     """The page of tables and figures, with links to their files of these formats.
@@ -209,11 +228,10 @@ def _data_uri(svg: bytes) -> str:
 
 def _environments(results: Results) -> list[dict[str, Any]]:
     """The distinct machines and versions that cells ran on, with the number of cells."""
-    counts: dict[tuple[tuple[str, str], ...], int] = {}
+    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
     for row in results.rows:
         for cell in row.done.values():
             flat = {k: v for k, v in cell.env.items() if not isinstance(v, (dict, list))}
             flat |= cell.env.get("versions", {})
-            facts = tuple((name, str(value)) for name, value in flat.items() if value is not None)
-            counts[facts] = counts.get(facts, 0) + 1
+            counts[tuple((k, str(v)) for k, v in flat.items() if v is not None)] += 1
     return [{"cells": n, "facts": facts} for facts, n in sorted(counts.items())]

@@ -11,10 +11,9 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results, Row
-from compact_bench.report.parts.numbers import NONE, compact, heading, with_half_width, with_sd
-from compact_bench.suite.metrics import Measure
+from compact_bench.report.parts.numbers import NONE, compact, heading, with_sd
+from compact_bench.report.tables.main import KEPT, marked_differences, old_skill_kept
 
 GAP = 2  # characters between columns
 NARROWEST_LABEL = 12  # characters of a wrapped label
@@ -51,26 +50,16 @@ def _columns(results: Results, rows: Sequence[Row]) -> tuple[Columns, str]:
     legend = ["± sd over seeds"] if len(results.seeds) > 1 else []
     if headline := next(iter(results.headlines("reasoning")), None):
         columns[heading(headline)] = [with_sd(row.summary(headline), headline) for row in rows]
-        differences = _differences(results, rows, headline)
+        differences = marked_differences(results, rows, headline)
         if {*differences} - {NONE} and results.reference:
             columns[f"Δ to {results.reference.name}"] = differences
             legend.append("Δ ± half-width of the 95% interval, * significant (Holm)")
-    if forgetting := results.headlines("forgetting"):
-        shown = Measure(forgetting[0].task, "accuracy", "none", "forgetting")  # as percent
-        kept = [with_sd(results.retention_summary(row), shown) for row in rows]
+    if results.headlines("forgetting"):
+        kept = [old_skill_kept(results, row) for row in rows]
         if {*kept} - {NONE}:
-            columns["old skill kept, % ↑"] = kept
+            columns[KEPT] = kept
     columns["tokens"] = [compact(row.cost("tokens").mean) for row in rows]
     return columns, "; ".join([*legend, "tokens: trained on, a cell's mean"])
-
-
-def _differences(results: Results, rows: Sequence[Row], measure: Measure) -> list[str]:
-    family = claims.family(results)
-    return [
-        with_half_width(results.difference(row, measure), measure)
-        + ("*" if family.survives(row, measure) else "")
-        for row in rows
-    ]
 
 
 def _fitted(columns: Columns, rows: Sequence[Row], width: int) -> str:

@@ -15,7 +15,7 @@ from compact_bench.analysis import claims, forgetting, statistics
 from compact_bench.analysis import results as collect
 from compact_bench.analysis.results import Results, read
 from compact_bench.records import cells, suite_record
-from compact_bench.report import tables
+from compact_bench.report import page
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import descriptive
 from compact_bench.report.tables.main import differences, main
@@ -131,7 +131,7 @@ def test_the_difference_in_old_skill_is_that_of_the_means(root: Path, results: R
 def test_one_seed_has_no_bold_and_no_mark(tmp_path: Path) -> None:
     made = Made(labels=LABELS, seeds=(2,), items=80, steps=2)
     found = read(synthetic.make(tmp_path, made))
-    for table in tables.build(found):
+    for table in page.build_tables(found):
         assert not any(entry.best for row in table.rows for entry in row)
         assert "One seed (2): this supports no claim" in str(table.caption)
     assert not any(e.text.endswith("*") for row in differences(found).rows for e in row)

@@ -26,7 +26,7 @@ from compact_bench.analysis.forgetting import (
 )
 from compact_bench.analysis.results import Results
 from compact_bench.records.cells import read_cells
-from compact_bench.report import figures, tables
+from compact_bench.report import page
 from compact_bench.report.figures import retention
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import forgetting as forgetting_table
@@ -266,7 +266,9 @@ def test_new_values_are_shown_but_are_no_headlines(results: Results) -> None:
 def test_older_records_have_none_of_it(tmp_path: Path) -> None:
     made = Made(items=6, steps=1, labels=("base", "average", "compact"))
     older = report.read(synthetic.make(tmp_path, made))
-    names = {one.name for one in tables.build(older)} | {one.name for one in figures.build(older)}
+    names = {one.name for one in page.build_tables(older)} | {
+        one.name for one in page.build_figures(older)
+    }
     assert not names & {"forgetting", "matched_gain", "beyond", "retention_curves"}
 
 

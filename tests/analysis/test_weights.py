@@ -15,7 +15,7 @@ from compact_bench.analysis import weights
 from compact_bench.analysis.results import Results, read
 from compact_bench.commands.publish import publish_folder
 from compact_bench.records import cells
-from compact_bench.report import tables
+from compact_bench.report import page
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import scores
 from tests import synthetic
@@ -160,7 +160,7 @@ def test_columns_may_be_missing(tmp_path: Path, gone: str) -> None:
         {"nll": "likelihood", "score_consensus": "consensus"}.get(gone, gone)
     )
     assert found.has_pairs("adaptability") == (gone != "everything")
-    assert tables.build(results)[0].name == "main"
+    assert page.build_tables(results)[0].name == "main"
 
 
 def test_a_row_that_reads_no_spoilt_rationale_gives_them_nothing(tmp_path: Path) -> None:
@@ -210,7 +210,7 @@ def test_published_records_of_others_data_give_the_same_table(tmp_path: Path) ->
     made = Made(scored=True, items=4, labels=("base", "average", "full"), suite={"data": data})
     root = synthetic.make(tmp_path / "new", made)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("compact_bench.report.figures.build", lambda results: [])
+        patch.setattr("compact_bench.report.page.build_figures", lambda results: [])
         publish_folder(root, tmp_path / "published")
     bank = pd.read_parquet(tmp_path / "published" / "bank.parquet")
     assert "text" not in bank and "text_sha256" in bank

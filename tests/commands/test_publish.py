@@ -11,7 +11,7 @@ import pytest
 from compact_bench.commands.publish import publish_folder
 from compact_bench.errors import UserError
 from compact_bench.records import cells, published, tables
-from compact_bench.report import figures, page, reproduce
+from compact_bench.report import page, reproduce
 from tests import synthetic
 from tests.synthetic import Made
 
@@ -45,7 +45,7 @@ def texts(folder: Path) -> str:
 @pytest.fixture
 def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Drawing takes seconds; what these tests look at is written without it as well."""
-    monkeypatch.setattr(figures, "build", lambda results: [])
+    monkeypatch.setattr(page, "build_figures", lambda results: [])
 
 
 def test_published_reports_come_from_published_records(tmp_path: Path) -> None:

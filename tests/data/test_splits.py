@@ -17,6 +17,8 @@ from compact_bench.data.splits import (
     overlap,
     parse_choices,
     question_id,
+    template,
+    template_clean,
     unify_choices,
     write_choices,
 )
@@ -84,3 +86,18 @@ def test_leaks_are_found_across_spelling() -> None:
 
 def test_numbers_tell_questions_apart() -> None:
     assert overlap(["Ann has 5 apples."], ["Ann has 6 apples."]) == []
+
+
+STORY = "Ann has {} pens. Ben has {:,} more!"
+
+
+@given(st.integers(0, 10**7), st.integers(0, 10**7))
+def test_numbers_and_what_is_asked_make_no_other_template(first, second):
+    old = f"{STORY.format(first, second)} How many has Ann?"
+    new = f"{STORY.format(second, first)}  Who has more than {first / 8}?"
+    assert template(old) == template(new)
+    assert template_clean([old], [new, old.replace("Ann", "Cara")]) == [False, True]
+
+
+def test_a_question_of_one_sentence_is_all_story():
+    assert template_clean(["Are 3 cats 4?"], ["Are 7 cats 90?", "Are 3 dogs 4?"]) == [False, True]

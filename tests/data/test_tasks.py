@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import pandas as pd
 import pytest
 
 from compact_bench.data.rationales import question_table
 from compact_bench.data.tasks import TaskData, dev_task, template_clean_items, with_choices
 from compact_bench.errors import UserError
+from compact_bench.records.published import without_text
+from compact_bench.records.suite_record import read_clean, read_items, write_items
+from compact_bench.records.tables import read_table
 from compact_bench.suite.sections import TaskSpec
 
 WHERE = "Where to?\nAnswer choices: (A) bank (B) mall"
@@ -49,3 +53,18 @@ def test_clean_items_are_those_in_domain_whose_story_is_new():
     ]
     clean = template_clean_items(tasks, ["Ann has 77 pens. Who gave them?"])
     assert clean == {"a": False, "b": True}
+
+
+def test_items_keep_it_in_domain_and_publishing_keeps_the_column(tmp_path):
+    items = pd.DataFrame({"question_id": ["a", "b"], "answer": ["1", "2"]})
+    items["question"] = ["Ann has 3 pens. How many?", "Ben has 3 pens. How many?"]
+    tasks = [SimpleNamespace(name=name, items=items) for name in ("in_domain", "old")]
+    clean = template_clean_items(tasks, ["Ann has 41 pens. How many?"])
+    write_items(tmp_path, tasks, clean)
+    assert read_clean(tmp_path) == {"a": False, "b": True}
+    assert read_items(tmp_path)["old", "b"].startswith("Ben")
+    kept = without_text(read_table(tmp_path / "items.parquet"))
+    assert list(kept["template_clean"][:2]) == [False, True]
+    assert kept["template_clean"][2:].isna().all()
+    write_items(tmp_path, tasks)  # as older records are
+    assert read_clean(tmp_path) == {}

@@ -20,7 +20,7 @@ from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, CellWriter, read_cell
 from compact_bench.records.learning_rates import RateTrial
 from compact_bench.records.suite_record import read_suite_record
-from compact_bench.report.tables import learning_rates as learning_rates_table
+from compact_bench.report.tables.cost import selection
 from compact_bench.suite.schema import load_suite
 from tests.execution.test_run import STUBS
 
@@ -96,7 +96,7 @@ def test_the_best_rate_on_dev_is_trained_with_the_suites_seeds(suite, options, d
 def test_the_table_says_what_was_tried_and_what_it_cost(options, done, tmp_path):
     root = options.results / "tiny/mini"
     results = read(root)
-    table = learning_rates_table.table(results)
+    table = selection(results)
     numbers = table.numbers.set_index(["label", "learning_rate"])
     assert numbers["chosen"].sum() == 1 and numbers.loc[("dummy", 0.002), "chosen"]
     assert numbers.loc[("dummy", 0.001), "marginal_nll"] == pytest.approx(7.001)
@@ -113,7 +113,7 @@ def test_the_table_says_what_was_tried_and_what_it_cost(options, done, tmp_path)
     assert results.splits == ("test",)
     publish_folder(root, tmp_path / "published")
     again = read(tmp_path / "published")
-    pd.testing.assert_frame_equal(learning_rates_table.table(again).numbers, table.numbers)
+    pd.testing.assert_frame_equal(selection(again).numbers, table.numbers)
 
 
 def test_a_row_that_no_rate_could_train_keeps_the_suites(suite, options):

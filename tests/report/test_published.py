@@ -12,7 +12,7 @@ import pytest
 from compact_bench.records import archive
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record
-from compact_bench.report import figures
+from compact_bench.report import page as report_page
 from compact_bench.report.page import build
 from compact_bench.suite.schema import load_suite
 from compact_bench.tune import trials
@@ -59,7 +59,8 @@ def test_tables_and_page_are_made_of_the_records(folder, tmp_path, monkeypatch):
     copy = tmp_path / "copy"
     shutil.copytree(folder, copy)
     shutil.rmtree(copy / "tables")
-    monkeypatch.setattr(figures, "build", lambda results: [])  # pixels are another test's
+    # Pixels are another test's.
+    monkeypatch.setattr(report_page, "build_figures", lambda results: [])
     build(copy)
     made = {p.name: p.read_bytes() for p in (copy / "tables").glob("*.md")}
     published = {p.name: p.read_bytes() for p in (folder / "tables").iterdir()}

@@ -1,4 +1,4 @@
-"""Results -> curves over the conditions of the training data, a panel a series."""
+"""Curves over the conditions of the training data, a panel a series."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -17,14 +17,18 @@ from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Summary, summarise
 from compact_bench.analysis.weights import rationale_stats
 from compact_bench.report.parts import captions
+from compact_bench.report.parts.numbers import scale, titled
 from compact_bench.report.parts.style import (
+    DASHED,
     STYLE,
     UNTRAINED,
     Look,
     Picture,
-    legend_columns,
+    legend,
+    legend_width,
     looks,
     render,
+    row_handles,
 )
 from compact_bench.report.tables import ladder
 from compact_bench.suite.metrics import Measure
@@ -34,8 +38,6 @@ MOST_COLUMNS = 4
 _PANEL = (2.7, 2.3)  # inches
 
 _MOST_TICKS = 7
-
-_DASHED: Any = (0, (5, 3))
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ def series(results: Results) -> list[Series]:
     ]
 
 
+@rc_context(STYLE)
 def curves(results: Results) -> Picture | None:
     """Reasoning accuracy and the answer's NLL against the conditions' place; None without."""
     found, measures = series(results), ladder.measures(results)
@@ -68,22 +71,19 @@ def curves(results: Results) -> Picture | None:
     def value(measure: Measure) -> Callable[[Row], Summary]:
         return lambda row: row.summary(measure)
 
-    panels = [
-        PanelRow(_title(measure), value(measure), 100 if measure.shown.percent else 1)
-        for measure in measures
-    ]
-    with matplotlib.rc_context(STYLE):
-        content = render(_figure(results, found, panels))
+    panels = [PanelRow(titled(measure), value(measure), scale(measure)) for measure in measures]
+    figure = _figure(results, found, panels)
     text = captions.caption(
         results,
         f"{ladder.measures(results)[0].task_title.capitalize()} against {_axis(results)}, a column "
         "of panels for each series of conditions. Points: mean over seeds; bars: standard "
         "deviation over seeds, no interval. Points are shifted sideways a little where they would "
-        f"cover each other. {_untrained_said(results)}",
+        f"cover each other. {_untrained_names(results)}",
     )
-    return Picture("curves", f"Reasoning against {_axis(results)}", text, content)
+    return Picture("curves", f"Reasoning against {_axis(results)}", text, render(figure))
 
 
+@rc_context(STYLE)
 def corrupted_weight(results: Results) -> Picture | None:
     """What weight spoilt rationales get, over what equal weights would give them."""
     spoilt = {str(one["name"]) for one in results.conditions if _corrupts(one)}
@@ -96,15 +96,14 @@ def corrupted_weight(results: Results) -> Picture | None:
     if not any(value(row).n for row in results.rows if row.label in known):
         return None
     lines = PanelRow("weight over equal share", value, 1, levels=(0.0, 1.0))
-    with matplotlib.rc_context(STYLE):
-        content = render(_figure(results, found, [lines]))
+    figure = _figure(results, found, [lines])
     text = captions.caption(
         results,
         "Weight given to the rationales that were spoilt on purpose, over what equal weights of "
         "all teachers' rationales would give them: 1 where they are not told apart, 0 where they "
         "are ignored. Mean over questions, passes and seeds; bars: standard deviation over seeds",
     )
-    return Picture("corrupted_weight", "Weight of spoilt rationales", text, content)
+    return Picture("corrupted_weight", "Weight of spoilt rationales", text, render(figure))
 
 
 def _corrupts(condition: Mapping[str, Any]) -> bool:
@@ -115,16 +114,12 @@ def _axis(results: Results) -> str:
     return str(results.suite.get("axis") or "x")
 
 
-def _title(measure: Measure) -> str:
-    return measure.shown.title + (", %" if measure.shown.percent else "")
-
-
 def _untrained(results: Results) -> list[Row]:
     """Rows without a condition: they hold for every one."""
     return [row for row in results.rows if not row.condition and row.done]
 
 
-def _untrained_said(results: Results) -> str:
+def _untrained_names(results: Results) -> str:
     names = ", ".join(row.name for row in _untrained(results))
     return f"Dashed: {names}, the same under every condition" if names else ""
 
@@ -144,9 +139,8 @@ def _figure(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]
     columns = -(-len(found) // -(-len(found) // MOST_COLUMNS))  # blocks of about equal size
     blocks = [found[at : at + columns] for at in range(0, len(found), columns)]
     shown = _looks(results, found, lines)
-    aside = legend_columns([*shown]) * (0.7 + 0.078 * max(map(len, shown), default=0))
     count = len(blocks) * len(lines)
-    size = (_PANEL[0] * columns + aside, _PANEL[1] * count + 0.2)
+    size = (_PANEL[0] * columns + legend_width([*shown]), _PANEL[1] * count + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
     for number, line in enumerate(lines):
@@ -166,25 +160,22 @@ def _figure(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]
     for axis in axes.flat:
         if not axis.has_data():
             axis.remove()
-    handles = [
-        Line2D([], [], color=look.colour, marker=look.marker, label=name, linewidth=1.6,
-               markersize=10 if look.marker == "*" else 6.5, markeredgecolor="white")
-        for name, look in shown.items()
-    ]  # fmt: skip
+    handles = row_handles(shown, 6.5, linewidth=1.6)
     handles += [
-        Line2D([], [], color=UNTRAINED, linewidth=1.0, linestyle=_DASHED, label=row.name)
+        Line2D([], [], color=UNTRAINED, linewidth=1.0, linestyle=DASHED, label=row.name)
         for row in _untrained(results)
         if any(line.value(row).n for line in lines)
     ]
-    figure.legend(handles=handles, loc="outside right center", ncols=legend_columns([*shown]))
+    legend(figure, handles, [*shown])
     return figure
 
 
 def _looks(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]) -> dict[str, Look]:
     """By name, the looks of the rows that have anything to draw."""
     places = {name for one in found for name in one.places}
+    known = looks(results.rows, captions.reference(results))
     return {
-        row.name: looks(results)[row.label]
+        row.name: known[row.label]
         for row in results.rows
         if row.condition in places and any(line.value(row).n for line in lines)
     }
@@ -204,7 +195,7 @@ def _panel(
         if line.value(row).n:
             axis.axhline(
                 line.scale * line.value(row).mean, color=UNTRAINED, linewidth=1.0,
-                linestyle=_DASHED, zorder=1,
+                linestyle=DASHED, zorder=1,
             )  # fmt: skip
     for shift, (name, look) in zip(shifts, shown.items(), strict=True):
         rows = {row.condition: row for row in results.rows if row.name == name}
@@ -215,11 +206,7 @@ def _panel(
         x = np.array([place for place, _ in points]) + shift
         y = line.scale * np.array([found.mean for _, found in points])
         sd = line.scale * np.nan_to_num([found.sd for _, found in points])
-        axis.errorbar(
-            x, y, yerr=sd, color=look.colour, marker=look.marker, linewidth=1.6,
-            markersize=10 if look.marker == "*" else 6, markeredgecolor="white",
-            markeredgewidth=0.7, elinewidth=1.0, zorder=3,
-        )  # fmt: skip
+        axis.errorbar(x, y, yerr=sd, linewidth=1.6, elinewidth=1.0, zorder=3, **look.style(6))
     _ticks(axis, places)
 
 
@@ -230,4 +217,3 @@ def _ticks(axis: Axes, places: Sequence[float]) -> None:
     margin = 0.08 * (ticks[-1] - ticks[0]) or 0.5
     if math.isfinite(margin):
         axis.set_xlim(ticks[0] - margin, ticks[-1] + margin)
-    axis.spines[["top", "right"]].set_visible(False)

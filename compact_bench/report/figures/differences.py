@@ -1,12 +1,13 @@
-"""Results -> figures of differences: forest plots of rows and rungs, the ablation's heat map."""
+"""Figures of differences: forest plots of rows and of rungs, the ablation's heat map."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
+import seaborn
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -16,7 +17,8 @@ from matplotlib.ticker import MaxNLocator
 from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions
-from compact_bench.report.parts.style import STYLE, Picture, render
+from compact_bench.report.parts.numbers import scale, titled
+from compact_bench.report.parts.style import STYLE, Picture, label_width, render
 from compact_bench.report.tables import ablation as ablations
 from compact_bench.report.tables import ladder as ladders
 from compact_bench.report.tables.ladder import BEFORE, START, Ladder, RungComparison
@@ -28,9 +30,8 @@ _SHOWN = {BEFORE: ("o", "#0072B2", -0.13), START: ("D", "#8a8a8a", 0.17)}
 
 _DEEPEST = 2.7  # half-widths of the darkest colour
 
-_CHARACTER, _WIDEST = 0.068, 3.0  # of a label, in inches
 
-
+@rc_context(STYLE)
 def differences(results: Results) -> Picture | None:
     """Every row's difference to the reference row, with 95% intervals; None without intervals.
 
@@ -46,31 +47,28 @@ def differences(results: Results) -> Picture | None:
     }
     if not found:
         return None
-    with matplotlib.rc_context(STYLE):
-        content = render(_rows(results, found))
+    figure = _rows(results, found)
     text = captions.caption(
         results,
         captions.differences(results, None),
         "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
         "side of 0 is the better one. Rows without an interval are left out",
     )
-    return Picture("differences", f"Differences to {results.reference.name}", text, content)
+    return Picture("differences", f"Differences to {results.reference.name}", text, render(figure))
 
 
 def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> Figure:
     labels = [r.label for r in results.rows if any(label == r.label for label, _ in found)]
     measures = results.main_measures
-    aside = min(_WIDEST, 0.3 + _CHARACTER * max(map(len, labels)))
-    size = (aside + 2.2 * len(measures), 1.1 + 0.21 * len(labels))
+    size = (label_width(labels) + 2.2 * len(measures), 1.1 + 0.21 * len(labels))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
     for axis, measure in zip(axes, measures, strict=True):
-        scale = 100 if measure.shown.percent else 1
         ends = [0.0]
         for place, label in enumerate(labels):
             if (one := found.get((label, measure))) is None:
                 continue
-            value, width = scale * one.mean, scale * one.half_width
+            value, width = scale(measure) * one.mean, scale(measure) * one.half_width
             ends += [value - width, value + width]
             axis.errorbar(
                 value, place, xerr=width, fmt="o", color="#0072B2" if one.clear else "#a9acb0",
@@ -78,33 +76,30 @@ def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> 
             )  # fmt: skip
         _sides(axis, measure.shown.better, min(ends), max(ends))
         axis.xaxis.set_major_locator(MaxNLocator(4))
-        unit = ", points" if measure.shown.percent else ""
-        axis.set_xlabel(f"{measure.task_title}:\n{measure.shown.title}{unit}")
+        axis.set_xlabel(f"{measure.task_title}:\n{titled(measure, 'points')}")
         axis.set_ylim(len(labels) - 0.5, -0.5)  # in the table's order
         axis.set_yticks(range(len(labels)), labels)
-        axis.spines[["top", "right"]].set_visible(False)
     return figure
 
 
+@rc_context(STYLE)
 def ladder(results: Results) -> Picture | None:
     """Each rung's difference to the one before it and to the first, with 95% intervals."""
     found, measures = ladders.ladders(results)[:MOST_LADDERS], ladders.measures(results)
     if not found or not measures:
         return None
-    with matplotlib.rc_context(STYLE):
-        content = render(_forest(results, found, measures))
+    figure = _forest(results, found, measures)
     every = [one for rungs in found for m in measures for one in ladders.comparisons(rungs, m)]
     text = captions.caption(
         results,
         *ladders.caption(found[0], every, shares=False),
         "Points are mean differences, bars their intervals; the shaded side of 0 is the better one",
     )
-    return Picture("ladder", "The ladder: what each rung adds", text, content)
+    return Picture("ladder", "The ladder: what each rung adds", text, render(figure))
 
 
 def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measure]) -> Figure:
-    longest = max(len(row.name) for one in found for row in one.rows)
-    aside = min(_WIDEST, 0.3 + _CHARACTER * longest)
+    aside = label_width(row.name for one in found for row in one.rows)
     height = sum(1.15 + 0.42 * len(one.rows) for one in found) + 0.3
     size = (aside + 3.3 * len(measures), height)
     figure = Figure(figsize=size, layout=ConstrainedLayoutEngine(w_pad=0.1, h_pad=0.08))
@@ -118,8 +113,7 @@ def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measur
         if results.conditions:
             line[0].set_title(one.rungs[0].condition)
     for axis, measure in zip(axes[-1], measures, strict=True):
-        unit = ", points" if measure.shown.percent else ""
-        axis.set_xlabel(f"Δ {measure.task_title}: {measure.shown.title}{unit}")
+        axis.set_xlabel(f"Δ {measure.task_title}: {titled(measure, 'points')}")
     first = found[0].rungs[0].name
     names = {BEFORE: "to the rung before", START: f"to {first}"}
     handles = [
@@ -131,7 +125,6 @@ def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measur
 
 
 def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[RungComparison]) -> None:
-    scale = 100 if measure.shown.percent else 1
     rows = one.rows[1:]
     place = {row.label: number for number, row in enumerate(rows)}
     ends = [0.0]
@@ -140,7 +133,8 @@ def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[RungCompar
         marker, colour, shift = _SHOWN[comparison.against]
         if sum(other.row.label == comparison.row.label for other, _ in drawn) == 1:
             shift = 0.0
-        value, width = scale * difference.mean, scale * difference.half_width
+        value = scale(measure) * difference.mean
+        width = scale(measure) * difference.half_width
         width = width if math.isfinite(width) else 0.0
         ends += [value - width, value + width]
         axis.errorbar(
@@ -152,7 +146,6 @@ def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[RungCompar
     axis.set_ylim(len(rows) - 0.5, -0.5)  # the plainest at the top
     axis.set_yticks(range(len(rows)), [row.name for row in rows])
     axis.grid(axis="y", visible=False)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _sides(axis: Axes, better: int, low: float, high: float) -> None:
@@ -173,15 +166,15 @@ def _sides(axis: Axes, better: int, low: float, high: float) -> None:
     axis.set_xlim(low, high)
 
 
+@rc_context(STYLE)
 def ablation(results: Results) -> Picture | None:
     """Changes x measures: the difference to the base row, coloured by how clear it is."""
     changes = ablations.changes(results)
     if not changes:
         return None
     columns = ablations.columns(results)
-    found = [[column.found(change) for column in columns] for change in changes]
-    with matplotlib.rc_context(STYLE):
-        content = render(_heat(changes, columns, found))
+    found = [[column.difference(change) for column in columns] for change in changes]
+    figure = _heat(changes, columns, found)
     text = captions.caption(
         results,
         *ablations.caption(results),
@@ -190,7 +183,7 @@ def ablation(results: Results) -> Picture | None:
         "there is no interval. Numbers: points for %, else the measure's own unit",
     )
     base = ablations.base_label(results)
-    return Picture("ablation", f"What each change of {base} does", text, content)
+    return Picture("ablation", f"What each change of {base} does", text, render(figure))
 
 
 def heat(column: ablations.Column, found: Difference | None) -> float:
@@ -210,35 +203,29 @@ def _heat(
     values = np.array(
         [[heat(column, one) for column, one in zip(columns, line, strict=True)] for line in found]
     )
-    longest = max(len(change.row.label) for change in changes)
-    aside = min(_WIDEST, 0.3 + _CHARACTER * longest)
-    size = (aside + 1.12 * len(columns) + 0.9, 1.5 + 0.36 * len(changes))
+    labels = [change.row.label for change in changes]
+    size = (label_width(labels) + 1.12 * len(columns) + 0.9, 1.5 + 0.36 * len(changes))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
-    colours = matplotlib.colormaps["RdBu"].with_extremes(bad="#ececec")
-    image = axis.imshow(values, cmap=colours, vmin=-_DEEPEST, vmax=_DEEPEST, aspect="auto")
+    seaborn.heatmap(
+        values, ax=axis, cmap="RdBu", vmin=-_DEEPEST, vmax=_DEEPEST, linewidths=0.75,
+        xticklabels=[wrapped(column.title) for column in columns], yticklabels=labels,
+        cbar_kws={"ticks": [-2, -1, 0, 1, 2], "fraction": 0.06, "pad": 0.02,
+                  "label": "half-widths"},
+    )  # fmt: skip
     for y, line in enumerate(found):
         for x, (column, one) in enumerate(zip(columns, line, strict=True)):
             clear = one is not None and math.isfinite(one.half_width) and one.clear
             text = column.text(one).split(" ")[0] + (" ∗" if clear else "")
             dark = abs(values[y, x]) > 0.62 * _DEEPEST
             axis.text(
-                x, y, text, ha="center", va="center", color="white" if dark else "#1c1e21",
-                fontsize=8.5, fontweight="bold" if clear else "normal",
+                x + 0.5, y + 0.5, text, ha="center", va="center", fontsize=8.5,
+                color="white" if dark else "#1c1e21", fontweight="bold" if clear else "normal",
             )  # fmt: skip
-    axis.set_xticks(range(len(columns)), [wrapped(column.title) for column in columns])
-    axis.set_yticks(range(len(changes)), [change.row.label for change in changes])
-    axis.tick_params(length=0, labeltop=True, labelbottom=False)
-    axis.set_xticks(np.arange(len(columns) - 1) + 0.5, minor=True)
-    axis.set_yticks(np.arange(len(changes) - 1) + 0.5, minor=True)
-    axis.grid(which="major", visible=False)
-    axis.grid(which="minor", color="white", linewidth=1.5)
-    axis.tick_params(which="minor", length=0)
-    axis.spines[:].set_visible(False)
-    bar = figure.colorbar(image, ax=axis, ticks=[-2, -1, 0, 1, 2], fraction=0.06, pad=0.02)
-    bar.ax.set_yticklabels(["−2: worse", "−1", "0", "1", "2: better"])
-    bar.set_label("half-widths")
-    bar.outline.set_visible(False)
+    axis.set_facecolor("#ececec")  # of cells without an interval
+    axis.grid(visible=False)
+    axis.tick_params(length=0, labeltop=True, labelbottom=False, labelrotation=0)
+    figure.axes[1].set_yticklabels(["−2: worse", "−1", "0", "1", "2: better"])
     return figure
 
 

@@ -1,12 +1,12 @@
-"""Results -> figures of hidden states: how far they moved, layer by layer, and where to."""
+"""Figures of hidden states: how far they moved, layer by layer, and where to."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
-import matplotlib
 import numpy as np
+import seaborn
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
@@ -18,33 +18,37 @@ from compact_bench.analysis.results import Results, Row
 from compact_bench.records.hidden_states import read_record
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.style import (
+    DASHED,
     PALETTE,
     STYLE,
     Look,
     Picture,
     grid,
-    legend_columns,
+    label_width,
+    legend,
+    legend_width,
     looks,
     render,
+    row_handles,
 )
 
 MOST_MAPS, MOST_ROWS = 6, 60
 
-_RANDOM, _DASHED = "#8a8a8a", (0, (4, 2.5))
+_RANDOM, _BEFORE = "#8a8a8a", "#9aa0a6"
 
 _KINDS = (("cka", "CKA to before"), ("drift", "drift, base's spreads"))
 
 _TASK_MARKERS = "os^DvP"
 
 
+@rc_context(STYLE)
 def latent(results: Results) -> Picture | None:
     """CKA to the base and drift by layer, and of the last layer row by row; None without."""
     found = state_stats(results)
     rows = [row for row in results.rows if found and found.values.get(row.label)]
     if found is None or not 0 < len(rows) <= MOST_ROWS:
         return None  # the table has them all
-    with matplotlib.rc_context(STYLE):
-        content = render(_layers(results, found, rows))
+    figure = _layers(results, found, rows)
     text = captions.caption(
         results,
         f"Above: debiased linear CKA of the trained student's hidden states with {found.base.label}"
@@ -55,15 +59,14 @@ def latent(results: Results) -> Picture | None:
         "seeds; hollow: the row's own random change. States are those of the last token of "
         f"{len(found.base.record.probes)} prompts",
     )
-    return Picture("latent", "How far hidden states moved", text, content)
+    return Picture("latent", "How far hidden states moved", text, render(figure))
 
 
 def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
-    known = looks(results)
-    labels = [row.label for row in rows]
-    aside = legend_columns(labels) * (0.7 + 0.078 * max(map(len, labels)))
-    beside = min(3.0, 0.3 + 0.068 * max(map(len, labels)))
-    size = (beside + 6.4 + aside, 3.6 + 0.2 * len(rows))
+    every = looks(results.rows, captions.reference(results))
+    known = {row.label: every[row.label] for row in rows}
+    labels = [*known]
+    size = (label_width(labels) + 6.4 + legend_width(labels), 3.6 + 0.2 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[2.6, 0.5 + 0.2 * len(rows)])
     for column, (name, title) in enumerate(_KINDS):
@@ -74,15 +77,9 @@ def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
         _by_row(axes[1][column], found, rows, known, name)
         axes[1][column].set_xlabel(title)
         axes[1][column].set_yticks(range(len(rows)), labels if column == 0 else [""] * len(rows))
-    for axis in axes.flat:
-        axis.spines[["top", "right"]].set_visible(False)
-    handles = [
-        Line2D([], [], color=known[label].colour, marker=known[label].marker, label=label,
-               markersize=9 if known[label].marker == "*" else 5.5, markeredgecolor="white")
-        for label in labels
-    ]  # fmt: skip
-    handles.append(Line2D([], [], color=_RANDOM, linestyle=_DASHED, label="random change"))
-    figure.legend(handles=handles, loc="outside right center", ncols=legend_columns(labels))
+    handles = row_handles(known, 5.5, linewidth=1.5)
+    handles.append(Line2D([], [], color=_RANDOM, linestyle=DASHED, label="random change"))
+    legend(figure, handles, labels)
     return figure
 
 
@@ -97,15 +94,12 @@ def _by_layer(
         low, high = np.nanmin(control, axis=0), np.nanmax(control, axis=0)
         axis.fill_between(at, low, high, color=_RANDOM, alpha=0.2, linewidth=0, zorder=1)
         middle = np.nanmean(control, axis=0)
-        axis.plot(at, middle, color=_RANDOM, linestyle=_DASHED, linewidth=1.8, zorder=2)
+        axis.plot(at, middle, color=_RANDOM, linestyle=DASHED, linewidth=1.8, zorder=2)
     for row, values in zip(rows, _means(found, rows, name), strict=True):
         look = known[row.label]
         first = look.marker == "*"  # the row that others are compared to
-        axis.plot(
-            layers, values, color=look.colour, marker=look.marker, markeredgecolor="white",
-            markeredgewidth=0.4, markersize=9 if first else 4.5, linewidth=2.4 if first else 1.0,
-            zorder=4 if first else 3,
-        )  # fmt: skip
+        order, width = (4, 2.4) if first else (3, 1.0)
+        axis.plot(layers, values, linewidth=width, zorder=order, **look.style(4.5))
 
 
 def _means(found: StateStats, rows: Sequence[Row], name: str) -> np.ndarray:
@@ -120,16 +114,10 @@ def _by_row(
     for place, row in enumerate(rows):
         look, last = known[row.label], found.base.layers[-1]
         mine, control = (found.summary(row.label, kind, last) for kind in (name, f"{name}_random"))
-        style: dict[str, Any] = {"fmt": look.marker, "color": look.colour, "elinewidth": 1.1}
-        size = 9 if look.marker == "*" else 5.5
-        axis.errorbar(
-            control.mean, place + 0.2, xerr=_bar(control.sd), markerfacecolor="white", alpha=0.75,
-            markersize=size, **style,
-        )  # fmt: skip
-        axis.errorbar(
-            mine.mean, place - 0.1, xerr=_bar(mine.sd), markeredgecolor="white",
-            markeredgewidth=0.5, markersize=size, zorder=3, **style,
-        )  # fmt: skip
+        style = look.style(5.5) | {"elinewidth": 1.1, "linestyle": ""}
+        hollow = style | {"markerfacecolor": "white", "markeredgecolor": look.colour, "alpha": 0.75}
+        axis.errorbar(control.mean, place + 0.2, xerr=_bar(control.sd), **hollow)
+        axis.errorbar(mine.mean, place - 0.1, xerr=_bar(mine.sd), zorder=3, **style)
     axis.set_ylim(len(rows) - 0.5, -0.5)  # in the table's order
 
 
@@ -137,6 +125,7 @@ def _bar(sd: float) -> float | None:
     return sd if np.isfinite(sd) else None
 
 
+@rc_context(STYLE)
 def latent_map(results: Results) -> Picture | None:
     """Where training moved each prompt's last state, on the base's two main components."""
     found = state_stats(results)
@@ -144,21 +133,19 @@ def latent_map(results: Results) -> Picture | None:
     if found is None or not rows or len(found.base.axes.components) < 2:
         return None
     tasks = list(dict.fromkeys(task for task, _ in found.base.record.probes))
-    with matplotlib.rc_context(STYLE):
-        shares = [f"{100 * share:.0f}% of the variance" for share in found.base.axes.shares[:2]]
-        titles = (f"component 1: {shares[0]}", f"component 2: {shares[1]}")
-        figure, axes = grid(len(rows), (2.9, 2.7), 3, titles, tasks)
-        for axis, row in zip(axes, rows, strict=True):
-            _moves(axis, found, row, tasks)
-            axis.set_title(row.label)
-        handles = [
-            Line2D([], [], linewidth=0, marker=_task_marker(i), color=_task_colour(i), markersize=6,
-                   label=task.replace("_", " "))
-            for i, task in enumerate(tasks)
-        ]  # fmt: skip
-        handles.append(Line2D([], [], color="#9aa0a6", linewidth=1.0, label="from before"))
-        figure.legend(handles=handles, loc="outside right center")
-        content = render(figure)
+    shares = [f"{100 * share:.0f}% of the variance" for share in found.base.axes.shares[:2]]
+    titles = (f"component 1: {shares[0]}", f"component 2: {shares[1]}")
+    figure, axes = grid(len(rows), (2.9, 2.7), 3, titles, tasks)
+    shown = {
+        task: Look(PALETTE[i % len(PALETTE)], _TASK_MARKERS[i % len(_TASK_MARKERS)])
+        for i, task in enumerate(tasks)
+    }
+    for axis, row in zip(axes, rows, strict=True):
+        _moves(axis, found, row, shown)
+        axis.set_title(row.label)
+    handles = row_handles({task.replace("_", " "): look for task, look in shown.items()}, 6)
+    handles.append(Line2D([], [], color=_BEFORE, linewidth=1.0, label="from before"))
+    legend(figure, handles, tasks)
     text = captions.caption(
         results,
         f"Each prompt's hidden state after layer {found.base.layers[-1]}, on the first two "
@@ -167,7 +154,7 @@ def latent_map(results: Results) -> Picture | None:
         "isn't seen. One seed, the first, of the reference row and of others at even distances in "
         "the order of their drift, from the least to the most",
     )
-    return Picture("latent_map", "Where training moved the prompts", text, content)
+    return Picture("latent_map", "Where training moved the prompts", text, render(figure))
 
 
 def chosen(results: Results, found: StateStats) -> list[Row]:
@@ -185,26 +172,17 @@ def chosen(results: Results, found: StateStats) -> list[Row]:
     return [*reference, *(others[place] for place in places)]
 
 
-def _moves(axis: Axes, found: StateStats, row: Row, tasks: Sequence[str]) -> None:
+def _moves(axis: Axes, found: StateStats, row: Row, tasks: Mapping[str, Look]) -> None:
     base = found.base
     records = (read_record(cell) for cell in row.done.values())
     matched = next(m for r in records if r is not None and (m := r.matched(base.record)))
     before, after = (base.axes.project(one.states[-1])[:, :2] for one in (base.record, matched))
     lines = np.stack([before, after], axis=1)  # (n,2,2): prompt, end, coordinate
-    axis.add_collection(LineCollection(list(lines), colors="#9aa0a6", linewidths=0.7, zorder=2))
+    axis.add_collection(LineCollection(list(lines), colors=_BEFORE, linewidths=0.7, zorder=2))
+    axis.plot(*before.T, ".", color=_BEFORE, markersize=2.5, zorder=2)
     names = np.array([task for task, _ in base.record.probes])
-    for i, task in enumerate(tasks):
-        here = names == task
-        axis.plot(*before[here].T, ".", color="#9aa0a6", markersize=2.5, zorder=2)
-        axis.plot(
-            *after[here].T, _task_marker(i), color=_task_colour(i), markersize=4.2,
-            markeredgecolor="white", markeredgewidth=0.3, zorder=3,
-        )  # fmt: skip
-
-
-def _task_colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
-
-
-def _task_marker(index: int) -> str:
-    return _TASK_MARKERS[index % len(_TASK_MARKERS)]
+    seaborn.scatterplot(
+        x=after[:, 0], y=after[:, 1], hue=names, style=names, ax=axis, s=18, linewidth=0.3,
+        zorder=3, legend=False, palette={task: look.colour for task, look in tasks.items()},
+        markers={task: look.marker for task, look in tasks.items()},
+    )  # fmt: skip

@@ -1,24 +1,38 @@
-"""Results -> curves of retention against gain, a panel a row."""
+"""Reasoning against old skill kept: of trained students, and on their way there."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import matplotlib
+import numpy as np
+import pandas as pd
+import seaborn
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from compact_bench.analysis.forgetting import CHECKPOINT, SCALE, Point, mean_path, path
 from compact_bench.analysis.results import Results, Row
+from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions
-from compact_bench.report.parts.style import STYLE, Picture, render
+from compact_bench.report.parts.numbers import scale, titled
+from compact_bench.report.parts.style import (
+    DASHED,
+    STYLE,
+    Look,
+    Picture,
+    grid,
+    legend,
+    looks,
+    render,
+    row_handles,
+)
+from compact_bench.suite.metrics import Measure
 
 MOST_PANELS = 30
-
 _COLUMNS = 5
-
 _PANEL = (2.05, 1.75)  # inches
 
 _GREY = "#a9acb0"
@@ -33,6 +47,90 @@ _TITLE = 26  # characters of a label that fit above a panel
 Paths = Mapping[str, tuple[Point, ...]]  # by kind
 
 
+@rc_context(STYLE)
+def tradeoff(results: Results) -> Picture | None:
+    """Reasoning accuracy against the share of each old skill that is kept; None without both.
+
+    With conditions there would be too many points to tell apart: `curves` shows them.
+    """
+    if results.conditions:
+        return None
+    reasoning = next(iter(results.headlines("reasoning")), None)
+    forgetting = results.headlines("forgetting")
+    if reasoning is None or not forgetting:
+        return None
+    panels: list[tuple[str, dict[str, dict[Seed, float]]]] = []
+    for measure in forgetting:
+        kept = {row.label: results.retention(row, measure) for row in results.rows}
+        if np.isfinite([value for by_seed in kept.values() for value in by_seed.values()]).any():
+            panels.append((measure.task_title, kept))
+    if len(panels) > 1:
+        mean = {row.label: results.mean_retention(row) for row in results.rows}
+        panels.insert(0, ("mean over forgetting tasks", mean))
+    if not panels:
+        return None
+    titles = (f"{reasoning.task_title}: {titled(reasoning)}", "old skill kept, %")
+    size = (3.1, 3.0) if len(panels) > 1 else (4.2, 3.6)
+    known = looks(results.rows, captions.reference(results))
+    shown = {
+        row.label: known[row.label]
+        for row in results.rows
+        if row.values.get(reasoning) and any(kept.get(row.label) for _, kept in panels)
+    }
+    figure, axes = grid(len(panels), size, 2, titles, [*shown])
+    for axis, (title, kept) in zip(axes, panels, strict=True):
+        _scatter(axis, _points(results, reasoning, kept), shown)
+        axis.set_title(title)
+    legend(figure, row_handles(shown, 7), [*shown])
+    text = captions.caption(
+        results,
+        "Reasoning after training against old skill kept, (after − chance) / (before − chance). "
+        "Large markers: mean over seeds, bars: standard deviation, small markers: single seeds. "
+        "Dashed: nothing forgotten. Upper right is better",
+    )
+    return Picture("tradeoff", "Reasoning against forgetting", text, render(figure))
+
+
+def _points(
+    results: Results, reasoning: Measure, kept: Mapping[str, Mapping[Seed, float]]
+) -> pd.DataFrame:
+    """Percents of every row and seed that have both: columns label, reasoning, kept."""
+    points = [
+        (row.label, scale(reasoning) * value, 100 * kept[row.label].get(seed, np.nan))
+        for row in results.rows
+        for seed, value in row.values.get(reasoning, {}).items()
+    ]
+    return pd.DataFrame(points, columns=["label", "reasoning", "kept"]).dropna()
+
+
+def _scatter(axis: Axes, points: pd.DataFrame, shown: Mapping[str, Look]) -> None:
+    axis.axhline(100, color="#888888", linewidth=0.9, linestyle=DASHED, zorder=1)
+    colours = {label: look.colour for label, look in shown.items()}
+    markers = {label: look.marker for label, look in shown.items()}
+    sizes = {label: look.style(7.5)["markersize"] ** 2 for label, look in shown.items()}
+
+    def scatter(frame: pd.DataFrame, **style: Any) -> None:
+        x, y = frame["reasoning"].to_numpy(), frame["kept"].to_numpy()  # names would be labels
+        rows = frame["label"]
+        seaborn.scatterplot(
+            x=x, y=y, hue=rows, style=rows, palette=colours, markers=markers, ax=axis,
+            legend=False, **style,
+        )  # fmt: skip
+
+    by_row = points.groupby("label", sort=False)
+    means, sds = by_row.mean().reset_index(), by_row.std()
+    scatter(points[by_row.transform("size") > 1], s=13, alpha=0.45, linewidth=0, zorder=2)
+    scatter(means, size=means["label"], sizes=sizes, linewidth=0.8, zorder=4)
+    for label, x, y in means.itertuples(index=False):
+        xerr, yerr = sds.loc[label]
+        axis.errorbar(
+            x, y, xerr=xerr, yerr=yerr, fmt="none", ecolor=colours[label], elinewidth=1.0,
+            alpha=0.7, zorder=3,
+        )  # fmt: skip
+    axis.margins(0.08)
+
+
+@rc_context(STYLE)
 def retention_curves(results: Results) -> Picture | None:
     """Retention against gain over training and over the change's scale; None without records.
 
@@ -45,9 +143,8 @@ def retention_curves(results: Results) -> Picture | None:
     if not rows or len(rows) > MOST_PANELS:
         return None
     reference = results.reference.label if results.reference else ""
-    with matplotlib.rc_context(STYLE):
-        content = render(_figure(rows, paths, reference))
     against = f"Grey in every panel: {reference}. " if paths.get(reference) else ""
+    figure = _figure(rows, paths, reference)
     text = captions.caption(
         results,
         "Old skill kept, mean over forgetting tasks, against what was gained in domain over the "
@@ -57,7 +154,7 @@ def retention_curves(results: Results) -> Picture | None:
         f"{against}Further up at the same gain is better. Means carry no interval: differences at "
         "equal gain are in the table of matched gain",
     )
-    return Picture("retention_curves", "Retention against gain", text, content)
+    return Picture("retention_curves", "Retention against gain", text, render(figure))
 
 
 def _paths(results: Results, row: Row) -> Paths:
@@ -71,7 +168,7 @@ def _figure(rows: Sequence[Row], paths: Mapping[str, Paths], reference: str) -> 
     size = (max(_PANEL[0] * columns + 0.5, 5.2), _PANEL[1] * lines + 0.75)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(lines, columns, sharex=True, sharey=True, squeeze=False)
-    flat = [axis for line in axes for axis in line]
+    flat = list(axes.flat)
     for axis in flat[len(rows) :]:
         axis.remove()
     for number, (axis, row) in enumerate(zip(flat, rows, strict=False)):
@@ -83,7 +180,7 @@ def _figure(rows: Sequence[Row], paths: Mapping[str, Paths], reference: str) -> 
     figure.supxlabel("gained in domain, points", fontsize=9)
     figure.supylabel("old skill kept, %", fontsize=9)
     kinds = [kind for kind in _LINES if any(kind in paths[row.label] for row in rows)]
-    figure.legend(handles=_legend(kinds, reference if paths.get(reference) else ""),
+    figure.legend(handles=_path_handles(kinds, reference if paths.get(reference) else ""),
                   loc="outside upper center", ncols=4)  # fmt: skip
     return figure
 
@@ -96,7 +193,6 @@ def _panel(axis: Axes, own: Paths, reference: Paths) -> None:
     for kind, points in own.items():
         _line(axis, points, kind, _LINES[kind][0], 4)
     axis.margins(0.1)
-    axis.spines[["top", "right"]].set_visible(False)
 
 
 def _line(axis: Axes, points: Sequence[Point], kind: str, colour: str, order: int) -> None:
@@ -109,7 +205,7 @@ def _line(axis: Axes, points: Sequence[Point], kind: str, colour: str, order: in
               markersize=6, markeredgecolor="white", linewidth=0, zorder=order + 1)  # fmt: skip
 
 
-def _legend(kinds: Sequence[str], reference: str) -> list[Line2D]:
+def _path_handles(kinds: Sequence[str], reference: str) -> list[Line2D]:
     handles = [
         Line2D([], [], color=colour, marker=marker, linestyle=style, markersize=4, label=label)
         for colour, marker, style, label in (_LINES[kind] for kind in kinds)

@@ -1,25 +1,19 @@
-"""Results -> figures: reasoning against forgetting, and weights by teacher over training."""
+"""The weight of each teacher over training, a panel a method."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from typing import Any
 
-import matplotlib
 import pandas as pd
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from compact_bench.analysis.results import Results, Row
 from compact_bench.records import joining
 from compact_bench.report.parts import captions
-from compact_bench.report.parts.style import (
-    PALETTE,
-    STYLE,
-    Picture,
-    grid,
-    render,
-)
+from compact_bench.report.parts.style import PALETTE, STYLE, Picture, grid, legend, render
 
 BINS = 30
 
@@ -36,8 +30,8 @@ def weighted(row: Row) -> pd.DataFrame:
     teacher's rationales together).
     """
     columns = ["seed", "step", "teacher", "weight"]
-    asked = {"step", "question_id", "teacher", "weight"}
-    frame = joining.steps(row.done, asked.__contains__, asked)
+    needed = {"step", "question_id", "teacher", "weight"}
+    frame = joining.steps(row.done, needed.__contains__, needed)
     frame = frame.dropna(subset=["weight"]) if len(frame) else frame
     if frame.empty:
         return pd.DataFrame(columns=columns)
@@ -65,6 +59,7 @@ def binned(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.assign(step=middle).groupby(keys, sort=True)["weight"].mean().reset_index()
 
 
+@rc_context(STYLE)
 def weights(results: Results) -> Picture | None:
     """Each teacher's mean weight over training, a panel a method; None where none has weights."""
     if len(results.conditions) * len({row.name for row in results.rows}) > MAX_PANELS:
@@ -75,27 +70,25 @@ def weights(results: Results) -> Picture | None:
     seen = dict.fromkeys(name for _, frame in found for name in sorted(set(frame["teacher"])))
     known = [name for name in results.teachers if name in seen]
     teachers = [*known, *(name for name in seen if name not in known)]
-    with matplotlib.rc_context(STYLE):
-        titles = ("optimizer step", "mean weight")
-        figure, axes = grid(len(found), (3.1, 2.5), MAX_COLUMNS, titles, teachers)
-        for axis, (row, frame) in zip(axes, found, strict=True):
-            _weight_lines(axis, binned(frame), teachers)
-            axis.set_title(row.label)
-        axes[0].set_ylim(0, max(axis.dataLim.y1 for axis in axes) * 1.05)
-        axes[0].set_xlim(0, max(axis.dataLim.x1 for axis in axes))
-        handles = [
-            Line2D([], [], color=_teacher_colour(i), linestyle=_dash(i), linewidth=1.8, label=name)
-            for i, name in enumerate(teachers)
-        ]
-        handles.append(Line2D([], [], color="#888888", linewidth=0.9, linestyle=":", label="equal"))
-        figure.legend(handles=handles, loc="outside right center", title="teacher")
-        content = render(figure)
+    titles = ("optimizer step", "mean weight")
+    figure, axes = grid(len(found), (3.1, 2.5), MAX_COLUMNS, titles, teachers)
+    for axis, (row, frame) in zip(axes, found, strict=True):
+        _weight_lines(axis, binned(frame), teachers)
+        axis.set_title(row.label)
+    axes[0].set_ylim(0, max(axis.dataLim.y1 for axis in axes) * 1.05)
+    axes[0].set_xlim(0, max(axis.dataLim.x1 for axis in axes))
+    handles = [
+        Line2D([], [], color=_teacher_colour(i), linestyle=_dash(i), linewidth=1.8, label=name)
+        for i, name in enumerate(teachers)
+    ]
+    handles.append(Line2D([], [], color="#888888", linewidth=0.9, linestyle=":", label="equal"))
+    legend(figure, handles, teachers, title="teacher")
     text = captions.caption(
         results,
         "Weight of each teacher's rationales over training, mean over the questions of a stretch "
         "of steps and over seeds; bands: lowest to highest seed. Dotted: equal weights",
     )
-    return Picture("weights", "Weights by teacher over training", text, content)
+    return Picture("weights", "Weights by teacher over training", text, render(figure))
 
 
 def _teacher_colour(index: int) -> str:

@@ -12,6 +12,7 @@ from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Difference
 from compact_bench.records.cells import without_paths
+from compact_bench.report.parts.numbers import NONE, lowest_to_highest, number
 from compact_bench.suite.metrics import METRICS, Measure
 from compact_bench.suite.schema import RATE
 
@@ -171,7 +172,7 @@ def differences(results: Results, measure: Measure | None) -> str:
     """Say what differences are against, by which test, how wide intervals are, what * means."""
     if results.reference is None:
         return f"No row {results.suite.get('compare_to')} to compare to."
-    label = results.reference.name + (" of the same condition" if results.conditions else "")
+    label = reference_of_rows(results)
     asked = [measure] if measure else results.main_measures
     found = [results.difference(row, one) for one in asked for row in results.rows]
     widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
@@ -197,6 +198,16 @@ def _detectable(results: Results, measure: Measure | None) -> str:
         "Minimum detectable difference (the true difference that such a test finds in 80% of "
         f"cases): {', '.join(parts)}"
     )
+
+
+def reference(results: Results) -> str:
+    """The name of the row that others are compared to, as headings have it."""
+    return results.reference.name if results.reference else NONE
+
+
+def reference_of_rows(results: Results) -> str:
+    """The same in a sentence: with conditions each row is compared to that of its own."""
+    return reference(results) + (" of the same condition" if results.conditions else "")
 
 
 def marks(results: Results) -> str:
@@ -235,10 +246,8 @@ def intervals(found: Iterable[Difference | None], number_of: str) -> str:
 
 def _bounds(values: list[float], measure: Measure) -> str:
     """Lowest to highest, in the measure's unit."""
-    percent = measure.shown.percent
-    scale, digits, unit = (100, 1, " points") if percent else (1, 3, "")
-    low, high = (f"{scale * bound:.{digits}f}" for bound in (min(values), max(values)))
-    return f"{low}{unit}" if low == high else f"{low} to {high}{unit}"
+    ends = [number(bound, measure) for bound in (min(values), max(values))]
+    return lowest_to_highest(ends) + (" points" if measure.shown.percent else "")
 
 
 def unfinished(results: Results) -> str:

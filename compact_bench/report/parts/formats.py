@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import pandas as pd
 
 from compact_bench.report.parts.captions import Caption
+from compact_bench.report.parts.numbers import NONE
+from compact_bench.utils.files import write_text
 
 _LATEX = {
     "\\": r"\textbackslash{}",
@@ -64,13 +67,19 @@ def table(
     name: str,
     title: str,
     caption: Caption,
-    columns: Mapping[str, Sequence[Entry]],
+    columns: Mapping[str, Sequence[Entry | str]],
     numbers: pd.DataFrame,
     notes: tuple[str, ...] = (),
 ) -> Table:
     """A table from its columns by heading, all of one length."""
-    rows = tuple(zip(*columns.values(), strict=True))
+    entries = ([e if isinstance(e, Entry) else Entry(e) for e in c] for c in columns.values())
+    rows = tuple(zip(*entries, strict=True))
     return Table(name, title, caption, tuple(columns), rows, numbers, notes)
+
+
+def known(columns: Mapping[str, list[str]]) -> dict[str, list[str]]:
+    """The columns that have a value in any row."""
+    return {title: texts for title, texts in columns.items() if {*texts} - {NONE}}
 
 
 def escape_markdown(text: str) -> str:
@@ -90,28 +99,22 @@ def escape_latex(text: str) -> str:
 def markdown(table: Table) -> str:
     """The table as Markdown, its columns padded so that a terminal shows them aligned."""
     head = [escape_markdown(column) for column in table.columns]
-    body = [[_strong(escape_markdown(e.text), "**", e.best) for e in row] for row in table.rows]
+    body = [[_strong(escape_markdown(e.text), "**{}**", e) for e in row] for row in table.rows]
     widths = [max(3, *(len(line[i]) for line in [head, *body])) for i in range(len(head))]
 
     def line(cells: list[str]) -> str:
-        first, *rest = (
-            text.ljust(width) if i == 0 else text.rjust(width)
-            for i, (text, width) in enumerate(zip(cells, widths, strict=True))
-        )
-        return "| " + " | ".join([first, *rest]) + " |"
+        padded = [text.rjust(width) for text, width in zip(cells, widths, strict=True)]
+        return "| " + " | ".join([cells[0].ljust(widths[0]), *padded[1:]]) + " |"
 
-    rule = "|" + "|".join(
-        "-" * (width + 2) if i == 0 else "-" * (width + 1) + ":" for i, width in enumerate(widths)
-    )
-    notes = [f"- {escape_markdown(note)}" for note in table.notes]
-    parts = [f"**{escape_markdown(table.title)}**", "\n".join([line(head), rule + "|"])]
-    parts[1] += "".join("\n" + line(cells) for cells in body)
-    parts += ["\n".join(notes)] if notes else []
+    rule = "|".join(["-" * (widths[0] + 2), *("-" * (width + 1) + ":" for width in widths[1:])])
+    notes = "\n".join(f"- {escape_markdown(note)}" for note in table.notes)
+    lines = "\n".join([line(head), f"|{rule}|", *map(line, body)])
+    parts = [f"**{escape_markdown(table.title)}**", lines, *filter(None, [notes])]
     return "\n\n".join([*parts, escape_markdown(str(table.caption))]) + "\n"
 
 
-def _strong(text: str, mark: str, strong: bool) -> str:
-    return f"{mark}{text}{mark}" if strong and text else text
+def _strong(text: str, pattern: str, entry: Entry) -> str:
+    return pattern.format(text) if entry.best and text else text
 
 
 def latex(table: Table) -> str:
@@ -120,11 +123,7 @@ def latex(table: Table) -> str:
     def line(cells: list[str]) -> str:
         return "  " + " & ".join(cells) + r" \\"
 
-    body = []
-    for row in table.rows:
-        texts = [escape_latex(entry.text) for entry in row]
-        marked = zip(texts, row, strict=True)
-        body.append(line([rf"\textbf{{{t}}}" if e.best and t else t for t, e in marked]))
+    body = [[_strong(escape_latex(e.text), r"\textbf{{{}}}", e) for e in r] for r in table.rows]
     notes = "".join(rf" \emph{{{escape_latex(note)}}}." for note in table.notes)
     return "\n".join(
         [
@@ -138,7 +137,7 @@ def latex(table: Table) -> str:
             r"\toprule",
             line([escape_latex(column) for column in table.columns]),
             r"\midrule",
-            *body,
+            *map(line, body),
             r"\bottomrule",
             r"\end{tabular}}",
             r"\end{table}",
@@ -150,3 +149,17 @@ def latex(table: Table) -> str:
 def csv(table: Table) -> str:
     """The table's numbers, unrounded, one row a line; an empty field is a missing value."""
     return str(table.numbers.to_csv(index=False, lineterminator="\n"))
+
+
+WRITERS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": csv, "tex": latex}
+
+
+def write(
+    tables: Iterable[Table], folder: Path, formats: Iterable[str] = tuple(WRITERS)
+) -> list[Path]:
+    """Write each table in these formats, of Markdown, CSV and LaTeX."""
+    return [
+        write_text(Path(folder) / f"{table.name}.{ending}", WRITERS[ending](table))
+        for table in tables
+        for ending in formats
+    ]

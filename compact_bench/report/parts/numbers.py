@@ -1,8 +1,9 @@
-"""How numbers are printed: one definition for tables, figures and the page."""
+"""How numbers and measures are printed: one definition for tables, figures and the page."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from compact_bench.analysis.detection import Auroc
 from compact_bench.analysis.statistics import Difference, Summary
@@ -11,31 +12,89 @@ from compact_bench.suite.metrics import Measure
 NONE = "–"
 
 
-def number(value: float, measure: Measure, signed: bool = False) -> str:
-    """Print a value of a measure: percent with one decimal, else three decimals."""
-    if not math.isfinite(value):
+def decimals(value: float | None, digits: int = 1, scale: float = 1.0, signed: bool = False) -> str:
+    """Print scale * value with so many digits after the point, NONE where it isn't finite.
+
+    >>> decimals(-0.25, 2), decimals(0.25, scale=100, signed=True), decimals(None)
+    ('−0.25', '+25.0', '–')
+    """
+    if value is None or not math.isfinite(value):
         return NONE
-    digits = measure.shown.digits
-    if digits is None:
-        digits = 1 if measure.shown.percent or measure.shown.better == 0 else 3
-    text = f"{value * (100 if measure.shown.percent else 1):{'+' if signed else ''}.{digits}f}"
+    return true_minus(f"{scale * value:{'+' if signed else ''}.{digits}f}")
+
+
+def true_minus(text: str) -> str:
+    """Print hyphens as minus signs."""
     return text.replace("-", "−")
 
 
-def with_sd(summary: Summary, measure: Measure) -> str:
-    """Print mean ± sd, or the value alone where there is one seed."""
-    if not summary.n:
+def spread(
+    found: Summary | Difference | Auroc | None,
+    digits: int = 1,
+    scale: float = 1.0,
+    signed: bool | None = None,
+) -> str:
+    """Print a value ± its spread, alone where the spread is unknown.
+
+    A summary's spread is its standard deviation, that of a difference (printed with its sign unless
+    `signed` is False) or of an AUROC the half-width of its 95% interval.
+    """
+    value = math.nan if found is None else found.value if isinstance(found, Auroc) else found.mean
+    if found is None or not math.isfinite(value):
         return NONE
-    spread = f" ± {number(summary.sd, measure)}" if summary.n > 1 else ""
-    return number(summary.mean, measure) + spread
+    width = found.sd if isinstance(found, Summary) else found.half_width
+    signed = isinstance(found, Difference) if signed is None else signed
+    around = f" ± {decimals(width, digits, scale)}" if math.isfinite(width) else ""
+    return decimals(value, digits, scale, signed) + around
+
+
+def share(value: float | None) -> str:
+    """Print a share as percent with one decimal, without the sign."""
+    return decimals(value, scale=100)
+
+
+def points(found: Summary | Difference | None) -> str:
+    """Print a difference of shares ± its spread, both in points."""
+    return spread(found, scale=100, signed=True)
+
+
+def scale(measure: Measure) -> float:
+    """What a value is multiplied with to be printed or drawn."""
+    return 100 if measure.shown.percent else 1
+
+
+def _digits(measure: Measure) -> int:
+    """One digit for percents and counts, else three."""
+    if measure.shown.digits is not None:
+        return measure.shown.digits
+    return 1 if measure.shown.percent or measure.shown.better == 0 else 3
+
+
+def number(value: float, measure: Measure, signed: bool = False) -> str:
+    """Print a value of a measure: percent with one decimal, else three decimals."""
+    return decimals(value, _digits(measure), scale(measure), signed)
+
+
+def with_sd(found: Summary, measure: Measure) -> str:
+    """Print mean ± sd, or the value alone where there is one seed."""
+    return spread(found, _digits(measure), scale(measure))
 
 
 def with_half_width(found: Difference | None, measure: Measure) -> str:
     """Print a difference ± half-width of its 95% interval, or the difference alone."""
-    if found is None:
+    return spread(found, _digits(measure), scale(measure))
+
+
+def interval(low: float, high: float, measure: Measure) -> str:
+    """Print an interval of differences by its ends."""
+    if not math.isfinite(low):
         return NONE
-    interval = "" if math.isnan(found.half_width) else f" ± {number(found.half_width, measure)}"
-    return number(found.mean, measure, signed=True) + interval
+    return " to ".join(number(end, measure, signed=True) for end in (low, high))
+
+
+def lowest_to_highest(texts: Sequence[str]) -> str:
+    """Print a range by its ends, once where they read alike."""
+    return " to ".join(dict.fromkeys(texts))
 
 
 def p_value(p: float) -> str:
@@ -44,45 +103,7 @@ def p_value(p: float) -> str:
     >>> p_value(0.0321), p_value(0.00004)
     ('0.032', '< 0.001')
     """
-    if not math.isfinite(p):
-        return NONE
-    return "< 0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def share(value: float) -> str:
-    """Print a share as percent with one decimal, without the sign."""
-    return f"{100 * value:.1f}" if value is not None and math.isfinite(value) else NONE
-
-
-def share_with_half_width(found: Difference | None) -> str:
-    """Print a share ± half-width of its 95% interval, both as percent."""
-    if found is None:
-        return NONE
-    return f"{share(found.mean)} ± {share(found.half_width)}".replace("-", "−")
-
-
-def points(found: Difference | None) -> str:
-    """Print a difference of shares ± half-width of its 95% interval, both in points."""
-    if found is None or not math.isfinite(found.mean):
-        return NONE
-    spread = f" ± {share(found.half_width)}" if math.isfinite(found.half_width) else ""
-    return f"{100 * found.mean:+.1f}{spread}".replace("-", "−")
-
-
-def auroc_text(found: Auroc | None) -> str:
-    """Print an AUROC ± half-width of its 95% interval."""
-    if found is None or not math.isfinite(found.value):
-        return NONE
-    spread = f" ± {found.half_width:.2f}" if math.isfinite(found.half_width) else ""
-    return f"{found.value:.2f}{spread}"
-
-
-def signed(found: Difference | None) -> str:
-    """Print a difference between numbers without a unit ± half-width of its 95% interval."""
-    if found is None or not math.isfinite(found.mean):
-        return NONE
-    spread = f" ± {found.half_width:.2f}" if math.isfinite(found.half_width) else ""
-    return f"{found.mean:+.2f}{spread}".replace("-", "−")
+    return "< 0.001" if p < 0.001 else decimals(p, 3)
 
 
 def compact(value: float) -> str:
@@ -99,6 +120,11 @@ def compact(value: float) -> str:
     if abs(value) >= 1e12:
         return f"{value:.2e}".replace("e+", "e")
     return f"{value:.0f}" if value == int(value) else f"{value:.3g}"
+
+
+def titled(measure: Measure, unit: str = "%") -> str:
+    """A measure's title with its unit: that of values in percent, or "points" of differences."""
+    return measure.shown.title + (f", {unit}" if measure.shown.percent else "")
 
 
 def heading(measure: Measure) -> str:

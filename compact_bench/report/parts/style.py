@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterator, Mapping, Sequence
+import zlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -15,9 +17,12 @@ from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 
-from compact_bench.analysis.results import Results
+from compact_bench.analysis.results import Row
 from compact_bench.report.parts.captions import Caption
+from compact_bench.report.parts.formats import escape_markdown
+from compact_bench.utils.files import write_bytes, write_text
 
 # Okabe and Ito's palette, told apart by colour-blind readers; yellow left out, too pale on white.
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
@@ -26,7 +31,15 @@ UNTRAINED, REFERENCE = "#767676", "#000000"
 
 LEGEND_ROWS = 24
 
-MARKERS = "osD^vPX<>hp*"
+Marker = str | tuple[int, int, int]
+
+# The last two are stars of four and of six points.
+MARKERS: tuple[Marker, ...] = (*"XosD^vP<>hpd", (4, 1, 0), (6, 1, 0))
+
+# With this one the rows of one suite seldom want the same look, and share out the colours.
+_SALT = 868
+
+DASHED: Any = (0, (5, 3))
 
 STYLE: Any = {
     **seaborn.axes_style("ticks"),
@@ -38,6 +51,8 @@ STYLE: Any = {
     "axes.labelsize": 9,
     "axes.edgecolor": "#444444",
     "axes.linewidth": 0.8,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
     "grid.color": "#e3e3e3",
@@ -94,35 +109,56 @@ class Look:
     """Colour and marker of one row, the same in every figure."""
 
     colour: str
-    marker: str
+    marker: Marker
+
+    def style(self, size: float) -> dict[str, Any]:
+        """Keywords of `Axes.plot`; stars are drawn larger, since they fill less of their size."""
+        size *= 1.5 if self.marker not in MARKERS[:-2] else 1
+        look = {"color": self.colour, "marker": self.marker, "markersize": size}
+        return look | {"markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
-def looks(results: Results) -> dict[str, Look]:
-    """A colour for each method and a marker for each of its rows, in the suite's order.
+def looks(rows: Iterable[Row], reference: str) -> dict[str, Look]:
+    """A look for each row by label, no two names with the same.
 
-    The row that others are compared to is black, an untrained student grey.  A row looks the same
-    under every condition.
+    The reference row is a black star, untrained students are grey. Others have the colour of their
+    family (`single_teacher` of `single_teacher[terse]`) and a marker, both by a hash of the name,
+    so that a row looks the same beside whatever rows it stands; only where two would look alike
+    the later one has the next marker. A row looks the same under every condition.
     """
-    reference = results.reference.name if results.reference else None
-    found: dict[str, Look] = {}
     by_name: dict[str, Look] = {}
-    colours: dict[str, str] = {}
-    rows_of: dict[str, int] = {}
-    for row in results.rows:
-        if row.name in by_name:
-            found[row.label] = by_name[row.name]
-        elif row.name == reference:
-            found[row.label] = Look(REFERENCE, "*")
-        elif row.done and not row.trained:
-            found[row.label] = Look(UNTRAINED, "X")
-        else:
-            new = len(colours)
-            colour = colours.setdefault(row.method, PALETTE[new % len(PALETTE)])
-            turn = [*colours].index(row.method) // len(PALETTE) + rows_of.get(row.method, 0)
-            found[row.label] = Look(colour, MARKERS[turn % (len(MARKERS) - 1)])
-            rows_of[row.method] = rows_of.get(row.method, 0) + 1
-        by_name[row.name] = found[row.label]
-    return found
+    labels: dict[str, Look] = {}
+    for row in rows:
+        if row.name not in by_name:
+            choices = _choices(row, row.name == reference)
+            by_name[row.name] = next(look for look in choices if look not in by_name.values())
+        labels[row.label] = by_name[row.name]
+    return labels
+
+
+def _choices(row: Row, is_reference: bool) -> Iterator[Look]:
+    """The looks that a row may have, the preferred one first."""
+    if is_reference:
+        yield Look(REFERENCE, "*")
+    family = re.split(r"[\[(]", row.name)[0]
+    if row.done and not row.trained:
+        yield from (Look(UNTRAINED, marker) for marker in MARKERS)
+    for colour in _from(PALETTE, family):
+        yield from (Look(colour, marker) for marker in _from(MARKERS, row.name))
+
+
+def _from(options: Sequence[Any], name: str) -> list[Any]:
+    """The options, from the one that a hash of the name picks onwards."""
+    at = zlib.crc32(f"{_SALT}{name}".encode()) % len(options)
+    return [*options[at:], *options[:at]]
+
+
+def row_handles(looks: Mapping[str, Look], size: float, linewidth: float = 0) -> list[Line2D]:
+    """Entries of a legend, one a row."""
+    return [
+        Line2D([], [], label=label, linewidth=linewidth, **look.style(size))
+        for label, look in looks.items()
+    ]
 
 
 def render(figure: Figure) -> Rendering:
@@ -158,9 +194,43 @@ def _rounded(svg: bytes) -> bytes:
     return re.sub(rb"<[^>]*>", lambda tag: re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0]), svg)
 
 
-def legend_columns(labels: Sequence[str]) -> int:
-    """Columns of a legend of at most LEGEND_ROWS rows."""
+def write(
+    pictures: Iterable[Picture], folder: Path, formats: Sequence[str] = ("svg",)
+) -> list[Path]:
+    """Write each figure in these formats (svg, pdf, png), and their captions as captions.md."""
+    pictures = list(pictures)
+    paths = [
+        write_bytes(Path(folder) / f"{picture.name}.{ending}", picture.content[ending])
+        for picture in pictures
+        for ending in formats
+    ]
+    texts = [f"**{one.name}**: {escape_markdown(str(one.caption))}\n" for one in pictures]
+    if texts:
+        paths.append(write_text(Path(folder) / "captions.md", "\n".join(texts)))
+    return paths
+
+
+def label_width(labels: Iterable[str]) -> float:
+    """What tick labels need on the left, in inches; longer ones take it from the panels."""
+    return min(3.0, 0.3 + 0.068 * max(map(len, labels)))
+
+
+def legend_width(labels: Sequence[str]) -> float:
+    """What a legend needs on the right, in inches."""
+    return _legend_columns(labels) * (0.7 + 0.078 * max(map(len, labels), default=0))
+
+
+def _legend_columns(labels: Sequence[str]) -> int:
     return max(1, -(-len(labels) // LEGEND_ROWS))
+
+
+def legend(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str], **more: Any) -> None:
+    """A legend on the right: with ten rows and more, labels at the points would overlap.
+
+    labels: those of the rows, which decide its columns.
+    """
+    ncols = _legend_columns(labels)
+    figure.legend(handles=handles, loc="outside right center", ncols=ncols, **more)
 
 
 def grid(
@@ -177,14 +247,11 @@ def grid(
     (width, height), (x_label, y_label) = size, axes_labels
     columns = min(columns, panels)
     rows = -(-panels // columns)
-    aside = legend_columns(legend) * (0.6 + 0.078 * max(map(len, legend), default=0))
-    figure = Figure(figsize=(width * columns + aside, height * rows), layout="constrained")
-    axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False)
-    flat = [axis for line in axes for axis in line]
+    size = (width * columns + legend_width(legend), height * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    flat = list(figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).flat)
     for axis in flat[panels:]:
         axis.remove()
-    for axis in flat[:panels]:
-        axis.spines[["top", "right"]].set_visible(False)
     for axis in flat[max(0, panels - columns) : panels]:
         axis.tick_params(labelbottom=True)
         axis.set_xlabel(x_label)

@@ -9,20 +9,13 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench.analysis.detection import auroc, auroc_difference
+from compact_bench.analysis.detection import Tally, auroc, auroc_difference
 from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.analysis.weights import WEIGHT, WRONG, rationale_stats
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import (
-    NONE,
-    auroc_text,
-    heading,
-    signed,
-    with_half_width,
-    with_sd,
-)
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import NONE, heading, spread, with_half_width, with_sd
 from compact_bench.suite.metrics import Measure
 
 AUROC = "weights' AUROC, wrong answers"
@@ -45,7 +38,7 @@ class Column:
     title: str
     better: int
     value: Callable[[Row], str]
-    found: Callable[[Change], Difference | None]
+    difference: Callable[[Change], Difference | None]
     text: Callable[[Difference | None], str]
 
 
@@ -60,19 +53,19 @@ def base_label(results: Results) -> str:
 
 def changes(results: Results) -> list[Change]:
     """Every changed row beside the base row of its condition, in the order of the rows."""
-    asked = (results.suite.get("ablation") or {}).get("changes") or {}
+    planned = (results.suite.get("ablation") or {}).get("changes") or {}
     bases = {row.condition: row for row in results.rows if row.name == base_label(results)}
     return [
-        Change(row, bases[row.condition], said(asked[row.name]))
+        Change(row, bases[row.condition], settings_text(planned[row.name]))
         for row in results.rows
-        if row.name in asked and row.condition in bases
+        if row.name in planned and row.condition in bases
     ]
 
 
-def said(settings: dict[str, Any]) -> str:
+def settings_text(settings: dict[str, Any]) -> str:
     """Settings as text.
 
-    >>> said({"scores": ["consensus"], "floor": 0})
+    >>> settings_text({"scores": ["consensus"], "floor": 0})
     'scores: consensus; floor: 0'
     """
 
@@ -85,41 +78,41 @@ def said(settings: dict[str, Any]) -> str:
 
 
 def columns(results: Results) -> list[Column]:
-    """Every main measure and, where it is known, what the weights tell apart."""
-    found = [_measured(measure) for measure in results.main_measures]
-    told = rationale_stats(results)
-    rows = [row for one in changes(results) for row in (one.row, one.base)]
-    if any(told[row.label].latest(WEIGHT, WRONG) for row in rows):
-        found.append(_told_apart(results))
+    """Every main measure and, where it is known, the weights' AUROC."""
+    found = [_measure_column(measure) for measure in results.main_measures]
+    rows = [row for change in changes(results) for row in (change.row, change.base)]
+    if any(rationale_stats(results)[row.label].latest(WEIGHT, WRONG) for row in rows):
+        found.append(_auroc_column(results))
     return found
 
 
-def _measured(measure: Measure) -> Column:
+def _measure_column(measure: Measure) -> Column:
     return Column(
         key=measure.key,
         title=heading(measure),
         better=measure.shown.better,
         value=lambda row: with_sd(row.summary(measure), measure),
-        found=lambda change: difference(change.row, change.base, measure),
+        difference=lambda change: difference(change.row, change.base, measure),
         text=lambda found: with_half_width(found, measure),
     )
 
 
-def _told_apart(results: Results) -> Column:
-    told = rationale_stats(results)
+def _auroc_column(results: Results) -> Column:
+    def tally(row: Row) -> Tally | None:
+        return rationale_stats(results)[row.label].latest(WEIGHT, WRONG)
 
     def value(row: Row) -> str:
-        tally = told[row.label].latest(WEIGHT, WRONG)
-        return auroc_text(auroc(tally)) if tally else NONE
+        pairs = tally(row)
+        return spread(auroc(pairs) if pairs else None, 2)
 
-    def found(change: Change) -> Difference | None:
-        mine, base = (told[r.label].latest(WEIGHT, WRONG) for r in (change.row, change.base))
+    def change_of(change: Change) -> Difference | None:
+        mine, base = tally(change.row), tally(change.base)
         if mine is None or base is None:
             return None
-        one = auroc_difference(mine, base)
-        return Difference(one.value, one.half_width, items=one.questions, test="bootstrap")
+        found = auroc_difference(mine, base)
+        return Difference(found.value, found.half_width, items=found.questions, test="bootstrap")
 
-    return Column("weights.auroc", f"{AUROC} ↑", 1, value, found, signed)
+    return Column("weights.auroc", f"{AUROC} ↑", 1, value, change_of, lambda d: spread(d, 2))
 
 
 def table(results: Results) -> Table | None:
@@ -127,19 +120,18 @@ def table(results: Results) -> Table | None:
     found = changes(results)
     if not found:
         return None
-    bases = {one.base.label: one.base for one in found}
     lines: list[tuple[Row, Change | None]] = []
-    for base in bases.values():
-        lines += [(base, None), *((one.row, one) for one in found if one.base is base)]
-    shown: dict[str, list[Entry]] = {
-        "row": [Entry(row.label) for row, _ in lines],
-        "what changed": [Entry(change.settings if change else NONE) for _, change in lines],
+    for base in {change.base.label: change.base for change in found}.values():
+        lines += [(base, None), *((change.row, change) for change in found if change.base is base)]
+    shown = {
+        "row": [row.label for row, _ in lines],
+        "what changed": [change.settings if change else NONE for _, change in lines],
     }
     numbers = []
     for column in columns(results):
-        differences = [column.found(change) if change else None for _, change in lines]
-        shown[column.title] = [Entry(column.value(row)) for row, _ in lines]
-        shown[f"Δ {column.title.split(',')[0]}"] = [Entry(column.text(one)) for one in differences]
+        differences = [column.difference(change) if change else None for _, change in lines]
+        shown[column.title] = [column.value(row) for row, _ in lines]
+        shown[f"Δ {column.title.split(',')[0]}"] = [column.text(one) for one in differences]
         for (row, change), one in zip(lines, differences, strict=True):
             if change:
                 key = results.key(row) | {"of": change.base.name, "changed": change.settings}

@@ -16,8 +16,8 @@ from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Difference, Summary
 from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import lowest_to_highest, spread
 from compact_bench.suite.schema import IN_DOMAIN
 
 BEYOND, MISSED = "beyond singles", "missed"
@@ -135,21 +135,24 @@ def table(results: Results) -> Table | None:
     if not found:
         return None
     rows = [row for row in results.rows if row.label in found]
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
-    name = results.reference.name if results.reference else NONE
+    columns = {"method": [row.label for row in rows]}
+    name = captions.reference(results)
     titles = {
         BEYOND: ("solved, by no single", f"Δ to {name}"),
         MISSED: ("not solved, by some single", f"Δ to {name} (not solved)"),
         BEYOND_SOME: ("solved, by none of k singles", ""),
         BEYOND_SEEDS: (f"solved, by none of k other seeds of {name}", ""),
     }
-    kinds = [kind for kind in titles if any(kind in one.shown for one in found.values())]
-    for kind in kinds:
-        title, change = titles[kind]
-        shown = [found[row.label] if kind in found[row.label].shown else None for row in rows]
-        columns[title] = [Entry(_count(one.items(kind)) if one else NONE) for one in shown]
+    for kind, (title, change) in titles.items():
+        known = [one if kind in one.shown else None for one in found.values()]
+        if not any(known):
+            continue
+        columns[title] = [spread(one.items(kind) if one else None) for one in known]
         if change:
-            columns[change] = [Entry(_change(results, row, found[row.label], kind)) for row in rows]
+            columns[change] = [
+                spread(found[row.label].difference(kind) if results.compared_to(row) else None)
+                for row in rows
+            ]
     text = captions.caption(results, *_caption(results, found))
     title = "Is the whole greater than the sum?"
     return formats.table("beyond", title, text, columns, _numbers(results, rows, found))
@@ -167,15 +170,6 @@ def _rows(results: Results) -> Iterator[tuple[str, Counted]]:
             yield row.label, one
 
 
-def _change(results: Results, row: Row, one: Counted, kind: str) -> str:
-    return _signed(one.difference(kind)) if _compared(results, row) else NONE
-
-
-def _compared(results: Results, row: Row) -> bool:
-    other = results.reference_of(row)
-    return other is not None and other.label != row.label
-
-
 def _numbers(results: Results, rows: list[Row], found: Mapping[str, Counted]) -> pd.DataFrame:
     """A line a row and kind: items, and the difference to the reference row's."""
     lines: list[dict[str, Any]] = []
@@ -183,9 +177,8 @@ def _numbers(results: Results, rows: list[Row], found: Mapping[str, Counted]) ->
         one = found[row.label]
         for kind in one.shown:
             count = one.items(kind)
-            compared = (
-                one.difference(kind) if _compared(results, row) else Difference(statistics.NAN)
-            )
+            other = results.compared_to(row)
+            compared = one.difference(kind) if other else Difference(statistics.NAN)
             names = ("mean", "half_width", "p", "df", "test")
             lines.append(
                 results.key(row)
@@ -197,23 +190,12 @@ def _numbers(results: Results, rows: list[Row], found: Mapping[str, Counted]) ->
     return pd.DataFrame(lines)
 
 
-def _count(found: Summary) -> str:
-    spread = f" ± {found.sd:.1f}" if found.n > 1 else ""
-    return f"{found.mean:.1f}{spread}"
-
-
-def _signed(found: Difference) -> str:
-    spread = f" ± {found.half_width:.1f}" if np.isfinite(found.half_width) else ""
-    return f"{found.mean:+.1f}{spread}".replace("-", "−")
-
-
 def _range(values: list[int]) -> str:
-    low, high = min(values), max(values)
-    return f"{low}" if low == high else f"{low} to {high}"
+    return lowest_to_highest([str(min(values)), str(max(values))])
 
 
 def _caption(results: Results, found: Mapping[str, Counted]) -> Iterator[str]:
-    name = results.reference.name if results.reference else NONE
+    name = captions.reference(results)
     ones = list(found.values())
     singles = _range([number for one in ones for number in one.singles])
     others = _range([number for one in ones for number in one.others])

@@ -11,8 +11,8 @@ from compact_bench.analysis import claims, descriptive, statistics
 from compact_bench.analysis.results import Results, Row, item_differences
 from compact_bench.analysis.statistics import NAN
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE, number, p_value, share
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import interval, p_value, share
 from compact_bench.suite.metrics import Measure
 
 ROLES = {"reasoning": "reasoning", "forgetting": "old tasks"}
@@ -51,7 +51,7 @@ def aggregates(results: Results, row: Row, other: Row | None, role: str) -> tupl
     """Interquartile mean of a row, and its probability of improvement over another."""
     mine = scores(results, row, role)
     middle = descriptive.interquartile_mean([value for task in mine for value in task])
-    if other is None or other.label == row.label:
+    if other is None:
         return middle, NAN
     return middle, descriptive.probability_of_improvement(mine, scores(results, other, role))
 
@@ -59,49 +59,39 @@ def aggregates(results: Results, row: Row, other: Row | None, role: str) -> tupl
 def table(results: Results) -> Table | None:
     """Bootstrap, McNemar, interquartile mean, probability of improvement; None without values."""
     measures = [m for m in claims.primary(results) if m.shown.item_column]
-    rows = results.rows
-    others = [results.reference_of(row) for row in rows]
-    pairs = list(zip(rows, others, strict=True))
+    pairs = [(row, results.compared_to(row)) for row in results.rows]
     found = {
-        measure: [
-            described(row, other, measure) if other and other.label != row.label else {}
-            for row, other in pairs
-        ]
+        measure: [described(row, other, measure) if other else {} for row, other in pairs]
         for measure in measures
     }
     if not any(one for ones in found.values() for one in ones):
         return None
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
+    columns = {"method": [row.label for row in results.rows]}
     roles = {role: name for role, name in ROLES.items() if results.headlines(role)}
     summary = {role: [aggregates(results, row, o, role) for row, o in pairs] for role in roles}
     for role, name in roles.items():
-        columns[f"{name}: IQM, %"] = [Entry(share(one)) for one, _ in summary[role]]
-        columns[f"{name}: P(better), %"] = [Entry(share(one)) for _, one in summary[role]]
+        columns[f"{name}: IQM, %"] = [share(middle) for middle, _ in summary[role]]
+        columns[f"{name}: P(better), %"] = [share(better) for _, better in summary[role]]
     for measure, ones in found.items():
+        task = measure.task_title
         for name, title in (("items", "items"), ("both", "seeds and items")):
-            columns[f"{measure.task_title}: bootstrap, {title}"] = [
-                Entry(_interval(one, name, measure)) for one in ones
-            ]
-        columns[f"{measure.task_title}: McNemar p"] = [
-            Entry(p_value(one.get("mcnemar_p", NAN))) for one in ones
-        ]
+            texts = [bootstrap_interval(one, name, measure) for one in ones]
+            columns[f"{task}: bootstrap, {title}"] = texts
+        columns[f"{task}: McNemar p"] = [p_value(one.get("mcnemar_p", NAN)) for one in ones]
     text = captions.caption(results, WHY, _explained(results))
     numbers = _numbers(results, found, summary)
     return formats.table("descriptive", "Descriptive statistics", text, columns, numbers)
 
 
-def _interval(found: dict[str, float], name: str, measure: Measure) -> str:
-    low, high = (found.get(f"{name}_{end}", NAN) for end in ("low", "high"))
-    if not np.isfinite(low):
-        return NONE
-    return f"{number(low, measure, signed=True)} to {number(high, measure, signed=True)}"
+def bootstrap_interval(found: dict[str, float], name: str, measure: Measure) -> str:
+    """Print the interval of `described` over resampled "items", or "both" seeds and items."""
+    return interval(found.get(f"{name}_low", NAN), found.get(f"{name}_high", NAN), measure)
 
 
 def _explained(results: Results) -> str:
-    label = results.reference.name if results.reference else NONE
-    label += " of the same condition" if results.conditions else ""
     return (
-        f"All beside {label}. Bootstrap: 95% percentile interval of the paired difference, "
+        f"All beside {captions.reference_of_rows(results)}. "
+        "Bootstrap: 95% percentile interval of the paired difference, "
         f"{statistics.RESAMPLES} resamples. McNemar: exact test of the answers that only one of "
         "both has right, pooled over seeds. IQM: mean of the middle half of all runs' accuracies "
         "(seeds x tasks). P(better): chance that a run is better than one of the reference row, "

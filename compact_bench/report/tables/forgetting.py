@@ -1,4 +1,4 @@
-"""Results -> the table of what each row forgot."""
+"""What each row forgot: in all, and where it gains as much as the reference row."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ from compact_bench.analysis.forgetting import (
     retention_at_gain,
 )
 from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.statistics import Difference
+from compact_bench.analysis.statistics import Difference, Summary
 from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE, points, share
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import decimals, lowest_to_highest, points, spread
 
 
 def table(results: Results) -> Table | None:
@@ -44,55 +44,40 @@ def table(results: Results) -> Table | None:
         return None
     # A rule instead of a student forgets nothing, and has no line.
     ones = [one for one in forgetting(results).values() if one.has_values]
-    columns: dict[str, list[Entry]] = {"method": [Entry(one.row.label) for one in ones]}
-    for title, texts in _columns(results, ones):
-        if any(text != NONE for text in texts):
-            columns[title] = [Entry(text) for text in texts]
+    columns = {"method": [one.row.label for one in ones]}
+    columns |= formats.known(dict(_columns(results, ones)))
     text = captions.caption(results, *_caption(results, ones))
     frame = frame.astype({"seed": "Int64"})
     return formats.table("forgetting", "What was forgotten", text, columns, frame)
 
 
 def _columns(results: Results, ones: list[Forgetting]) -> Iterator[tuple[str, list[str]]]:
-    name = results.reference.name if results.reference else NONE
-    yield "kept, % ↑", [_share(one, RETENTION) for one in ones]
-    yield (
-        f"Δ kept to {name}",
-        [points(numbers_of.difference(results, one.row, RETENTION)) for one in ones],
-    )
-    yield "right → wrong, % ↓", [_share(one, LOST) for one in ones]
-    if _guessed(results):
-        yield "forgotten, % ↓", [_share(one, FORGOTTEN) for one in ones]
-    yield (
-        f"Δ forgotten to {name}",
-        [points(numbers_of.difference(results, one.row, FORGOTTEN)) for one in ones],
-    )
-    yield "wrong → right, %", [_share(one, GAINED) for one in ones]
-    if _guessed(results):
-        yield "learned, %", [_share(one, LEARNED) for one in ones]
-    yield "perplexity × ↓", [_plain(one, PERPLEXITY, 2) for one in ones]
-    yield "KL from the base, nats", [_plain(one, KL, 3) for one in ones]
-    yield "kept on the few items, %", [_share(one, SAME_ITEMS) for one in ones]
-    yield "and once relearned, %", [_share(one, RELEARNT) for one in ones]
+    name, guessed = captions.reference(results), _guessed(results)
+
+    def shares(quantity: str) -> list[str]:
+        return [spread(one.summary(quantity), scale=100) for one in ones]
+
+    def differences(quantity: str) -> list[str]:
+        return [points(numbers_of.difference(results, one.row, quantity)) for one in ones]
+
+    yield "kept, % ↑", shares(RETENTION)
+    yield f"Δ kept to {name}", differences(RETENTION)
+    yield "right → wrong, % ↓", shares(LOST)
+    if guessed:
+        yield "forgotten, % ↓", shares(FORGOTTEN)
+    yield f"Δ forgotten to {name}", differences(FORGOTTEN)
+    yield "wrong → right, %", shares(GAINED)
+    if guessed:
+        yield "learned, %", shares(LEARNED)
+    yield "perplexity × ↓", [spread(one.summary(PERPLEXITY), 2) for one in ones]
+    yield "KL from the base, nats", [spread(one.summary(KL), 3) for one in ones]
+    yield "kept on the few items, %", shares(SAME_ITEMS)
+    yield "and once relearned, %", shares(RELEARNT)
 
 
 def _guessed(results: Results) -> bool:
     """Whether guessing helps in any forgetting task: else corrected and observed are the same."""
     return any(results.chance.get(m, 0.0) > 0 for m in results.headlines("forgetting"))
-
-
-def _share(one: Forgetting, quantity: str) -> str:
-    found = one.summary(quantity)
-    spread = f" ± {share(found.sd)}" if found.n > 1 else ""
-    return (share(found.mean) + spread).replace("-", "−")
-
-
-def _plain(one: Forgetting, quantity: str, digits: int) -> str:
-    found = one.summary(quantity)
-    if not found.n:
-        return NONE
-    spread = f" ± {found.sd:.{digits}f}" if found.n > 1 else ""
-    return f"{found.mean:.{digits}f}{spread}".replace("-", "−")
 
 
 def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
@@ -121,7 +106,7 @@ def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
         yield "KL(base, student) a token, over answers that the base writes to in-domain prompts"
     examples = sorted({one.examples for one in ones if math.isfinite(one.examples)})
     if examples:
-        number = " to ".join(f"{count:g}" for count in dict.fromkeys([examples[0], examples[-1]]))
+        number = lowest_to_highest([f"{examples[0]:g}", f"{examples[-1]:g}"])
         yield (
             f"Once relearned: after a few steps on {number} examples of the old task, on fewer "
             "items (kept on the few items: the same ones before). What comes back was hidden by "
@@ -139,17 +124,18 @@ def _covariates(results: Results) -> Iterator[str]:
     }
     if "KL from the base" not in found:
         return
-    told = "; ".join(
-        f"{name} {cells:+.2f} over {n} trained cells, {rows:+.2f} over {m} rows' means"
+    correlations = "; ".join(
+        f"{name} {decimals(cells, 2, signed=True)} over {n} trained cells, "
+        f"{decimals(rows, 2, signed=True)} over {m} rows' means"
         for name, (cells, n, rows, m) in found.items()
     )
     yield (
-        f"Spearman's rank correlation of kept with {told}; cells of one row are not independent, "
-        "so no p value is given"
-    ).replace(" -", " −")
+        f"Spearman's rank correlation of kept with {correlations}; cells of one row are not "
+        "independent, so no p value is given"
+    )
 
 
-SHARES = (0.5, 1.0)  # of what the reference row gains when it is trained
+SHARES = {0.5: "half", 1.0: "all"}  # of what the reference row gains when it is trained
 
 
 @dataclass(frozen=True)
@@ -196,9 +182,7 @@ def matched(results: Results) -> list[Matched]:
         seeds = [seed for seed in paths if seed in others and others[seed][-1].gain > 0]
         for part in SHARES if seeds else ():
             gains = {seed: part * others[seed][-1].gain for seed in seeds}
-            found.append(
-                Matched(row, part, _kept(paths, gains), _kept(others, gains))
-            )  # fmt: skip
+            found.append(Matched(row, part, _kept(paths, gains), _kept(others, gains)))
     return found
 
 
@@ -215,46 +199,34 @@ def matched_gain(results: Results) -> Table | None:
         return None
     rows = list({one.row.label: one.row for one in every}.values())
     by_key = {(one.row.label, one.share): one for one in every}
-    name = results.reference.name if results.reference else NONE
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
-    columns["gain, points"] = [Entry(_gain(results, row)) for row in rows]
-    for part in SHARES:
+    name = captions.reference(results)
+    columns = {"method": [row.label for row in rows]}
+    columns["gain, points"] = [points(_gain(results, row)) for row in rows]
+    for part, words in SHARES.items():
         ones = [by_key[row.label, part] for row in rows]
-        where = f"{_words(part)} of {name}'s gain"
-        columns[f"kept at {where}, % ↑"] = [Entry(_reached(one)) for one in ones]
-        columns[f"Δ to {name} at {_words(part)}"] = [Entry(_change(results, one)) for one in ones]
+        columns[f"kept at {words} of {name}'s gain, % ↑"] = [_reached(one) for one in ones]
+        columns[f"Δ to {name} at {words}"] = [points(_change(results, one)) for one in ones]
     text = captions.caption(results, *_gain_caption(results))
     frame = pd.DataFrame(_numbers(results, every)).astype({"seed": "Int64"})
     return formats.table("matched_gain", "Retention at matched gain", text, columns, frame)
 
 
-def _words(part: float) -> str:
-    return "all" if part == 1 else "half" if part == 0.5 else f"{part:g}"
-
-
-def _gain(results: Results, row: Row) -> str:
+def _gain(results: Results, row: Row) -> Summary:
     """What the trained students gain on the items of the curve."""
-    gains = [points[-1].gain for points in path(results, row, SCALE).values()]
-    found = statistics.summarise(gains)
-    spread = f" ± {share(found.sd)}" if found.n > 1 else ""
-    return f"{100 * found.mean:+.1f}{spread}".replace("-", "−")
+    paths = path(results, row, SCALE).values()
+    return statistics.summarise([trained.gain for *_, trained in paths])
 
 
 def _reached(one: Matched) -> str:
     found = statistics.summarise(one.reached)
     if not found.n:
         return "doesn't reach"
-    spread = f" ± {share(found.sd)}" if found.n > 1 else ""
     few = "" if found.n == len(one.kept) else f" ({found.n}/{len(one.kept)} seeds)"
-    return f"{share(found.mean)}{spread}{few}".replace("-", "−")
+    return spread(found, scale=100) + few
 
 
-def _change(results: Results, one: Matched) -> str:
-    reference, found = results.reference_of(one.row), one.difference
-    if reference is None or reference.label == one.row.label or not math.isfinite(found.mean):
-        return NONE
-    spread = f" ± {share(found.half_width)}" if math.isfinite(found.half_width) else ""
-    return f"{100 * found.mean:+.1f}{spread}".replace("-", "−")
+def _change(results: Results, one: Matched) -> Difference:
+    return one.difference if results.compared_to(one.row) else Difference(math.nan)
 
 
 def _numbers(results: Results, every: list[Matched]) -> Iterator[dict[str, Any]]:
@@ -263,9 +235,7 @@ def _numbers(results: Results, every: list[Matched]) -> Iterator[dict[str, Any]]
     for one in every:
         key = results.key(one.row) | {"share_of_gain": one.share}
         found = statistics.summarise(one.reached)
-        reference = results.reference_of(one.row)
-        own = reference is not None and reference.label == one.row.label
-        against = vars(Difference(math.nan) if own else one.difference)
+        against = vars(_change(results, one))
         yield (
             key
             | {"seed": None, "kept": found.mean, "sd": found.sd}
@@ -277,7 +247,7 @@ def _numbers(results: Results, every: list[Matched]) -> Iterator[dict[str, Any]]
 
 
 def _gain_caption(results: Results) -> Iterator[str]:
-    name = results.reference.name if results.reference else NONE
+    name = captions.reference(results)
     yield (
         "Old skill kept where a row gains as much in domain as half and all of what "
         f"{name} of the same seed gains when it is trained, which {name} reaches by construction. "

@@ -18,11 +18,11 @@ from compact_bench.analysis.hidden_states import (
     state_stats,
 )
 from compact_bench.analysis.results import Results, Row
-from compact_bench.analysis.statistics import Summary, summarise
+from compact_bench.analysis.statistics import summarise
 from compact_bench.records.joining import Seed
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import NONE, spread
 
 SAME, OTHER = "same", "other"  # seeds
 
@@ -36,7 +36,7 @@ def latent(results: Results) -> Table | None:
         return None
     last = found.base.layers[-1]
     rows = [row for row in results.rows if found.values.get(row.label)]
-    reference = results.reference.name if results.reference else NONE
+    reference = captions.reference(results)
     shown = [
         ("cka", last, "CKA to before", 3),
         ("cka", None, "mean over layers", 3),
@@ -50,20 +50,12 @@ def latent(results: Results) -> Table | None:
         ("angle_mean", last, "mean angle, °", 1),
         ("probe", last, "probe's AUROC", 2),
     ]
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
+    columns = {"method": [row.label for row in rows]}
     for name, layer, title, digits in shown:
-        summaries = [found.summary(row.label, name, layer) for row in rows]
-        if any(one.n for one in summaries):
-            columns[title] = [Entry(_spread(one, digits)) for one in summaries]
+        columns[title] = [spread(found.summary(row.label, name, layer), digits) for row in rows]
+    columns = formats.known(columns)
     text = captions.caption(results, *_caption(results, found))
     return formats.table("latent", "Hidden states", text, columns, _numbers(results, found))
-
-
-def _spread(found: Summary, digits: int) -> str:
-    if not found.n:
-        return NONE
-    sd = f" ± {found.sd:.{digits}f}" if found.n > 1 else ""
-    return f"{found.mean:.{digits}f}{sd}".replace("-", "−")
 
 
 def _caption(results: Results, found: StateStats) -> Iterator[str]:
@@ -144,16 +136,23 @@ def integration(results: Results) -> Table | None:
         if other.label in found.changes
         for seeds, by_seed in cosines(found.changes[row.label], found.changes[other.label]).items()
     }
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in rows]}
-    for name in dict.fromkeys(row.name for row in teachers):
-        columns[name] = [_entry(results, values, row, name, SAME) for row in rows]
+
+    def cosine(row: Row, name: str) -> str:
+        other = results.named(name, row.condition)
+        if other is None or other.label == row.label:
+            return NONE
+        return spread(values.get((row.label, other.label, SAME)), 2)
+
+    titles = {name: name for name in dict.fromkeys(row.name for row in teachers)}
     reference = results.reference
     if reference is not None and reference.label in found.changes:
-        title = f"{reference.name} (control)"
-        columns[title] = [_entry(results, values, row, reference.name, SAME) for row in rows]
-    own = [values.get((row.label, row.label, OTHER), summarise([])) for row in rows]
-    columns["own other seeds (control)"] = [Entry(_spread(one, 2)) for one in own]
-    columns = {title: some for title, some in columns.items() if any(e.text != NONE for e in some)}
+        titles[f"{reference.name} (control)"] = reference.name
+    columns = {"method": [row.label for row in rows]}
+    columns |= {title: [cosine(row, name) for row in rows] for title, name in titles.items()}
+    columns["own other seeds (control)"] = [
+        spread(values.get((row.label, row.label, OTHER)), 2) for row in rows
+    ]
+    columns = formats.known(columns)
     lines = [
         results.key(row) | {"against": other.name, "seeds": seeds} | vars(one)
         for row, other in pairs
@@ -171,15 +170,6 @@ def _others(results: Results, row: Row, teachers: list[Row]) -> list[Row]:
     found = [other for other in teachers if other.condition == row.condition]
     found += [other for other in (reference, row) if other is not None]
     return list({other.label: other for other in found}.values())
-
-
-def _entry(
-    results: Results, values: dict[tuple[str, str, str], Summary], row: Row, name: str, seeds: str
-) -> Entry:
-    other = results.named(name, row.condition)
-    if other is None or other.label == row.label:
-        return Entry(NONE)
-    return Entry(_spread(values.get((row.label, other.label, seeds), summarise([])), 2))
 
 
 def _integration_caption(found: StateStats) -> Iterator[str]:

@@ -12,14 +12,8 @@ from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import (
-    NONE,
-    heading,
-    share_with_half_width,
-    with_half_width,
-    with_sd,
-)
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import heading, spread, with_half_width, with_sd
 from compact_bench.suite.metrics import Measure
 
 BEFORE, START, GAIN = "rung before", "first rung", "share of gain"
@@ -70,20 +64,16 @@ def measures(results: Results) -> list[Measure]:
 
 def comparisons(ladder: Ladder, measure: Measure) -> Iterator[RungComparison]:
     """Each rung to the one before and to the first, and its share of what the truth would gain."""
-    first = ladder.rungs[0]
-    for rung, row in enumerate(ladder.rungs):
-        if rung:
+    first, truth = ladder.rungs[0], ladder.truth
+    for rung, row in enumerate(ladder.rows[1:], start=1):
+        others = [(START, first, difference(row, first, measure))]
+        if rung < len(ladder.rungs):
             before = ladder.rungs[rung - 1]
-            yield RungComparison(
-                row, rung, measure, BEFORE, before, difference(row, before, measure)
-            )
-            yield RungComparison(row, rung, measure, START, first, difference(row, first, measure))
-            if ladder.truth is not None:
-                found = gained(row, first, ladder.truth, measure)
-                yield RungComparison(row, rung, measure, GAIN, ladder.truth, found)
-    for row in ladder.rows[len(ladder.rungs) :]:
-        found = difference(row, first, measure)
-        yield RungComparison(row, len(ladder.rungs), measure, START, first, found)
+            others.insert(0, (BEFORE, before, difference(row, before, measure)))
+            if truth is not None:
+                others.append((GAIN, truth, gained(row, first, truth, measure)))
+        for against, other, found in others:
+            yield RungComparison(row, rung, measure, against, other, found)
 
 
 def gained(row: Row, first: Row, truth: Row, measure: Measure) -> Difference | None:
@@ -109,21 +99,21 @@ def table(results: Results) -> Table | None:
         return None
     rows = [row for ladder in found for row in ladder.rows]
     every = [one for ladder in found for m in shown for one in comparisons(ladder, m)]
-    by_key = {(one.row.label, one.measure, one.against): one for one in every}
+    by_key = {(one.row.label, one.measure, one.against): one.found for one in every}
     start = found[0].rungs[0].name
-    columns: dict[str, list[Entry]] = {"rung": [Entry(row.label) for row in rows]}
+    columns = {"rung": [row.label for row in rows]}
     for m in shown:
-        columns[heading(m)] = [Entry(with_sd(row.summary(m), m)) for row in rows]
-        unit = m.shown.title.split(",")[0]
-        for against, title in ((BEFORE, f"Δ {unit} to the rung before"),
-                               (START, f"Δ {unit} to {start}")):  # fmt: skip
-            ones = [by_key.get((row.label, m, against)) for row in rows]
-            columns[title] = [Entry(with_half_width(one.found if one else None, m)) for one in ones]
+        against = {
+            kind: [by_key.get((row.label, m, kind)) for row in rows]
+            for kind in (BEFORE, START, GAIN)
+        }
+        columns[heading(m)] = [with_sd(row.summary(m), m) for row in rows]
+        name = m.shown.title.split(",")[0]
+        columns[f"Δ {name} to the rung before"] = [with_half_width(d, m) for d in against[BEFORE]]
+        columns[f"Δ {name} to {start}"] = [with_half_width(d, m) for d in against[START]]
         if found[0].truth is not None:
-            ones = [by_key.get((row.label, m, GAIN)) for row in rows]
-            columns[f"{unit}: share of {found[0].truth.name}'s gain, %"] = [
-                Entry(share_with_half_width(one.found) if one else NONE) for one in ones
-            ]
+            gains = [spread(d, scale=100, signed=False) for d in against[GAIN]]
+            columns[f"{name}: share of {found[0].truth.name}'s gain, %"] = gains
     text = captions.caption(results, *caption(found[0], every))
     return formats.table("ladder", "The ladder", text, columns, numbers(results, every))
 

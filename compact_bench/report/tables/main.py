@@ -1,15 +1,16 @@
-"""Results -> tables: the main one, all differences, all metrics, and what each row cost."""
+"""The headline tables: the main one, parts of its items, all differences and all metrics."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from compact_bench.analysis import claims
-from compact_bench.analysis.results import Results, collect
+from compact_bench.analysis import claims, statistics
+from compact_bench.analysis.results import Results, Row, collect
 from compact_bench.analysis.statistics import Difference
 from compact_bench.records.cells import Cell
 from compact_bench.records.suite_record import SuiteRecord
@@ -20,34 +21,41 @@ from compact_bench.report.parts.numbers import (
     compact,
     heading,
     p_value,
+    points,
+    spread,
     with_half_width,
     with_sd,
 )
 from compact_bench.suite.metrics import METRICS, Measure
+from compact_bench.suite.schema import IN_DOMAIN
+
+KEPT = "old skill kept, % ↑"
+
+ALL, CLEAN, REST = "all", "template-clean", "the rest"  # of the items in domain
 
 _NOTE_LENGTH = 48
 
 
 def main(results: Results) -> Table:
     """The main table: headline metrics, difference in the reasoning ones, cost, seeds done."""
-    reference = results.reference.name if results.reference else NONE
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
+    rows = results.rows
+    columns: dict[str, list[Any]] = {"method": [row.label for row in rows]}
     for measure in results.main_measures:
-        columns[heading(measure)] = _value_column(results, measure)
+        best = claims.not_worse(results, measure)
+        values = {row.label: with_sd(row.summary(measure), measure) for row in rows}
+        columns[heading(measure)] = [Entry(text, label in best) for label, text in values.items()]
         if measure.role == "reasoning" and measure.metric != "marginal_nll":
-            title = f"Δ {measure.task_title} to {reference}"
-            found = [results.difference(row, measure) for row in results.rows]
-            columns[title] = _marked(results, measure, found)
+            title = f"Δ {measure.task_title} to {captions.reference(results)}"
+            columns[title] = marked_differences(results, rows, measure)
     if results.headlines("forgetting"):
-        columns["old skill kept, % ↑"] = _kept_column(results)
+        best = claims.retention_not_worse(results)
+        columns[KEPT] = [Entry(old_skill_kept(results, r), r.label in best) for r in rows]
     for name, title in (("tokens", "tokens"), ("flops", "FLOPs"), ("train_seconds", "seconds")):
-        columns[title] = [Entry(compact(row.cost(name).mean)) for row in results.rows]
-    columns["done"] = [Entry(f"{len(row.done)}/{len(row.cells)}") for row in results.rows]
-    columns["gold"] = [
-        Entry({True: "yes", False: "no", None: NONE}[row.uses_gold]) for row in results.rows
-    ]
-    if any(row.problems() for row in results.rows):
-        columns["note"] = [Entry(_short("; ".join(row.problems()))) for row in results.rows]
+        columns[title] = [compact(row.cost(name).mean) for row in rows]
+    columns["done"] = [f"{len(row.done)}/{len(row.cells)}" for row in rows]
+    columns["gold"] = [{True: "yes", False: "no", None: NONE}[row.uses_gold] for row in rows]
+    if any(row.problems() for row in rows):
+        columns["note"] = [_short("; ".join(row.problems())) for row in rows]
     headline = next(iter(results.headlines("reasoning")), None)
     text = captions.caption(
         results,
@@ -60,7 +68,7 @@ def main(results: Results) -> Table:
         "Tokens, FLOPs and seconds are of training, a cell's mean. Gold: the method sees the gold "
         "answer when it weights or selects",
     )
-    notes = tuple(f"{row.label}: {why}" for row in results.rows for why in row.problems())
+    notes = tuple(f"{row.label}: {why}" for row in rows for why in row.problems())
     return formats.table("main", "Methods", text, columns, main_numbers(results), notes)
 
 
@@ -70,30 +78,19 @@ def _averaged(results: Results) -> str:
     return "Values of a single run"
 
 
-def _marked(results: Results, measure: Measure, found: Sequence[Difference | None]) -> list[Entry]:
-    """A column of differences, * where one survives the correction."""
-    claimed = claims.family(results)
+def marked_differences(results: Results, rows: Iterable[Row], measure: Measure) -> list[str]:
+    """The differences to the reference row, * where one survives the correction."""
+    family = claims.family(results)
     return [
-        Entry(with_half_width(one, measure) + ("*" if claimed.survives(row, measure) else ""))
-        for row, one in zip(results.rows, found, strict=True)
+        with_half_width(results.difference(row, measure), measure)
+        + ("*" if family.survives(row, measure) else "")
+        for row in rows
     ]
 
 
-def _value_column(results: Results, measure: Measure) -> list[Entry]:
-    best = claims.not_worse(results, measure)
-    return [
-        Entry(with_sd(row.summary(measure), measure), row.label in best) for row in results.rows
-    ]
-
-
-def _kept_column(results: Results) -> list[Entry]:
-    percent = results.headlines("forgetting")[0]
-    shown = Measure(percent.task, "accuracy", "none", "forgetting")
-    best = claims.retention_not_worse(results)
-    return [
-        Entry(with_sd(results.retention_summary(row), shown), row.label in best)
-        for row in results.rows
-    ]
+def old_skill_kept(results: Results, row: Row) -> str:
+    """Retention, mean over the forgetting tasks, as percent ± sd over seeds."""
+    return spread(results.retention_summary(row), scale=100)
 
 
 def _short(text: str) -> str:
@@ -135,22 +132,20 @@ def differences(results: Results) -> Table:
     Primary measures have their p corrected beside it; the CSV file also holds p as it is and the
     minimum detectable difference.
     """
-    reference = results.reference.name if results.reference else NONE
-    columns: dict[str, list[Entry]] = {"method": [Entry(row.label) for row in results.rows]}
-    claimed = claims.family(results)
-    primary = claims.primary(results)
+    reference, rows = captions.reference(results), results.rows
+    columns = {"method": [row.label for row in rows]}
+    family, primary = claims.family(results), claims.primary(results)
     lines = []
     for measure in results.main_measures:
-        found = [results.difference(row, measure) for row in results.rows]
-        columns[heading(measure)] = _marked(results, measure, found)
-        if measure in primary and claimed.size:
-            adjusted = [claimed.p(row, measure) for row in results.rows]
-            columns[f"{measure.task_title}: p (Holm)"] = [Entry(p_value(p)) for p in adjusted]
-        for row, one in zip(results.rows, found, strict=True):
-            if one is not None:
+        columns[heading(measure)] = marked_differences(results, rows, measure)
+        if measure in primary and family.size:
+            title = f"{measure.task_title}: p (Holm)"
+            columns[title] = [p_value(family.p(row, measure)) for row in rows]
+        for row in rows:
+            if (found := results.difference(row, measure)) is not None:
                 key = results.key(row) | {"reference": reference, **_key(measure)}
-                more = {"p_holm": claimed.p(row, measure), "detectable": one.detectable}
-                lines.append(key | vars(one) | more)
+                more = {"p_holm": family.p(row, measure), "detectable": found.detectable}
+                lines.append(key | vars(found) | more)
     text = captions.caption(results, captions.differences(results, None))
     fields = [*results.key_columns, "reference", "task", "metric", "filter", *vars(Difference(0.0))]
     numbers = pd.DataFrame(lines, columns=[*fields, "p_holm", "detectable"])
@@ -167,17 +162,17 @@ def metrics(results: Results) -> Table:
     order = sorted(kinds, key=lambda kind: [*METRICS].index(kind[0]) if kind[0] in METRICS else 99)
     titles = {k: heading(Measure("", *k, "")).removeprefix(": ") for k in order}
     # A written task's strict accuracy and a choice task's share a title, and so a column.
-    columns: dict[str, list[Entry]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
+    columns: dict[str, list[str]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
     lines = []
     for row in results.rows:
         for task in dict.fromkeys(measure.task for measure in row.values):
-            columns["method"].append(Entry(row.label))
-            columns["task"].append(Entry(task.replace("_", " ")))
+            columns["method"].append(row.label)
+            columns["task"].append(task.replace("_", " "))
             here = {(m.metric, m.filter): m for m in row.values if m.task == task}
             for title in dict.fromkeys(titles.values()):
                 measure = next((here[k] for k in order if titles[k] == title and k in here), None)
                 value = with_sd(row.summary(measure), measure) if measure else NONE
-                columns[title].append(Entry(value))
+                columns[title].append(value)
             for measure in here.values():
                 key = results.key(row) | _key(measure)
                 lines += [key | {"seed": s, "value": v} for s, v in row.values[measure].items()]
@@ -185,3 +180,78 @@ def metrics(results: Results) -> Table:
     fields = [*results.key_columns, "seed", "task", "metric", "filter", "value"]
     numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
     return formats.table("metrics", "All metrics", text, columns, numbers)
+
+
+def subsets(results: Results) -> Table | None:
+    """Each row on all items, on the template-clean ones and on the rest.
+
+    None where the records don't say which they are, or where all are or none is.
+    """
+    parts = item_subsets(results)
+    if not parts[CLEAN] or not parts[REST]:
+        return None
+    rows = [row for row in results.rows if _items(row) is not None]
+    columns = {"method": [row.label for row in rows]}
+    for part, ids in parts.items():
+        title = f"{part} ({len(ids)}): accuracy, % ↑"
+        columns[title] = [spread(accuracy(row, ids), scale=100) for row in rows]
+    found = [difference_on(results, row, parts[CLEAN]) for row in rows]
+    columns[f"Δ {CLEAN} to {captions.reference(results)}"] = [points(one) for one in found]
+    text = captions.caption(
+        results,
+        "Accuracy in domain. Template-clean: no training question tells the same story (the text "
+        "without its last sentence, numbers masked); on the rest a story that was learned may "
+        "help. In parentheses how many items",
+        "Differences are on the template-clean items, paired by seed and item",
+        captions.intervals(found, "rows"),
+    )
+    numbers = [line for row in rows for line in _subset_numbers(results, row, parts)]
+    title = "Items whose story a training question tells"
+    return formats.table("subsets", title, text, columns, pd.DataFrame(numbers))
+
+
+def item_subsets(results: Results) -> dict[str, frozenset[str]]:
+    """The question ids of each part."""
+    clean = frozenset(key for key, is_clean in results.clean.items() if is_clean)
+    every = frozenset(results.clean)
+    return {ALL: every, CLEAN: clean, REST: every - clean}
+
+
+def accuracy(row: Row, ids: frozenset[str]) -> statistics.Summary:
+    """Mean and sd over seeds of the accuracy on these items."""
+    table = _items(row)
+    return statistics.summarise([] if table is None else list(_of(table, ids).mean(axis=1)))
+
+
+def difference_on(results: Results, row: Row, ids: frozenset[str]) -> statistics.Difference | None:
+    """Row - reference on these items, seeds and items crossed; None for the reference itself."""
+    other = results.compared_to(row)
+    left, right = _items(row), _items(other) if other else None
+    if left is None or right is None:
+        return None
+    values = statistics.paired(_of(left, ids), _of(right, ids))
+    return statistics.crossed(values) if np.size(values) else None
+
+
+def _items(row: Row) -> pd.DataFrame | None:
+    return row.items.get((IN_DOMAIN, "right"))
+
+
+def _of(table: pd.DataFrame, ids: frozenset[str]) -> pd.DataFrame:
+    return table[[key for key in table.columns if key in ids]]
+
+
+def _subset_numbers(
+    results: Results, row: Row, parts: dict[str, frozenset[str]]
+) -> list[dict[str, Any]]:
+    """Unrounded: a line for each part, with the paired difference on it."""
+    lines = []
+    for part, ids in parts.items():
+        one = accuracy(row, ids)
+        found = difference_on(results, row, ids) or statistics.Difference(statistics.NAN)
+        lines.append(
+            results.key(row)
+            | {"part": part, "n": len(ids), "mean": one.mean, "sd": one.sd, "seeds": one.n}
+            | {"difference": found.mean, "half_width": found.half_width, "p": found.p}
+        )
+    return lines

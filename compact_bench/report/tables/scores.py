@@ -25,8 +25,8 @@ from compact_bench.analysis.weights import (
     trivial_row,
 )
 from compact_bench.report.parts import captions, formats
-from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE, auroc_text, share
+from compact_bench.report.parts.formats import Table
+from compact_bench.report.parts.numbers import decimals, share, spread
 
 # How scores are called that are made from the gold answer: part of what they tell they were told.
 GOLD_SCORES = ("adaptability",)
@@ -76,20 +76,21 @@ def detection(results: Results) -> Table | None:
     numbers = pd.DataFrame([line for one in lines for line in _numbers(results, one)])
     if numbers.empty:
         return None
-    columns: dict[str, list[Entry]] = {
-        "method": [Entry(_method(one)) for one in lines],
-        "detector": [Entry(one.detector) for one in lines],
-        "sees gold": [Entry("yes" if one.gold else "no") for one in lines],
+    columns = {
+        "method": [_method(one) for one in lines],
+        "detector": [one.detector for one in lines],
+        "sees gold": ["yes" if one.gold else "no" for one in lines],
     }
-    for truth in _shown_truths(results, numbers):
-        for when, title in _PASSES.items():
-            found = [one.auroc(truth, when) for one in lines]
-            if any(math.isfinite(one.value) for one in found):
-                columns[f"{truth.replace('_', ' ')}, {title}"] = [
-                    Entry(auroc_text(one)) for one in found
-                ]
-    reach = [one.reading.coverage[one.detector] for one in lines]
-    columns["scored, %"] = [Entry(share(one)) for one in reach]
+    columns |= formats.known(
+        {
+            f"{truth.replace('_', ' ')}, {title}": [
+                spread(one.auroc(truth, when), 2) for one in lines
+            ]
+            for truth in _shown_truths(results, numbers)
+            for when, title in _PASSES.items()
+        }
+    )
+    columns["scored, %"] = [share(one.reading.coverage[one.detector]) for one in lines]
     text = captions.caption(results, *_detection_caption(lines))
     return formats.table("detection", "What weights and scores tell apart", text, columns, numbers)
 
@@ -169,16 +170,14 @@ def coverage(results: Results) -> Table | None:
     # With conditions the teachers are in the CSV file only.
     shown = [line for line in lines if not line[1] or not results.conditions]
     columns = {
-        "method": [Entry(row.label) for row, _, _ in shown],
-        "teacher": [Entry(teacher or "all") for _, teacher, _ in shown],
+        "method": [row.label for row, _, _ in shown],
+        "teacher": [teacher or "all" for _, teacher, _ in shown],
     }
     titles = {"right": "right, %", **{name: f"{name} scored, %" for name in names}}
     titles[WEIGHT] = "weight, %"
     for name, title in titles.items():
-        columns[title] = [Entry(share(values.get(name, math.nan))) for _, _, values in shown]
-    columns["effective number"] = [
-        Entry(_two_digits(values.get("effective", math.nan))) for _, _, values in shown
-    ]
+        columns[title] = [share(values.get(name)) for _, _, values in shown]
+    columns["effective number"] = [decimals(values.get("effective"), 2) for *_, values in shown]
     fields = [*titles, "effective"]
     numbers = pd.DataFrame(
         [
@@ -206,7 +205,3 @@ def _by_teacher(
     known = [name for name in results.teachers if name in reading.teachers.index]
     for name in [*known, *(n for n in reading.teachers.index if n not in known)]:
         yield str(name), reading.teachers.loc[name].to_dict()
-
-
-def _two_digits(value: float) -> str:
-    return f"{value:.2f}" if math.isfinite(value) else NONE

@@ -6,10 +6,9 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from compact_bench.report import figures as writing
 from compact_bench.report import page as report
-from compact_bench.report import tables
 from compact_bench.report.page import PAGE, ReportPaths
+from compact_bench.report.parts import formats, style
 from compact_bench.tune.report import captions, figures
 from compact_bench.tune.report import tables as tune_tables
 from compact_bench.tune.trials import FAILED, FILE, Search, read
@@ -17,7 +16,7 @@ from compact_bench.tune.winners import read_test, tested_folder
 from compact_bench.utils.files import remove, write_text
 
 
-def build(folder: Path, table_formats: Sequence[str] = tuple(tables.WRITERS)) -> ReportPaths:
+def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -> ReportPaths:
     """Write tables/, figures/ and report.html beside trials.json in `folder`.
 
     Raises UserError where nothing was tuned there.
@@ -27,8 +26,8 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(tables.WRITERS)) ->
     made, pictures = tune_tables.build(search, test), figures.build(search)
     for part in ("tables", "figures"):
         remove(folder / part)
-    table_paths = tables.write(made, folder / "tables", table_formats)
-    figure_paths = writing.write(pictures, folder / "figures")
+    table_paths = formats.write(made, folder / "tables", table_formats)
+    figure_paths = style.write(pictures, folder / "figures")
     main, *others = made
     states = Counter(trial.state for study in search.studies for trial in study.trials)
     text = report.render(
@@ -37,11 +36,11 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(tables.WRITERS)) ->
         main=main,
         others=others,
         pictures=pictures,
-        table_formats=table_formats,
         failures=_failures(search),
         samples=[],
         environments=[],
         states=sorted(states.items()),
+        table_formats=table_formats,
     )
     page = write_text(folder / PAGE, text)
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)

@@ -16,7 +16,7 @@ from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record, write_suite_record
 from compact_bench.report import reproduce
 from compact_bench.report.figures import conditions as curves
-from compact_bench.report.figures import tradeoff
+from compact_bench.report.figures import retention
 from compact_bench.report.page import build
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import main
@@ -130,7 +130,7 @@ def test_every_table_and_figure_is_made_and_the_crowded_ones_left_out(tmp_path: 
         "curves", "corrupted_weight", "weights", "captions"
     }  # fmt: skip
     page = paths.page.read_text(encoding="utf-8")
-    assert 'id="curves"' in page and 'id="detection"' in page
+    assert 'id="figure-curves"' in page and 'id="table-detection"' in page
     frame = pd.read_csv(root / "tables" / "detection.csv")
     assert set(frame["condition"]) == {"wrong_step 0.5", "filler 0.5"}
     assert set(frame["truth"]) == {"any fault", "wrong_step", "filler"}
@@ -186,6 +186,6 @@ def test_conditions_without_a_place_have_no_curve(tmp_path: Path) -> None:
     conditions = ({"name": "a", "data": {}}, {"name": "b", "data": {}})
     found = read(synthetic.make(tmp_path, made(conditions=conditions, seeds=(0,))))
     assert curves.curves(found) is None and curves.corrupted_weight(found) is None
-    assert tradeoff.tradeoff(found) is None
+    assert retention.tradeoff(found) is None
     csv = formats.csv(main.main(found))
     assert list(pd.read_csv(io.StringIO(csv)).columns[:2]) == ["label", "condition"]

@@ -14,7 +14,7 @@ from compact_bench.analysis import hidden_states
 from compact_bench.analysis.hidden_states import state_stats
 from compact_bench.analysis.results import Results, read
 from compact_bench.records.cells import Cell, CellWriter, read_cells
-from compact_bench.report import figures, tables
+from compact_bench.report import page
 from compact_bench.report.tables import hidden_states as hidden_states_tables
 from tests import synthetic, synthetic_latent
 from tests.synthetic import Made
@@ -168,14 +168,14 @@ def test_equal_states_at_the_embeddings_are_no_error(tmp_path: Path) -> None:
         CellWriter(cell.folder).latent(frame)
     found = line(hidden_states_tables.latent(read(root)), "compact", 0, 0)
     assert np.isnan(found["cka"]) and np.isnan(found["drift"])
-    assert {"latent", "latent_map"} <= {p.name for p in figures.build(read(root))}
+    assert {"latent", "latent_map"} <= {p.name for p in page.build_figures(read(root))}
 
 
 def test_older_records_have_none_of_it(tmp_path: Path) -> None:
     results = read(synthetic.make(tmp_path, Made(steps=1, seeds=(0,), labels=LABELS)))
-    names = {table.name for table in tables.build(results)}
+    names = {table.name for table in page.build_tables(results)}
     assert not names & {"latent", "integration"}
-    assert not {p.name for p in figures.build(results)} & {"latent", "latent_map"}
+    assert not {p.name for p in page.build_figures(results)} & {"latent", "latent_map"}
 
 
 def test_broken_records_are_one_line(root: Path, cells, tmp_path: Path) -> None:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, collect, read
+from compact_bench.data.tasks import template_clean_items
 from compact_bench.records import cells, suite_record
-from compact_bench.report import tables
+from compact_bench.records.suite_record import write_items
+from compact_bench.records.tables import read_table
+from compact_bench.report.page import build_tables
 from compact_bench.report.parts import formats
-from compact_bench.report.parts import numbers as shown_numbers
 from compact_bench.report.tables import main
 from tests import synthetic
 from tests.synthetic import Made
@@ -133,14 +137,14 @@ def test_caption_names_what_a_reader_needs(results: Results) -> None:
 def test_few_seeds_are_called_few(tmp_path: Path, seeds: tuple[int, ...], said: str) -> None:
     made = Made(seeds=seeds, labels=("base", "average", "compact"), steps=3)
     results = read(synthetic.make(tmp_path, made))
-    for table in tables.build(results):
+    for table in build_tables(results):
         assert said in str(table.caption)
     shown = text(main.main(results), "compact", "Δ").text
     assert ("±" in shown) == (len(seeds) > 1)
 
 
 def test_markdown_has_one_line_a_row_and_equal_columns(results: Results) -> None:
-    for table in tables.build(results):
+    for table in build_tables(results):
         lines = [line for line in formats.markdown(table).splitlines() if line.startswith("|")]
         assert len(lines) == len(table.rows) + 2
         counts = {line.replace("\\|", "").count("|") for line in lines}
@@ -149,7 +153,7 @@ def test_markdown_has_one_line_a_row_and_equal_columns(results: Results) -> None
 
 
 def test_latex_is_escaped_and_balanced(results: Results) -> None:
-    for table in tables.build(results):
+    for table in build_tables(results):
         source = formats.latex(table)
         assert "\\toprule" in source
         bare = source.replace("\\{", "").replace("\\}", "")
@@ -164,7 +168,7 @@ def test_latex_is_escaped_and_balanced(results: Results) -> None:
 
 
 def test_csv_holds_unrounded_numbers(root: Path, results: Results) -> None:
-    made = {table.name: table for table in tables.build(results)}
+    made = {table.name: table for table in build_tables(results)}
     frame = pd.read_csv(io.StringIO(formats.csv(made["metrics"])))
     row = frame[(frame["label"] == "compact") & (frame["seed"] == 1)
                 & (frame["task"] == "mini_facts") & (frame["metric"] == "accuracy")
@@ -173,15 +177,6 @@ def test_csv_holds_unrounded_numbers(root: Path, results: Results) -> None:
     differences = pd.read_csv(io.StringIO(formats.csv(made["differences"])))
     assert set(differences["reference"]) == {"average"}
     assert (differences["test"] == "crossed").all()
-
-
-@pytest.mark.parametrize(
-    ("value", "shown"),
-    [(0.0, "0"), (999.0, "999"), (1.234e6, "1.23M"), (4.5e9, "4.5G"), (2.5e15, "2.50e15"),
-     (31.42, "31.4"), (float("nan"), "–"), (1850.0, "1.85k")],
-)  # fmt: skip
-def test_counts_are_short(value: float, shown: str) -> None:
-    assert shown_numbers.compact(value) == shown
 
 
 def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> None:
@@ -199,3 +194,45 @@ def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> N
     by_task = {row[1].text: row[accuracy].text for row in table.rows if row[0].text == "average"}
     assert set(by_task) >= {"in domain", "mini facts"}
     assert all(value[0].isdigit() for value in by_task.values())
+
+
+@pytest.fixture(scope="module")
+def with_stories(tmp_path_factory: pytest.TempPathFactory) -> Results:
+    root = synthetic.make(tmp_path_factory.mktemp("subsets"))
+    frame = read_table(root / "items.parquet")
+    frame["question"] = [f"{'Told' if i % 3 else 'Test'} question {i}?" for i in range(len(frame))]
+    trained_on = ["Test question 9?"]
+    task = SimpleNamespace(name="in_domain", items=frame)
+    write_items(root, [task], template_clean_items([task], trained_on))
+    return read(root)
+
+
+def test_the_table_is_of_the_items_that_the_records_name(with_stories: Results) -> None:
+    found = main.subsets(with_stories)
+    ids = [key for key, clean in with_stories.clean.items() if clean]
+    assert 0 < len(ids) < len(with_stories.clean) == 60
+    numbers = found.numbers.set_index(["label", "part"])
+    reference = with_stories.named("average")
+    for row in with_stories.rows:
+        right = {}  # from the samples themselves
+        for seed, cell in row.cells.items():
+            samples = [s for s in cell.samples() if s["task"] == "in_domain"]
+            right[seed] = {s["question_id"]: float(s["right"]) for s in samples}
+        for part, keys in (("template-clean", ids), ("all", list(with_stories.clean))):
+            per_seed = [np.mean([values[key] for key in keys]) for values in right.values()]
+            assert numbers.loc[(row.label, part), "mean"] == pytest.approx(np.mean(per_seed))
+            assert numbers.loc[(row.label, part), "n"] == len(keys)
+        if row.label == "compact":
+            other = [[float(s["right"]) for s in cell.samples() if s["question_id"] in ids]
+                     for cell in reference.cells.values()]  # fmt: skip
+            ours = [[float(s["right"]) for s in cell.samples() if s["question_id"] in ids]
+                    for cell in row.cells.values()]  # fmt: skip
+            test = statistics.crossed(np.array(ours) - np.array(other))
+            line = numbers.loc[("compact", "template-clean")]
+            assert line["difference"] == pytest.approx(test.mean)
+            assert line["half_width"] == pytest.approx(test.half_width)
+    assert np.isnan(numbers.loc[("average", "template-clean"), "difference"])
+
+
+def test_without_the_column_or_with_nothing_to_set_apart_there_is_no_table(tmp_path: Path) -> None:
+    assert main.subsets(read(synthetic.make(tmp_path))) is None

@@ -20,7 +20,7 @@ from matplotlib import pyplot
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from compact_bench.report import figures as results_figures
+from compact_bench.report.parts import style
 from compact_bench.report.parts.style import PALETTE, Picture
 from compact_bench.tune.report import figures
 from compact_bench.tune.trials import (
@@ -88,7 +88,7 @@ def test_another_process_makes_the_same_bytes_without_torch(
     write(tmp_path, search)
     code = (
         "import sys; from pathlib import Path\n"
-        "from compact_bench.report.figures import write\n"
+        "from compact_bench.report.parts.style import write\n"
         "from compact_bench.tune import trials\n"
         "from compact_bench.tune.report import figures\n"
         "assert 'optuna' not in sys.modules\n"
@@ -126,7 +126,7 @@ def test_the_users_own_style_and_figures_are_left_alone() -> None:
 def test_pictures_can_be_written_as_those_of_results(
     pictures: dict[str, Picture], tmp_path: Path
 ) -> None:
-    paths = results_figures.write(pictures.values(), tmp_path)
+    paths = style.write(pictures.values(), tmp_path)
     assert len(paths) == len(pictures) + 1
     written = (tmp_path / "captions.md").read_text("utf-8")
     assert [line.split("**")[1] for line in written.splitlines() if line] == list(pictures)

@@ -1,0 +1,66 @@
+"""No two rows of a suite look alike, and a row looks the same beside other rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from compact_bench.analysis.results import Results, Row, read
+from compact_bench.methods import registry
+from compact_bench.report.parts import style
+from compact_bench.suite.matrix import rows
+from compact_bench.suite.schema import load_suite, profiles
+from tests import synthetic
+from tests.synthetic import Made
+
+SUITES = Path(__file__).parents[3] / "suites"
+PROFILES = [(path, name) for path in sorted(SUITES.glob("*.yaml")) for name in profiles(path)]
+TEACHERS = ("equations", "sentences", "reordered", "labelled")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return synthetic.make(tmp_path_factory.mktemp("results"), Made(items=20, steps=12))
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    return read(root)
+
+
+def test_a_row_has_one_look_and_no_two_share_it(results: Results) -> None:
+    looks = style.looks(results.rows, "average")
+    assert len(set(looks.values())) == len(results.rows)
+    assert looks["average"].colour == style.REFERENCE
+    assert looks["base"].colour == style.UNTRAINED
+    singles = [look for label, look in looks.items() if label.startswith("single_teacher")]
+    assert len({look.colour for look in singles}) == 1
+
+
+def test_thirty_methods_still_look_different(tmp_path: Path) -> None:
+    labels = tuple(f"m{i}" for i in range(30))
+    after = dict.fromkeys(labels, (0.4, 0.8, 0.6, 0.7, ""))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "AFTER", {**synthetic.AFTER, **after})
+        made = Made(seeds=(0,), labels=("average", *labels), items=5, steps=1)
+        results = read(synthetic.make(tmp_path, made))
+    assert len(set(style.looks(results.rows, "average").values())) == 31
+
+
+@pytest.mark.parametrize(("path", "profile"), PROFILES, ids=[f"{p.stem}-{n}" for p, n in PROFILES])
+def test_no_two_rows_of_a_suite_look_alike(path: Path, profile: str) -> None:
+    suite = load_suite(path, profile)
+    planned = rows(suite, registry.load(), TEACHERS)
+    every = [Row(row.label, row.method.name, {}) for row in planned]
+    looks = style.looks(every, suite.compare_to or "")
+    assert len(set(looks.values())) == len(every)
+    # Half of them stand elsewhere: there the most look as they do here.
+    fewer = style.looks(every[::2], suite.compare_to or "")
+    same = sum(looks[label] == look for label, look in fewer.items())
+    assert same >= 2 / 3 * len(fewer)
+
+
+def test_a_row_looks_the_same_under_every_condition() -> None:
+    every = [Row(f"m · {name}", "m", {}, condition=name, name="m") for name in ("a", "b")]
+    assert len(set(style.looks(every, "").values())) == 1
