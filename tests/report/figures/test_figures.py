@@ -77,7 +77,7 @@ def test_the_forest_has_every_row_but_the_reference_and_none_without_intervals(
     pictures: dict[str, Picture], tmp_path: Path
 ) -> None:
     svg = pictures["differences"].content["svg"].decode()
-    drawn = {label for label in synthetic.AFTER if f"<!-- {label} -->" in svg}
+    drawn = {label for label in synthetic.AFTER if f">{label}</text>" in svg}
     assert drawn == set(synthetic.AFTER) - {"average"}
     one = read(synthetic.make(tmp_path, Made(seeds=(0,), items=5, steps=1)))
     assert "differences" not in {picture.name for picture in page.build_figures(one)}

@@ -52,7 +52,7 @@ def test_thirty_methods_still_look_different(tmp_path: Path) -> None:
 def test_no_two_rows_of_a_suite_look_alike(path: Path, profile: str) -> None:
     suite = load_suite(path, profile)
     planned = rows(suite, registry.load(), TEACHERS)
-    every = [Row(row.label, row.method.name, {}) for row in planned]
+    every = [Row(row.label, row.method.name, {}, name=row.label) for row in planned]
     looks = style.looks(every, suite.compare_to or "")
     assert len(set(looks.values())) == len(every)
     # Half of them stand elsewhere: there the most look as they do here.

@@ -238,12 +238,12 @@ def test_the_heat_map_prints_numbers_and_marks_clear_ones(
     axis = drawn(monkeypatch, differences.ablation, results).axes[0]
     columns, changes = ablation.columns(results), ablation.changes(results)
     texts = [text.get_text() for text in axis.texts]
-    found = [column.found(change) for change in changes for column in columns]
+    found = [column.difference(change) for change in changes for column in columns]
     assert len(texts) == len(found) == 2 * 6
     for text, one in zip(texts, found, strict=True):
         assert one is not None
         assert text.endswith("∗") == (abs(one.mean) > one.half_width)
-    image = axis.images[0]
-    low, high = image.get_clim()
+    cells = axis.collections[0]
+    low, high = cells.get_clim()
     assert low == -high
-    assert image.get_array()[0, 0] == pytest.approx(found[0].mean / found[0].half_width)
+    assert np.ravel(cells.get_array())[0] == pytest.approx(found[0].mean / found[0].half_width)

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from compact_bench.report.figures import question
+from docs import make_pictures
 
 GRAPH = np.array([[1.0, 0.8, 0.2], [0.8, 1.0, 0.0], [0.2, 0.0, 1.0]])
 NAMES = ("equations", "sentences", "terse")
@@ -18,13 +18,15 @@ RIGHT = {"equations": True, "terse": False}
 
 def drawn(monkeypatch: pytest.MonkeyPatch, maker: Any, *given: Any) -> Figure:
     kept: list[Figure] = []
-    monkeypatch.setattr(question, "render", lambda figure: kept.append(figure) or {})
+    monkeypatch.setattr(make_pictures, "render", lambda figure: kept.append(figure) or {})
     maker(*given)
     return kept[0]
 
 
 def test_edges_are_as_wide_as_rationales_agree(monkeypatch: pytest.MonkeyPatch) -> None:
-    figure = drawn(monkeypatch, question.consensus_graph, GRAPH, NAMES, [1, 1, 0], [1.0, 0.8, 0.2])
+    figure = drawn(
+        monkeypatch, make_pictures.consensus_graph, GRAPH, NAMES, [1, 1, 0], [1.0, 0.8, 0.2]
+    )
     axis = figure.axes[0]
     edges = next(one for one in axis.collections if hasattr(one, "get_segments"))
     widths = sorted(edges.get_linewidths())
@@ -41,14 +43,14 @@ def test_edges_are_as_wide_as_rationales_agree(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("count", [1, 2])
 def test_few_rationales_and_no_edges_are_still_a_picture(count: int) -> None:
     zero = np.zeros((count, count))
-    content = question.consensus_graph(zero, NAMES[:count], [True] * count, [0.0] * count)
+    content = make_pictures.consensus_graph(zero, NAMES[:count], [True] * count, [0.0] * count)
     assert set(content) == {"svg", "pdf", "png"}
     assert content["png"].startswith(b"\x89PNG")
 
 
 def test_the_curve_adds_up_gains_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     marks = {"equations": [False, True, False]}
-    axis = drawn(monkeypatch, question.epiphany_curve, GAINS, RIGHT, marks).axes[0]
+    axis = drawn(monkeypatch, make_pictures.epiphany_curve, GAINS, RIGHT, marks).axes[0]
     lines = [line for line in axis.lines if line.get_marker() == "."]
     np.testing.assert_allclose(lines[0].get_ydata(), [0.0, 0.1, 0.9, 1.1])
     np.testing.assert_allclose(lines[1].get_ydata(), [0.0, -0.2, -0.2, -0.5, -0.4])
@@ -61,13 +63,13 @@ def test_the_curve_adds_up_gains_from_zero(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_sizes_that_differ_are_refused() -> None:
     with pytest.raises(ValueError, match="3 names for a matrix"):
-        question.consensus_graph(GRAPH[:2], NAMES, [1, 1, 0], [1.0, 0.8, 0.2])
+        make_pictures.consensus_graph(GRAPH[:2], NAMES, [1, 1, 0], [1.0, 0.8, 0.2])
     with pytest.raises(ValueError, match="3 gains and 2 marks"):
-        question.epiphany_curve(GAINS, RIGHT, {"equations": [True, False]})
+        make_pictures.epiphany_curve(GAINS, RIGHT, {"equations": [True, False]})
     with pytest.raises(ValueError, match="names no teacher"):
-        question.epiphany_curve(GAINS, RIGHT, {"nobody": [True]})
+        make_pictures.epiphany_curve(GAINS, RIGHT, {"nobody": [True]})
 
 
 def test_the_same_numbers_give_the_same_bytes() -> None:
-    first = question.epiphany_curve(GAINS, RIGHT)
-    assert first == question.epiphany_curve(GAINS, RIGHT)
+    first = make_pictures.epiphany_curve(GAINS, RIGHT)
+    assert first == make_pictures.epiphany_curve(GAINS, RIGHT)
