@@ -49,10 +49,11 @@ def compare(results: Path, method_a: str, method_b: str, as_json: bool) -> None:
 @JSON
 def agree(results_a: Path, results_b: Path, as_json: bool) -> None:
     """Say whether RESULTS_A ranks the rows as RESULTS_B does: Kendall's tau, its interval."""
-    from compact_bench.report import agreement
+    from compact_bench.report import comparison
 
-    agreed = agreement.agree(results_a, results_b)
+    agreed = comparison.agree(results_a, results_b)
     if as_json:
-        click.echo(printing.as_json(agreement.content(agreed)))
+        click.echo(printing.as_json(comparison.ranking_content(agreed)))
     else:
-        click.echo(f"{agreement.said(agreed)}\n\n{printing.table_text(agreement.lines(agreed))}")
+        lines = printing.table_text(comparison.ranking_lines(agreed))
+        click.echo(f"{comparison.ranking_text(agreed)}\n\n{lines}")

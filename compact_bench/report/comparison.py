@@ -1,13 +1,15 @@
-"""Two rows of some results beside each other: one paragraph in words, and a table of every task."""
+"""Two rows of some results, or the rankings of two results, beside each other."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats as distributions
 
 from compact_bench.analysis import claims, statistics
 from compact_bench.analysis.results import Results, Row, difference, read
@@ -15,14 +17,17 @@ from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.errors import UserError, nearest
 from compact_bench.report.parts.numbers import (
     NONE,
+    decimals,
     heading,
     number,
     p_value,
     share,
     with_half_width,
 )
-from compact_bench.report.tables.descriptive import ROLES, aggregates, described
+from compact_bench.report.tables.descriptive import ROLES, aggregates, bootstrap_interval, described
 from compact_bench.suite.metrics import Measure
+
+FEWEST = 5  # rows: Fieller's variance has n - 4 below the line
 
 
 @dataclass(frozen=True)
@@ -107,21 +112,17 @@ def verdict(found: RowComparison, line: Line) -> str:
         if line.found.seeds < 2:
             return "One seed supports no claim about which is better."
         return "Without values by item there is no test, and so no claim."
-    corrected = f"corrected for the {found.tested} comparisons of the table p is {said_p(line)}"
+    p = p_value(line.holm).replace("< ", "below ")
+    corrected = f"corrected for the {found.tested} comparisons of the table p is {p}"
     if line.holm < claims.LEVEL:
         return f"This is a claim: {corrected}."
-    told = "the interval excludes 0, but " if line.found.clear else ""
-    most = number(line.found.detectable, line.measure)
+    clear = "the interval excludes 0, but " if line.found.clear else ""
+    detectable = number(line.found.detectable, line.measure)
     unit = " points" if line.measure.shown.percent else ""
     return (
-        f"This is no claim: {told}{corrected}; a true difference of {most}{unit} would have been "
-        "found in 80% of cases."
+        f"This is no claim: {clear}{corrected}; a true difference of {detectable}{unit} would have "
+        "been found in 80% of cases."
     )
-
-
-def said_p(line: Line) -> str:
-    """The corrected p in a sentence."""
-    return p_value(line.holm).replace("< ", "below ")
 
 
 def paragraph(found: RowComparison) -> str:
@@ -140,9 +141,8 @@ def paragraph(found: RowComparison) -> str:
         interval = f", 95% interval {ends[0]} to {ends[1]}, p {p if p[0] == '<' else f'= {p}'}"
     seeds = f"{got.seeds} seed{'s' if got.seeds != 1 else ''}"
     items = f" x {got.items} items" if got.items else ""
-    suite = found.results.suite
     return (
-        f"{suite.get('suite')} {suite.get('profile')}: {found.first.label} is {by} "
+        f"{_suite_name(found.results)}: {found.first.label} is {by} "
         f"{found.second.label} in {title} ({number(line.first, measure)}{sign} against "
         f"{number(line.second, measure)}{sign}{interval}; {seeds}{items}). {verdict(found, line)}"
     )
@@ -150,31 +150,22 @@ def paragraph(found: RowComparison) -> str:
 
 def rows(found: RowComparison) -> list[dict[str, str]]:
     """The table as text, a line a measure."""
-    table = []
-    for line in found.lines:
-        unit = line.measure
-
-        def interval(name: str, extras: dict[str, float] = line.extras, m: Measure = unit) -> str:
-            low, high = (extras.get(f"{name}_{end}", NAN) for end in ("low", "high"))
-            ends = (number(bound, m, signed=True) for bound in (low, high))
-            return " to ".join(ends) if np.isfinite(low) else NONE
-
-        table.append(
-            {
-                "measure": heading(unit),
-                found.first.label: number(line.first, unit),
-                found.second.label: number(line.second, unit),
-                "difference": with_half_width(line.found, unit)
-                + ("*" if line.holm < claims.LEVEL else ""),
-                "p": p_value(line.found.p),
-                "p (Holm)": p_value(line.holm),
-                "detectable": number(line.found.detectable, unit),
-                "McNemar p": p_value(line.extras.get("mcnemar_p", NAN)),
-                "bootstrap, items": interval("items"),
-                "bootstrap, both": interval("both"),
-            }
-        )
-    return table
+    return [
+        {
+            "measure": heading(line.measure),
+            found.first.label: number(line.first, line.measure),
+            found.second.label: number(line.second, line.measure),
+            "difference": with_half_width(line.found, line.measure)
+            + ("*" if line.holm < claims.LEVEL else ""),
+            "p": p_value(line.found.p),
+            "p (Holm)": p_value(line.holm),
+            "detectable": number(line.found.detectable, line.measure),
+            "McNemar p": p_value(line.extras.get("mcnemar_p", NAN)),
+            "bootstrap, items": bootstrap_interval(line.extras, "items", line.measure),
+            "bootstrap, both": bootstrap_interval(line.extras, "both", line.measure),
+        }
+        for line in found.lines
+    ]
 
 
 def by_role(found: RowComparison) -> list[dict[str, Any]]:
@@ -200,38 +191,27 @@ NOTES = (
 
 def text(found: RowComparison, table: Any) -> str:
     """Paragraph and tables; `table` turns rows into aligned text."""
-    percent = [
-        {key: share(value) if isinstance(value, float) else value for key, value in line.items()}
+    titles = {"tasks": "tasks", "P(better)": "P(better), %"}
+    aggregated = [
+        {
+            titles.get(name, f"IQM of {name}, %"): value if name == "tasks" else share(value)
+            for name, value in line.items()
+        }
         for line in by_role(found)
     ]
-    titled = [
-        {"tasks": line.pop("tasks"), **{_aggregate(k): v for k, v in line.items()}}
-        for line in percent
-    ]
-    parts: Sequence[str] = [paragraph(found), table(rows(found)), table(titled), NOTES]
+    parts = [paragraph(found), table(rows(found)), table(aggregated), NOTES]
     return "\n\n".join(part for part in parts if part)
 
 
-def _aggregate(key: str) -> str:
-    return f"{key}, %" if key == "P(better)" else f"IQM of {key}, %"
-
-
 def content(found: RowComparison) -> dict[str, Any]:
-    """What `--json` prints: all numbers unrounded."""
-
-    def known(values: dict[str, Any]) -> dict[str, Any]:
-        return {
-            key: None if isinstance(value, float) and not np.isfinite(value) else value
-            for key, value in values.items()
-        }
-
+    """What `compare --json` prints: all numbers unrounded."""
     return {
         "first": found.first.label,
         "second": found.second.label,
         "paragraph": paragraph(found),
         "comparisons": found.tested,
         "measures": [
-            known(
+            _without_nan(
                 {"task": line.measure.task, "metric": line.measure.metric}
                 | {"first": line.first, "second": line.second}
                 | vars(line.found)
@@ -241,5 +221,161 @@ def content(found: RowComparison) -> dict[str, Any]:
             )
             for line in found.lines
         ],
-        "by_role": [known(line) for line in by_role(found)],
+        "by_role": [_without_nan(line) for line in by_role(found)],
     }
+
+
+def _without_nan(values: dict[str, Any]) -> dict[str, Any]:
+    """Undefined numbers as null."""
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
+    }
+
+
+def _suite_name(results: Results) -> str:
+    return f"{results.suite.get('suite')} {results.suite.get('profile')}"
+
+
+@dataclass(frozen=True)
+class Tau:
+    """Kendall's tau-b of two rankings, with its 95% interval; `why` says why a part is missing."""
+
+    value: float = NAN
+    low: float = NAN
+    high: float = NAN
+    p: float = NAN
+    rows: int = 0
+    why: str = ""
+
+
+def tau(first: Sequence[float], second: Sequence[float], level: float = 0.95) -> Tau:
+    """Kendall's tau-b and Fieller's interval: tanh(atanh(tau) +- z sqrt(0.437 / (n - 4))).
+
+    tau_b = (concordant - discordant) / sqrt((pairs untied in x) (pairs untied in y)).
+    The interval takes the n rows for a sample of methods, and the values for exact: it holds for
+    more methods like these, not for more seeds.  It is undefined at -1 and 1 and below 5 rows.
+
+    first, second: (n,) float, paired.
+    Source: Kendall 1945; Fieller, Hartley and Pearson 1957, Tests for rank correlation.
+    """
+    n = len(first)
+    if n < 2:
+        return Tau(rows=n, why="fewer than two rows in common")
+    if len(set(first)) == 1 or len(set(second)) == 1:
+        return Tau(rows=n, why="all rows have the same value on one side")
+    found = distributions.kendalltau(first, second)
+    value, p = float(found.statistic), float(found.pvalue)
+    if n < FEWEST:
+        return Tau(value, p=p, rows=n, why=f"no interval below {FEWEST} rows")
+    if abs(value) > 1 - 1e-12:
+        return Tau(value, p=p, rows=n, why="no interval where all pairs agree or all disagree")
+    width = float(distributions.norm.ppf(0.5 + level / 2)) * math.sqrt(0.437 / (n - 4))
+    middle = math.atanh(value)
+    return Tau(value, math.tanh(middle - width), math.tanh(middle + width), p, n)
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """Tau by quantity, and which rows it is of."""
+
+    taus: Mapping[str, Tau]
+    rows: tuple[str, ...]
+    untrained: tuple[str, ...]  # in both, not ranked
+    only_first: tuple[str, ...]
+    only_second: tuple[str, ...]
+    names: tuple[str, str]
+
+
+def agree(first: Path, second: Path) -> Agreement:
+    """Rank the trained rows that two results folders share, by label, and compare the rankings.
+
+    Raises UserError where there are no results or no such rows.
+    """
+    sides = read(first), read(second)
+    left, right = ({row.label: row for row in one.rows if row.done} for one in sides)
+    common = [label for label in left if label in right]
+    ranked = [label for label in common if left[label].trained and right[label].trained]
+    names = _suite_name(sides[0]), _suite_name(sides[1])
+    if not ranked:
+        raise UserError(f"{first} and {second} have no trained row in common")
+    values = [
+        quantities(one, [rows[label] for label in ranked])
+        for one, rows in zip(sides, (left, right), strict=True)
+    ]
+    taus = {}
+    for title in values[0]:
+        x, y = (np.array(one[title], dtype=float) for one in values)
+        known = np.isfinite(x) & np.isfinite(y)
+        taus[title] = tau(x[known].tolist(), y[known].tolist())
+    return Agreement(
+        taus,
+        tuple(ranked),
+        tuple(label for label in common if label not in ranked),
+        tuple(label for label in left if label not in right),
+        tuple(label for label in right if label not in left),
+        names,
+    )
+
+
+def quantities(results: Results, rows: Sequence[Row]) -> dict[str, list[float]]:
+    """What rows are ranked by: the first reasoning headline, its answer NLL, old skill kept.
+
+    NaN where these results don't have it.  All three point the same way on both sides, and tau
+    doesn't ask which way that is.
+    """
+    headline = next(iter(results.headlines("reasoning")), None)
+    nll = next(
+        (m for m in results.measures
+         if headline and m.task == headline.task and m.metric == "marginal_nll"), None
+    )  # fmt: skip
+    return {
+        "first reasoning headline": [_mean(row, headline) for row in rows],
+        "answer NLL": [_mean(row, nll) for row in rows],
+        "old skill kept": [results.retention_summary(row).mean for row in rows],
+    }
+
+
+def _mean(row: Row, measure: Any) -> float:
+    return row.summary(measure).mean if measure else NAN
+
+
+def ranking_lines(found: Agreement) -> list[dict[str, Any]]:
+    """A line for each quantity."""
+    lines = []
+    for title, one in found.taus.items():
+        value, low, high = (decimals(x, 2, signed=True) for x in (one.value, one.low, one.high))
+        shown = {"tau-b": value, "95% interval": NONE if low == NONE else f"{low} to {high}"}
+        shown = {name: "undefined" if text == NONE else text for name, text in shown.items()}
+        lines.append(
+            {"ranked by": title, **shown, "p": p_value(one.p), "rows": one.rows, "why": one.why}
+        )
+    return lines
+
+
+def ranking_text(found: Agreement) -> str:
+    """What was ranked, what was left out, and how to read the interval."""
+    left_out = {
+        "not trained": found.untrained,
+        "only in the first": found.only_first,
+        "only in the second": found.only_second,
+    }
+    parts = [f"{len(rows)} {why} ({_listed(rows)})" for why, rows in left_out.items() if rows]
+    return (
+        f"Kendall's tau-b between the rankings of {len(found.rows)} rows by {found.names[0]} and "
+        f"by {found.names[1]}: 1 the same order, 0 none, −1 the reverse. "
+        f"Left out: {'; '.join(parts) or 'none'}. "
+        "The interval is Fieller's, for more methods like these; it takes the rows' values for "
+        "exact, and with few seeds they aren't, which pulls tau towards 0."
+    )
+
+
+def _listed(rows: Sequence[str], most: int = 6) -> str:
+    more = f" and {len(rows) - most} more" if len(rows) > most else ""
+    return ", ".join(rows[:most]) + more
+
+
+def ranking_content(found: Agreement) -> dict[str, Any]:
+    """What `agree --json` prints; undefined numbers are null, with the reason."""
+    taus = {title: _without_nan(asdict(one)) for title, one in found.taus.items()}
+    return asdict(found) | {"taus": taus}

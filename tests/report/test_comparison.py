@@ -16,7 +16,7 @@ from compact_bench.__main__ import commands
 from compact_bench.analysis import statistics
 from compact_bench.errors import UserError
 from compact_bench.records import cells
-from compact_bench.report import agreement, comparison
+from compact_bench.report import comparison
 from tests import synthetic
 from tests.synthetic import Made
 
@@ -127,10 +127,10 @@ def test_no_results_and_nothing_in_common_are_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no finished seed in common"):
         comparison.compare(root, "compact", "average")
     with pytest.raises(UserError, match="run the suite first"):
-        agreement.agree(root, tmp_path / "nowhere")
+        comparison.agree(root, tmp_path / "nowhere")
     lonely = synthetic.make(tmp_path / "b", Made(labels=("base", "human_sft"), steps=2))
     with pytest.raises(UserError, match="no trained row in common"):
-        agreement.agree(root, lonely)
+        comparison.agree(root, lonely)
 
 
 def test_tau_is_of_the_trained_rows_that_both_have(root: Path, other: Path) -> None:
@@ -149,7 +149,7 @@ def test_tau_is_of_the_trained_rows_that_both_have(root: Path, other: Path) -> N
 
 
 def test_results_agree_with_themselves_and_have_no_interval_then(root: Path) -> None:
-    found = agreement.agree(root, root).taus["answer NLL"]
+    found = comparison.agree(root, root).taus["answer NLL"]
     assert found.value == pytest.approx(1.0)
     assert np.isnan(found.low) and "all pairs agree" in found.why
     assert "undefined" in run("agree", root, root)
@@ -164,13 +164,13 @@ def test_results_agree_with_themselves_and_have_no_interval_then(root: Path) -> 
     ],
 )
 def test_what_is_undefined_says_why(first: list[float], second: list[float], why: str) -> None:
-    found = agreement.tau(first, second)
+    found = comparison.tau(first, second)
     assert np.isnan(found.low) and why in found.why
 
 
 def test_a_tau_of_zero_has_its_interval() -> None:
-    found = agreement.tau([1, 2, 3, 4, 5], [3, 1, 5, 2, 4.0])
-    zero = agreement.tau([1, 2, 3, 4, 5.0], [2, 5, 1, 4, 3.0])
+    found = comparison.tau([1, 2, 3, 4, 5], [3, 1, 5, 2, 4.0])
+    zero = comparison.tau([1, 2, 3, 4, 5.0], [2, 5, 1, 4, 3.0])
     assert found.value == pytest.approx(reference.kendalltau(range(5), [3, 1, 5, 2, 4]).statistic)
     assert zero.value == 0.0
     assert zero.high == pytest.approx(np.tanh(1.959964 * np.sqrt(0.437)))
@@ -184,7 +184,7 @@ def test_the_interval_holds_the_true_tau_about_as_often_as_it_says(correlation: 
     draw, held = np.random.default_rng(0), []
     for _ in range(600):
         x, noise = draw.normal(size=(2, 14))
-        found = agreement.tau(x, correlation * x + np.sqrt(1 - correlation**2) * noise)
+        found = comparison.tau(x, correlation * x + np.sqrt(1 - correlation**2) * noise)
         held.append(found.low <= truth <= found.high)
     assert 0.92 <= np.mean(held) <= 0.98
 
@@ -192,5 +192,5 @@ def test_the_interval_holds_the_true_tau_about_as_often_as_it_says(correlation: 
 def test_old_skill_kept_is_undefined_without_the_untrained_student(root: Path) -> None:
     results = comparison.compare(root, "compact", "average").results
     rows = [row for row in results.rows if row.trained]
-    found = agreement.quantities(replace(results, before={}), rows)
+    found = comparison.quantities(replace(results, before={}), rows)
     assert np.isnan(found["old skill kept"]).all()
