@@ -39,7 +39,8 @@ def test_all_parts_are_there_and_links_lead_somewhere(tmp_path: Path) -> None:
     assert "out of memory" in text
     assert "Test question" in text
     assert "position: sticky" in text
-    assert not re.search(r"https?://", text)
+    outside_images = re.sub(r'src="data:[^"]*"', "", text)  # an SVG names its namespaces
+    assert not re.search(r"https?://", outside_images)
 
 
 def test_what_models_and_plugins_wrote_is_escaped(tmp_path: Path) -> None:
