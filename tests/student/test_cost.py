@@ -73,7 +73,7 @@ def test_totals_are_resumed(tmp_path):
 def test_a_cells_selection_is_what_its_select_reads(name):
     bank = layout_bank()
     prepared = SimpleNamespace(train=bank, dev=bank.questions, tasks=())
-    suite = SimpleNamespace(training=spec(epochs=1), evaluation=EVALUATION)
+    suite = SimpleNamespace(training=spec(epochs=1), evaluation=EVALUATION, in_domain=None)
     suite.data, suite.student = SimpleNamespace(source="own.jsonl"), SimpleNamespace(id="tiny")
     student, alone = make_student("llama", "padded"), make_student("llama", "padded")
     method = load().methods[name]
