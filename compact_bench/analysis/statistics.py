@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, reduce
 
 import numpy as np
 import pandas as pd
@@ -185,15 +185,14 @@ def aligned(tables: Sequence[pd.DataFrame]) -> np.ndarray:
     if all(t.columns.equals(items) and t.index.equals(seeds) for t in tables[1:]):
         values = np.stack([table.to_numpy(np.float64) for table in tables])  # nothing to align
         return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
-    for table in tables[1:]:
-        items = items.intersection(table.columns, sort=False)
-    seeded = [table for table in tables if not _has_no_seed(table)]
-    seeds = (seeded or tables)[0].index
-    for table in seeded[1:]:
-        seeds = seeds.intersection(table.index, sort=False)
+    single = [len(table.index) == 1 and bool(pd.isna(table.index[0])) for table in tables]
+    seeded = [table for table, alone in zip(tables, single, strict=True) if not alone]
+    seeded = seeded or [tables[0]]
+    seeds = reduce(lambda left, right: left.intersection(right, False), (t.index for t in seeded))
+    items = reduce(lambda left, right: left.intersection(right, False), (t.columns for t in tables))
     common = [
-        (table[items] if _has_no_seed(table) else table.loc[seeds, items]).to_numpy(np.float64)
-        for table in tables
+        (table[items] if alone else table.loc[seeds, items]).to_numpy(np.float64)
+        for table, alone in zip(tables, single, strict=True)
     ]
     values = np.stack([np.broadcast_to(part, (len(seeds), len(items))) for part in common])
     return values[:, :, ~np.isnan(values).any(axis=(0, 1))]
@@ -218,10 +217,6 @@ def ratio(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> Differenc
         return None
     value = float(top.mean() / bottom.mean())
     return replace(crossed((top - value * bottom) / bottom.mean(), level), mean=value)
-
-
-def _has_no_seed(frame: pd.DataFrame) -> bool:
-    return len(frame.index) == 1 and bool(pd.isna(frame.index[0]))
 
 
 def skill(before: float, chance: float) -> float:

@@ -13,9 +13,7 @@ from compact_bench.commands.options import FOLDER, PLUGINS
 from compact_bench.errors import UserError
 
 TEMPLATES = Path(__file__).parent / "templates"
-
 CHECKOUT = (Path("baselines"), Path("tests/baselines"))
-
 LONGEST = 28
 
 NEXT = """\
@@ -85,19 +83,19 @@ def _folders(to: Path | None) -> tuple[Path, Path]:
 def _check_name(name: str, plugins: Sequence[Path]) -> None:
     from compact_bench.methods import registry
 
-    if not re.fullmatch(r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name):
-        raise UserError(
-            f"name {name!r}: expected lower-case letters, digits and single underscores"
-        )
-    if len(name) > LONGEST:
-        raise UserError(f"name {name!r}: has {len(name)} characters, at most {LONGEST} fit a table")
-    if keyword.iskeyword(name):
-        raise UserError(f"name {name!r}: is a keyword of Python")
-    if name.startswith("test_"):
-        raise UserError(f"name {name!r}: files that begin with test_ are tests, not methods")
-    known = registry.load(plugins)
-    if name in known.sources:
-        raise UserError(f"name {name!r}: there is a method of that name in {known.sources[name]}")
+    known = registry.load(plugins).sources
+    reasons = {
+        "expected lower-case letters, digits and single underscores": not re.fullmatch(
+            r"[a-z][a-z0-9]*(_[a-z0-9]+)*", name
+        ),
+        f"has {len(name)} characters, at most {LONGEST} fit a table": len(name) > LONGEST,
+        "is a keyword of Python": keyword.iskeyword(name),
+        "files that begin with test_ are tests, not methods": name.startswith("test_"),
+        f"there is a method of that name in {known.get(name)}": name in known,
+    }
+    for reason, applies in reasons.items():
+        if applies:
+            raise UserError(f"name {name!r}: {reason}")
 
 
 def _create(file: Path, text: str) -> None:
