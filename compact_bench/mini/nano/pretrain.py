@@ -183,7 +183,7 @@ def pretrain(recipe: Recipe, out: Path, say: Callable[[str], None] = print) -> N
 def main(arguments: list[str] | None = None) -> None:
     """Parse the options and train."""
     default = {field.name: field.default for field in fields(Recipe)}
-    parser = argparse.ArgumentParser(prog="python -m compact_bench.mini.nano",
+    parser = argparse.ArgumentParser(prog="python -m compact_bench.mini.nano.pretrain",
                                      description="Train the nano student.")  # fmt: skip
     parser.add_argument("--out", type=Path, default=nano_path(), help="folder to write")
     parser.add_argument("--steps", type=int, default=default["steps"], help="batches")
