@@ -158,7 +158,7 @@ def grid_values(one: Hyperparameter, count: int) -> tuple[float, ...]:
 
 def settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, float]:
     """The settings that a draw stands for, the learning rate among them."""
-    found: dict[str, float] = {}
+    chosen: dict[str, float] = {}
     for one in space:
         value = drawn[one.name]
         if one.simplex:
@@ -166,10 +166,10 @@ def settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, float]:
             exponentials = {name: -math.log(drawn[name]) for name in group}
             sum_x = math.fsum(exponentials.values())
             share = exponentials[one.name] / sum_x if sum_x > 0 else 1 / len(group)
-            found[one.name] = one.total * share
+            chosen[one.name] = one.total * share
         else:
-            found[one.name] = int(value) if one.integer else float(value)
-    return found
+            chosen[one.name] = int(value) if one.integer else float(value)
+    return chosen
 
 
 def defaults(space: Space, grid: int = 0) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What a search found, as plain values: all that its tables and figures are made from."""
+"""A search as plain values: studies, trials and hyperparameters, and the file that holds them."""
 
 from __future__ import annotations
 
@@ -126,24 +126,21 @@ class Study:
     def front(self) -> list[Trial]:
         """The complete trials that no other is as good as in every objective and better in one.
 
-        Of trials with equal values the first is kept. Sorted by the first objective, best first.
+        Of trials with equal values the first stays. Sorted by the first objective, best first.
         """
-
-        def score(trial: Trial) -> tuple[float, ...]:
-            return tuple(d * v for d, v in zip(self.directions, trial.values, strict=True))
-
-        found: dict[tuple[float, ...], Trial] = {}
+        trials: dict[tuple[float, ...], Trial] = {}  # by values that are better where they are more
         for trial in self.complete:
-            found.setdefault(score(trial), trial)
-        kept = [
+            scores = zip(self.directions, trial.values, strict=True)
+            trials.setdefault(tuple(sign * value for sign, value in scores), trial)
+        best = [
             own
-            for own in found
+            for own in trials
             if not any(
                 other != own and all(a >= b for a, b in zip(other, own, strict=True))
-                for other in found
+                for other in trials
             )
         ]
-        return [found[one] for one in sorted(kept, reverse=True)]
+        return [trials[scores] for scores in sorted(best, reverse=True)]
 
     @property
     def default(self) -> Trial | None:

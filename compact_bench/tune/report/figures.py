@@ -88,15 +88,15 @@ def build(search: Search) -> list[Picture]:
 
 def slugs(labels: Iterable[str]) -> list[str]:
     """A name for files from each label, no two alike on any file system."""
-    found: list[str] = []
+    names: list[str] = []
     for label in labels:
         plain = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")[:SLUG_WIDTH] or "study"
         slug, number = plain, 1
-        while slug.casefold() in map(str.casefold, found):
+        while slug.casefold() in map(str.casefold, names):
             number += 1
             slug = f"{plain}_{number}"
-        found.append(slug)
-    return found
+        names.append(slug)
+    return names
 
 
 @contextlib.contextmanager
@@ -129,10 +129,10 @@ def bounds(values: Iterable[float], better: int) -> tuple[float, float]:
 
     better: 1 where more is, else -1. Where half of all values are equal nothing is left out.
     """
-    found = np.array(list(values), dtype=float)  # (n,)
-    first, third = np.quantile(better * found, [0.25, 0.75])
-    near = better * found >= first - FENCE * (third - first)
-    inside = found[near] if third > first else found
+    array = np.array(list(values), dtype=float)  # (n,)
+    first, third = np.quantile(better * array, [0.25, 0.75])
+    near = better * array >= first - FENCE * (third - first)
+    inside = array[near] if third > first else array
     return float(inside.min()), float(inside.max())
 
 
@@ -367,8 +367,8 @@ def ternary(study: Study) -> Drawn:
 
 def percentages(trials: Sequence[Trial], group: Sequence[Hyperparameter]) -> np.ndarray:
     """(n,k) float64: of the sum; NaN where a share is missing or negative, or all are 0."""
-    found = [[trial.settings.get(one.name, math.nan) for one in group] for trial in trials]
-    shares = np.array(found, dtype=float).reshape(-1, len(group))
+    rows = [[trial.settings.get(one.name, math.nan) for one in group] for trial in trials]
+    shares = np.array(rows, dtype=float).reshape(-1, len(group))
     total = shares.sum(axis=1, keepdims=True)  # (n,1)
     valid = (shares >= 0).all(axis=1, keepdims=True) & (total > 0)
     return np.where(valid, 100 * shares / np.where(valid, total, 1.0), np.nan)

@@ -23,12 +23,12 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -
     """
     search = read(folder)
     test = read_test(folder, search.suite["suite"], search.suite["profile"])
-    made, pictures = tune_tables.build(search, test), figures.build(search)
+    main, *others = all_tables = tune_tables.build(search, test)
+    pictures = figures.build(search)
     for part in ("tables", "figures"):
         remove(folder / part)
-    table_paths = formats.write(made, folder / "tables", table_formats)
+    table_paths = formats.write(all_tables, folder / "tables", table_formats)
     figure_paths = style.write(pictures, folder / "figures")
-    main, *others = made
     states = Counter(trial.state for study in search.studies for trial in study.trials)
     text = report.render(
         suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
@@ -48,14 +48,14 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -
 
 def rebuild(root: Path) -> list[ReportPaths]:
     """Make the pages of every search of the results in `root` again, and of its test."""
-    made = []
+    pages = []
     for folder in sorted(path.parent for path in root.glob(f"tune*/{FILE}")):
         suite = read(folder).suite
         tested = tested_folder(folder, suite["suite"], suite["profile"])
         if (tested / "suite.json").exists():
-            made.append(report.build(tested))
-        made.append(build(folder))
-    return made
+            pages.append(report.build(tested))
+        pages.append(build(folder))
+    return pages
 
 
 def _failures(search: Search) -> list[tuple[str, str]]:

@@ -101,14 +101,14 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
             star = STAR if tested and p < claims.LEVEL else ""
             row[f"Δ {heading(measure)}"] = with_half_width(one, measure) + star
             values |= _numbers(measure.key, one)
-    kept = [
+    retained = [
         difference_between(test, line.tuned, line.own, RETENTION)
         if line.own and line.tuned
         else None
         for line in lines
     ]
-    if any(kept):
-        for row, values, one in zip(rows, numbers, kept, strict=True):
+    if any(retained):
+        for row, values, one in zip(rows, numbers, retained, strict=True):
             row["Δ old skill kept, points"] = points(one)
             values |= _numbers("retention", one)
     caption = report_captions.caption(
