@@ -10,6 +10,7 @@ import time
 
 import pytest
 
+from compact_bench.records.cells import read_cells
 from compact_bench.report import comparison, page
 from tests import make_cells
 
@@ -22,7 +23,7 @@ def folder(tmp_path_factory):
 
 
 def _read_everything(folder) -> None:
-    for cell in page.read_cells(folder):
+    for cell in read_cells(folder):
         cell.item_table(), cell.eval(), cell.curve(), cell.steps(), cell.latent()
 
 
