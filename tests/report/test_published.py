@@ -18,6 +18,7 @@ from compact_bench.suite.schema import load_suite
 from compact_bench.tune import trials
 from compact_bench.tune.report import figures as tune_figures
 from compact_bench.tune.report import page
+from tests.html_page import parsed
 
 PUBLISHED = Path(__file__).parents[2] / "results" / "published"
 # Suites, and the tests of what was tuned.
@@ -28,12 +29,18 @@ FOLDERS = sorted(
 )
 SAMPLES = "samples.parquet"  # our students' outputs, as long as they please
 IDS = ["-".join(folder.parts[-2:]) for folder in FOLDERS]
+PAGES = sorted(PUBLISHED.rglob("report.html"))
 TUNED = sorted(path.parent for path in PUBLISHED.glob("*/*/tune*/trials.json"))
 
 
 def test_the_published_results_stay_small():
     files = [path for path in PUBLISHED.rglob("*") if path.is_file()]
     assert len(files) <= 300 and sum(path.stat().st_size for path in files) <= 40e6
+
+
+@pytest.mark.parametrize("path", PAGES, ids=["-".join(p.parts[-4:-1]) for p in PAGES])
+def test_a_published_page_is_whole_and_no_id_stands_twice(path):
+    assert "main" in parsed(path).ids
 
 
 def test_something_is_published():

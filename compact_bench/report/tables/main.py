@@ -10,10 +10,8 @@ import numpy as np
 import pandas as pd
 
 from compact_bench.analysis import claims, statistics
-from compact_bench.analysis.results import Results, Row, collect
+from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Difference
-from compact_bench.records.cells import Cell
-from compact_bench.records.suite_record import SuiteRecord
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Entry, Table
 from compact_bench.report.parts.numbers import (
@@ -119,11 +117,6 @@ def main_numbers(results: Results) -> pd.DataFrame:
         line |= {"done": len(row.done), "planned": len(row.cells), "uses_gold": row.uses_gold}
         rows.append(line | {"note": "; ".join(row.problems())})
     return pd.DataFrame(rows)
-
-
-def main_table(cells: Iterable[Cell], plan: SuiteRecord) -> pd.DataFrame:
-    """The main table's numbers from cells and plan."""
-    return main_numbers(collect(cells, plan))
 
 
 def differences(results: Results) -> Table:

@@ -59,7 +59,7 @@ def text(table: formats.Table, label: str, column: str) -> formats.Entry:
 
 @pytest.mark.parametrize("task", synthetic.TASKS)
 def test_means_and_sds_are_those_of_the_files(root: Path, results: Results, task: str) -> None:
-    numbers = main.main_table(cells.read_cells(root), suite_record.read_suite_record(root))
+    numbers = main.main_numbers(results)
     for label in synthetic.AFTER:
         values = read_values(root, label, task)
         row = numbers[numbers["label"] == label].iloc[0]
