@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
-import seaborn
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection
@@ -181,8 +180,5 @@ def _moves(axis: Axes, found: StateStats, row: Row, tasks: Mapping[str, Look]) -
     axis.add_collection(LineCollection(list(lines), colors=_BEFORE, linewidths=0.7, zorder=2))
     axis.plot(*before.T, ".", color=_BEFORE, markersize=2.5, zorder=2)
     names = np.array([task for task, _ in base.record.probes])
-    seaborn.scatterplot(
-        x=after[:, 0], y=after[:, 1], hue=names, style=names, ax=axis, s=18, linewidth=0.3,
-        zorder=3, legend=False, palette={task: look.colour for task, look in tasks.items()},
-        markers={task: look.marker for task, look in tasks.items()},
-    )  # fmt: skip
+    for task, look in tasks.items():  # an SVG has each marker once, other than of seaborn's
+        axis.plot(*after[names == task].T, linewidth=0, zorder=3, **look.style(4.2))

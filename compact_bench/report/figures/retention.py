@@ -110,6 +110,8 @@ def _scatter(axis: Axes, points: pd.DataFrame, shown: Mapping[str, Look]) -> Non
     sizes = {label: look.style(7.5)["markersize"] ** 2 for label, look in shown.items()}
 
     def scatter(frame: pd.DataFrame, **style: Any) -> None:
+        if frame.empty:
+            return  # seaborn would warn
         x, y = frame["reasoning"].to_numpy(), frame["kept"].to_numpy()  # names would be labels
         rows = frame["label"]
         seaborn.scatterplot(
