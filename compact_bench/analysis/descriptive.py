@@ -1,6 +1,6 @@
 """Statistics that describe and prove nothing: each takes seeds, items or tasks as fixed.
 
-By simulation (`simulation`, docs/statistics.md) they call far more than 5% of null differences
+By simulation (docs/statistics.md) they call far more than 5% of null differences
 significant as soon as seeds vary; the test is `statistics.crossed`.
 """
 

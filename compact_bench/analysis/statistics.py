@@ -130,7 +130,7 @@ def crossed(values: np.ndarray, level: float = 0.95) -> Difference:
     allow.  Where both are above 0 that is (MS_s + MS_i - MS_e) / (n S), with Satterthwaite degrees
     of freedom (MS_s + MS_i - MS_e)^2 / (MS_s^2/(S-1) + MS_i^2/(n-1) + MS_e^2/((S-1)(n-1))), at
     least 1; else one mean square is left, with its own degrees of freedom.
-    How often it calls nothing but noise significant: docs/statistics.md, `simulation`.
+    How often it calls nothing but noise significant: docs/statistics.md.
 
     values: (S,n), float, one row a seed. S or n below 2: no test.
     Source: Satterthwaite 1946; Searle, Casella and McCulloch 1992, section 3.5, on negative ones.

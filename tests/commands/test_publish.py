@@ -1,26 +1,13 @@
-"""Publishing leaves weights and other people's text behind; reproducing tells same from not."""
+"""`publish` copies the records and makes the page, tables and figures of the copy."""
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
-import pandas as pd
-import pytest
-
 from compact_bench.commands.publish import publish_folder
-from compact_bench.errors import UserError
-from compact_bench.records import cells, published, tables
-from compact_bench.report import page, reproduce
+from compact_bench.report import page
 from tests import synthetic
 from tests.synthetic import Made
-
-LABELS = ("base", "average", "compact")
-SECRETS = ("Secret stem", "Secret words", "Test question")
-
-
-def made(**more: object) -> Made:
-    return Made(**{"labels": LABELS, "items": 30, "steps": 3} | more)  # type: ignore[arg-type]
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -31,224 +18,16 @@ def contents(folder: Path) -> dict[str, bytes]:
     }
 
 
-def texts(folder: Path) -> str:
-    """Everything that a reader of the folder can get at, parquet tables included."""
-    parts = []
-    for path in folder.rglob("*"):
-        if path.suffix == ".parquet":
-            parts.append(pd.read_parquet(path).to_csv())
-        elif path.suffix in (".json", ".jsonl", ".md", ".csv", ".tex", ".html"):
-            parts.append(path.read_text(encoding="utf-8"))
-    return "\n".join(parts)
-
-
-@pytest.fixture
-def no_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Drawing takes seconds; what these tests look at is written without it as well."""
-    monkeypatch.setattr(page, "build_figures", lambda results: [])
-
-
 def test_published_reports_come_from_published_records(tmp_path: Path) -> None:
-    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published" / "mini"
+    root, target = synthetic.make(tmp_path / "new", Made(items=30, steps=3)), tmp_path / "published"
     publish_folder(root, target)
     assert (target / page.PAGE).is_file()
     published = contents(target)
+    # What report makes of the records where it is wanted is left out.
+    assert not {"tables/main.tex", "tables/main.csv", "figures/captions.md"} & set(published)
     for folder in (root, target):
         page.build(folder)
         mine = contents(folder)
         same = [name for name in published if name.startswith(("tables", "figures"))]
         assert {"tables/main.md", "figures/tradeoff.svg"} <= set(same)
         assert all(published[name] == mine[name] for name in same)
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_weights_logs_and_stale_cells_stay_behind(tmp_path: Path) -> None:
-    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published"
-    cell = next((root / "runs").iterdir())
-    (cell / "weights").mkdir()
-    (cell / "weights" / "trained.safetensors").write_bytes(b"weights")
-    (cell / "checkpoint.pt").write_bytes(b"weights")
-    (root / "logs").mkdir()
-    (root / "logs" / "worker.log").write_text("log", encoding="utf-8")
-    synthetic.write_cell(root / "runs" / "stale0000000", "average", 0, made())
-    publish_folder(root, target)
-    names = {path.name for path in target.rglob("*") if path.is_file()}
-    assert not names & {"trained.safetensors", "checkpoint.pt", "worker.log"}
-    published_cells = [cell.run_id for cell in cells.read_cells(target)]
-    assert "stale0000000" not in published_cells and len(published_cells) == 7
-    assert not names & {"main.tex", "main.csv", "captions.md"} and "main.md" in names
-
-
-@pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize("source", ["mini", "svamp", "/home/me/data/mine.jsonl"])
-def test_text_is_published_only_if_it_is_ours(tmp_path: Path, source: str) -> None:
-    data = {"source": source, "teachers": list(synthetic.TEACHERS)}
-    root = synthetic.make(tmp_path / "new", made(suite={"data": data}))
-    cell = next((root / "runs").iterdir())
-    extra = {"task": "in_domain", "question_id": "a", "output": "ours", "right": True,
-             "prompt": "Secret words in a prompt", "logprob": -1.5}  # fmt: skip
-    with (cell / "samples.jsonl").open("a", encoding="utf-8") as file:
-        file.write(json.dumps(extra) + "\n")
-    cells.CellWriter(cell).epiphany(
-        [{"question_id": "a", "teacher": "terse", "step": 1, "gain": 0.2, "text": "Secret words"}]
-    )
-    publish_folder(root, tmp_path / "published")
-    found = texts(tmp_path / "published")
-    assert [secret for secret in SECRETS if secret in found] == (
-        list(SECRETS) if source == "mini" else []
-    )
-    assert "/home/me" not in found
-    published_cell = cells.read_cell(tmp_path / "published" / "runs" / cell.name)
-    epiphany = published_cell.table("epiphany")
-    assert {"question_id", "teacher", "step", "gain"} <= set(epiphany.column_names)
-    bank = tables.read_table(tmp_path / "published" / "bank.parquet")
-    assert len(bank) == 20 * 4
-    if source != "mini":
-        assert {"text_sha256", "text_characters", "question_sha256", "gold"} <= set(bank.columns)
-        assert published_cell.samples()[-1]["logprob"] == -1.5
-    assert "The answer is" in found  # our students' outputs
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_paths_of_the_machine_are_cut(tmp_path: Path) -> None:
-    student = {"id": "/home/me/models/tiny", "dtype": "float32"}
-    states = {("compact", 1): ("failed", "no such file: /home/me/models/tiny/config.json")}
-    root = synthetic.make(tmp_path / "new", made(suite={"student": student}, states=states))
-    publish_folder(root, tmp_path / "published")
-    found = texts(tmp_path / "published")
-    assert "/home/me" not in found
-    assert "no such file: config.json" in found
-    assert "Student: tiny" in found
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_publishing_again_replaces_and_failing_leaves_the_old(tmp_path: Path) -> None:
-    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published"
-    publish_folder(root, target)
-    (target / "NOTES.md").write_text("by hand", encoding="utf-8")
-    before = contents(target)
-    states = {(label, seed): ("failed", "x") for label in LABELS for seed in (None, 0, 1, 2)}
-    worse = synthetic.make(tmp_path / "worse", made(states=states))
-    with pytest.raises(UserError, match="nothing to publish"):
-        publish_folder(worse, target)
-    assert contents(target) == before
-    smaller = synthetic.make(tmp_path / "smaller", made(labels=("base", "average")))
-    publish_folder(smaller, target)
-    assert len(cells.read_cells(target)) == 4
-    assert (target / "NOTES.md").exists()
-    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
-
-
-def test_publishing_onto_itself_or_into_a_file_is_one_line(tmp_path: Path) -> None:
-    root = synthetic.make(tmp_path / "new", made())
-    with pytest.raises(UserError, match="is the published folder itself"):
-        publish_folder(root, root)
-    (tmp_path / "file").write_text("", encoding="utf-8")
-    with pytest.raises(UserError, match="cannot write"):
-        publish_folder(root, tmp_path / "file" / "mini")
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_a_run_reproduces_itself(tmp_path: Path) -> None:
-    root = synthetic.make(tmp_path / "new", made())
-    publish_folder(root, tmp_path / "published")
-    found = reproduce.compare(root, tmp_path / "published")
-    assert len(found) == 3 * 5
-    assert {one.verdict for one in found} == {"same"}
-    assert {one.asked for one in found} == {()}
-    assert {one.interval for one in found if one.label == "average"} == {"crossed"}
-    assert {one.interval for one in found if one.label == "base"} == {"items"}
-    rows = reproduce.reproduce(root, tmp_path / "published")
-    assert all(row["same"] is True for row in rows)
-
-
-def test_other_noise_is_the_same_and_another_skill_is_not(tmp_path: Path) -> None:
-    old = synthetic.make(tmp_path / "old", made(items=120))
-    noisy = synthetic.make(tmp_path / "noisy", made(items=120, random=1))
-    worse = synthetic.make(tmp_path / "worse", made(items=120, shift=-0.35))
-    again = [one for one in reproduce.compare(noisy, old) if one.label != "base"]
-    assert sum(one.verdict == "same" for one in again) >= 0.8 * len(again)
-    other = [one for one in reproduce.compare(worse, old) if one.measure.metric == "accuracy"]
-    assert sum(one.verdict == "different" for one in other) >= 0.8 * len(other)
-
-
-def test_missing_rows_and_other_settings_are_named(tmp_path: Path) -> None:
-    old = synthetic.make(tmp_path / "old", made())
-    new = synthetic.make(tmp_path / "new", made(labels=("base", "average")))
-    for cell in cells.read_cells(new):
-        cells.CellWriter(cell.folder).spec({**cell.spec, "threads": 2, "data_hash": "other"})
-    rows = reproduce.reproduce(new, old)
-    assert {row["verdict"] for row in rows if row["method"] == "compact"} == {"missing"}
-    assert not any(row["same"] for row in rows if row["method"] == "compact")
-    assert {row["asked"] for row in rows if row["method"] == "average"} == {
-        "other data_hash, threads"
-    }
-
-
-def test_without_items_there_is_no_interval(tmp_path: Path) -> None:
-    old = synthetic.make(tmp_path / "old", made(seeds=(0,)))
-    new = synthetic.make(tmp_path / "new", made(seeds=(0,), random=1))
-    for path in new.glob("runs/*/samples.jsonl"):
-        path.unlink()
-    verdicts = {one.verdict for one in reproduce.compare(new, old)}
-    assert "no interval" in verdicts
-    assert verdicts <= {"no interval", "same"}
-
-
-def test_reproduce_needs_both(tmp_path: Path) -> None:
-    root = synthetic.make(tmp_path / "new", made())
-    with pytest.raises(UserError, match="run the suite first"):
-        reproduce.reproduce(root, tmp_path / "published")
-
-
-@pytest.mark.usefixtures("no_figures")
-@pytest.mark.parametrize(
-    ("changes", "expected"),
-    [({"limit": 8}, "--limit"), ({"evaluation": {"select": True}}, "dev split")],
-)
-def test_a_quick_look_is_not_published(
-    tmp_path: Path, changes: dict[str, object], expected: str
-) -> None:
-    root = synthetic.make(tmp_path / "new", made())
-    path = root / "suite.json"
-    content = json.loads(path.read_text())
-    content["suite"] |= changes
-    path.write_text(json.dumps(content))
-    with pytest.raises(UserError, match=expected):
-        publish_folder(root, tmp_path / "published")
-
-
-@pytest.mark.usefixtures("no_figures")
-def test_whole_solutions_in_samples_stay_behind(tmp_path: Path) -> None:
-    root = synthetic.make(tmp_path / "new", made(suite={"data": {"source": "gsm8k"}}))
-    for path in root.glob("runs/*/samples.jsonl"):
-        rows = [json.loads(line) for line in path.read_text().splitlines()]
-        for row in rows:
-            row["answer"] = "Janet sells 16 - 3 - 4 eggs, a whole human solution. #### 18"
-        path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    publish_folder(root, tmp_path / "published")
-    assert "human solution" not in texts(tmp_path / "published")
-
-
-@pytest.mark.parametrize(
-    "path", ["../../home/jane/tiny.gguf", "~/models/tiny.gguf", "/home/my user/models/tiny.gguf"]
-)
-def test_folders_of_files_are_not_published(path: str) -> None:
-    suite = {"suite": {"student": {"id": path}, "evaluation": {"tasks": [{"source": path}]}}}
-    assert published.without_folders(suite) == {
-        "suite": {
-            "student": {"id": "tiny.gguf"},
-            "evaluation": {"tasks": [{"source": "tiny.gguf"}]},
-        }
-    }
-
-
-def test_names_of_conditions_stay_and_texts_do_not() -> None:
-    frame = pd.DataFrame(
-        {"condition": ["wrong step 0.3"], "series": ["wrong step"], "corruption": ["wrong_step"],
-         "answer": ["7"], "right": [True], "gain": [0.2], "epiphany": [True], "text": ["Secret"]}
-    )  # fmt: skip
-    kept = published.without_text(frame)
-    names = ["condition", "series", "corruption", "answer", "right", "gain", "epiphany"]
-    pd.testing.assert_frame_equal(kept[names], frame[names])
-    assert set(kept.columns) - set(names) == {"text_sha256", "text_characters"}

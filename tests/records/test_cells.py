@@ -20,7 +20,6 @@ from compact_bench.records.cells import (
     status_of,
     without_paths,
 )
-from compact_bench.records.suite_record import read_bank_teachers, read_items, read_suite_record
 from compact_bench.utils import files
 from compact_bench.utils.files import write_parquet
 from tests import synthetic
@@ -38,10 +37,6 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
         assert items[items["task"] == task]["right"].mean() == pytest.approx(value)
     assert len(cells["average"].steps()) == 40 * 2 * 4
     assert cells["base"].steps(["step", "weight"]).empty
-    assert read_bank_teachers(root) == list(synthetic.TEACHERS)
-    assert read_items(root)["in_domain", synthetic.question_id("in_domain/3")]
-    plan = read_suite_record(root)
-    assert [cell["label"] for cell in plan.cells] == ["base", "average"]
 
 
 def test_odd_texts_come_back(tmp_path: Path) -> None:
@@ -97,15 +92,6 @@ def test_an_unwritable_folder_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="cannot write") as caught:
         CellWriter(tmp_path / "file" / "cell").spec({})
     assert "\n" not in str(caught.value)
-
-
-def test_no_results_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="run the suite first"):
-        read_suite_record(tmp_path)
-    assert read_cells(tmp_path) == []
-    (tmp_path / "suite.json").write_text('{"suite": {}}', encoding="utf-8")
-    with pytest.raises(UserError, match=r"cannot read .*suite\.json"):
-        read_suite_record(tmp_path)
 
 
 def test_a_cut_off_table_is_one_line(tmp_path: Path) -> None:

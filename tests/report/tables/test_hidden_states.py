@@ -129,19 +129,6 @@ def test_cosines_are_of_the_same_seed_and_the_controls_beside_them(results, cell
     assert "0.016" in str(table.caption) and "order of the data" in str(table.caption)
 
 
-def test_probes_in_another_order_are_put_in_the_base_s(results: Results, cells, tmp_path) -> None:
-    cell = cells["compact", 0]
-    mixed = cell.latent().sample(frac=1, random_state=1)
-    CellWriter(tmp_path).latent(mixed)
-    from compact_bench.records.hidden_states import read_record
-
-    again = read_record(Cell("x", tmp_path)).matched(state_stats(results).base.record)
-    straight = read_record(cell)
-    assert np.array_equal(again.states, straight.states)
-    assert np.array_equal(again.random, straight.random)
-    assert np.array_equal(again.change, straight.change)
-
-
 def test_cells_with_other_prompts_are_left_out_and_counted(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path, Made(latent=True, steps=1, seeds=(0, 1), labels=LABELS[-2:]
                                          + LABELS[:1]))  # fmt: skip
@@ -176,19 +163,6 @@ def test_older_records_have_none_of_it(tmp_path: Path) -> None:
     names = {table.name for table in page.build_tables(results)}
     assert not names & {"latent", "integration"}
     assert not {p.name for p in page.build_figures(results)} & {"latent", "latent_map"}
-
-
-def test_broken_records_are_one_line(root: Path, cells, tmp_path: Path) -> None:
-    from compact_bench.errors import UserError
-    from compact_bench.records.hidden_states import read_record
-
-    frame = cells["compact", 0].latent()
-    CellWriter(tmp_path).latent(frame.iloc[1:])
-    with pytest.raises(UserError, match=r"latent.parquet.*different prompts"):
-        read_record(Cell("x", tmp_path))
-    (tmp_path / "latent.parquet").write_bytes(b"no table")
-    with pytest.raises(UserError, match=r"cannot read .*latent.parquet"):
-        read_record(Cell("x", tmp_path))
 
 
 def test_the_map_shows_the_reference_and_the_range_of_drifts(results: Results) -> None:

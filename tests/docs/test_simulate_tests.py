@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from compact_bench.analysis import simulation
-from compact_bench.analysis.simulation import World
+from docs import simulate_tests
+from docs.simulate_tests import World
 
 PAGE = Path(__file__).parents[2] / "docs" / "statistics.md"
-NAMES = [*simulation.SETTINGS]
+NAMES = [*simulate_tests.SETTINGS]
 pytestmark = pytest.mark.slow
 
 
@@ -21,8 +21,8 @@ pytestmark = pytest.mark.slow
 def called(request: pytest.FixtureRequest) -> dict[str, float]:
     """Shares of 3,000 comparisons without any difference, on 200 items."""
     world = World(seeds=request.param)
-    return simulation.significant_shares(
-        simulation.differences(world, 3000, np.random.default_rng(world.seeds))
+    return simulate_tests.significant_shares(
+        simulate_tests.differences(world, 3000, np.random.default_rng(world.seeds))
     )
 
 
@@ -39,22 +39,24 @@ def test_what_takes_seeds_for_fixed_calls_too_many(called: dict[str, float]) -> 
 def test_the_world_has_no_true_difference_and_the_spreads_it_says() -> None:
     world = World(seeds=4, items=50, own_seed=0.0, item_by_method=0.0, seed_by_item=0.0)
     draw = np.random.default_rng(0)
-    values = simulation.differences(world, 4000, draw)
+    values = simulate_tests.differences(world, 4000, draw)
     assert abs(values.mean()) < 4 * values.std() / np.sqrt(values.size)
-    found = simulation.components(values)
+    found = simulate_tests.components(values)
     # Given the item, both methods are drawn alike: nothing but what is left varies.
     assert found["seed"] < 0.02 and found["item"] < 0.02
-    more = simulation.components(simulation.differences(replace(world, own_seed=1.0), 1000, draw))
+    more = simulate_tests.components(
+        simulate_tests.differences(replace(world, own_seed=1.0), 1000, draw)
+    )
     assert more["seed"] > 0.1
     suited = replace(world, item_by_method=2.0)
-    assert simulation.components(simulation.differences(suited, 1000, draw))["item"] > 0.2
+    assert simulate_tests.components(simulate_tests.differences(suited, 1000, draw))["item"] > 0.2
 
 
 def test_components_are_those_that_were_put_in() -> None:
     draw = np.random.default_rng(1)
     shape = 3000, 4, 30
     values = 0.3 * draw.normal(size=(3000, 4, 1)) + 0.5 * draw.normal(size=(3000, 1, 30))
-    found = simulation.components(values + 0.7 * draw.normal(size=shape))
+    found = simulate_tests.components(values + 0.7 * draw.normal(size=shape))
     assert found == pytest.approx({"seed": 0.3, "item": 0.5, "error": 0.7}, rel=0.03)
 
 
@@ -66,8 +68,8 @@ def test_the_page_holds_the_figures_of_this_world() -> None:
     by_key = {(name, int(seeds)): rest for name, seeds, rest in rows}
     written = [float(x) for x in by_key["100 items", 3].split("|")]
     world = World(seeds=3, items=100)
-    values = simulation.differences(world, 3000, np.random.default_rng(3))
-    shares = simulation.significant_shares(values)
-    made = [*simulation.components(values).values(), *(100 * x for x in shares.values())]
+    values = simulate_tests.differences(world, 3000, np.random.default_rng(3))
+    shares = simulate_tests.significant_shares(values)
+    made = [*simulate_tests.components(values).values(), *(100 * x for x in shares.values())]
     assert made[:3] == pytest.approx(written[:3], abs=0.0006)
     assert made[3:] == pytest.approx(written[3:], abs=0.11)  # one comparison in a thousand

@@ -1,6 +1,6 @@
 """How often tests call two equal methods different: simulated comparisons with seed effects.
 
-    python -m compact_bench.analysis.simulation
+    python docs/simulate_tests.py
 
 prints the table of docs/statistics.md.
 """

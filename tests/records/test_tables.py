@@ -1,0 +1,50 @@
+"""Parquet files as tables of the columns that are wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from compact_bench.errors import UserError
+from compact_bench.records.tables import read_arrow, read_table, select
+from compact_bench.utils.files import write_parquet
+
+
+def test_only_wanted_columns_are_read(tmp_path: Path) -> None:
+    path = write_parquet(tmp_path / "t.parquet", pd.DataFrame({"a": [1], "b": [0.5], "c": ["x"]}))
+    assert list(read_table(path, ["c", "a", "never"])) == ["a", "c"]
+    assert read_arrow(path, lambda name: name > "a").column_names == ["b", "c"]
+
+
+def test_numbers_are_split_into_streams_and_texts_go_through_a_dictionary(tmp_path: Path) -> None:
+    frame = pd.DataFrame({"n": [1, 2], "x": [0.5, None], "s": ["a", "a"], "v": [[1.0], [2.0, 3.0]]})
+    path = write_parquet(tmp_path / "t.parquet", frame)
+    group = pyarrow.parquet.ParquetFile(path).metadata.row_group(0)
+    encodings = {}
+    for number in range(group.num_columns):
+        column = group.column(number)
+        assert column.compression == "ZSTD"
+        encodings[column.path_in_schema.split(".")[0]] = set(column.encodings)
+    assert all("BYTE_STREAM_SPLIT" in encodings[name] for name in "nxv")
+    assert "RLE_DICTIONARY" in encodings["s"]
+    pd.testing.assert_frame_equal(
+        read_table(path).assign(v=[[1.0], [2.0, 3.0]]), frame, check_dtype=False
+    )
+
+
+def test_select_casts_and_fills_in() -> None:
+    schema = pa.schema({"a": pa.float64(), "z": pa.string()})
+    table = select(pa.table({"b": [1], "a": [2]}), schema)
+    assert table.schema == schema and table.to_pylist() == [{"a": 2.0, "z": None}]
+
+
+def test_a_file_that_is_no_table_is_one_line(tmp_path: Path) -> None:
+    (tmp_path / "t.parquet").write_bytes(b"PAR1")
+    for path in (tmp_path / "t.parquet", tmp_path / "none.parquet"):
+        with pytest.raises(UserError, match=f"cannot read .*{path.name}") as caught:
+            read_table(path)
+        assert "\n" not in str(caught.value)
