@@ -3,23 +3,44 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from compact_bench.commands.options import FOLDER, JSON, READING, results_folder
 from compact_bench.utils import printing
 
+FORMATS = ("svg", "pdf", "png")
+
+
+def figure_formats(context: Any, parameter: Any, text: str) -> tuple[str, ...]:
+    """The formats that a user names, separated by commas."""
+    names = tuple(dict.fromkeys(name.strip() for name in text.split(",")))
+    for name in names:
+        if name not in FORMATS:
+            allowed = ", ".join(FORMATS)
+            raise click.BadParameter(f"{name!r} is no format of a figure; allowed: {allowed}")
+    return names
+
 
 @click.command()
 @READING
-def report(file: Path, profile: str | None, results: Path) -> None:
+@click.option(
+    "--formats",
+    default="svg",
+    show_default=True,
+    callback=figure_formats,
+    metavar="svg,pdf,png",
+    help="Formats of the figures.",
+)
+def report(file: Path, profile: str | None, results: Path, formats: tuple[str, ...]) -> None:
     """Make the tables and figures of FILE again, from its records alone."""
     from compact_bench.report import page
     from compact_bench.tune.report import page as tune_page
 
     root = results_folder(file, profile, results)
-    page.show(root, say=click.echo)
-    for made in tune_page.rebuild(root):
+    page.show(root, say=click.echo, formats=formats)
+    for made in tune_page.rebuild(root, formats):
         click.echo(f"report: {made.page}")
 
 

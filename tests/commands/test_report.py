@@ -4,9 +4,31 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests import synthetic
+from tests.synthetic import Made
+
 ROOT = Path(__file__).parents[2]
 GSM8K = str(ROOT / "suites" / "gsm8k.yaml")
 
 
 def test_report_without_records_is_exit_code_2(refused, tmp_path):
     assert "no results in" in refused("report", GSM8K, "--results", tmp_path / "results")
+
+
+def test_figures_are_made_in_the_formats_that_are_asked_for(call, tmp_path):
+    folder = tmp_path / "gsm8k" / "mini"
+    synthetic.make(folder, Made(labels=("base", "average"), items=8, steps=2))
+    arguments = ["report", GSM8K, "--profile", "mini", "--results", str(tmp_path)]
+    assert call(*arguments, "--formats", "png, pdf")[0] == 0
+    figures = {path.suffix for path in (folder / "figures").iterdir()} - {".md"}
+    assert figures == {".png", ".pdf"}
+    page = (folder / "report.html").read_text("utf-8")
+    assert 'href="figures/tradeoff.pdf"' in page and 'href="figures/tradeoff.svg"' not in page
+    assert call(*arguments)[0] == 0
+    assert {path.suffix for path in (folder / "figures").iterdir()} - {".md"} == {".svg"}
+
+
+def test_an_unknown_format_is_one_line(refused, tmp_path):
+    assert "'gif' is no format of a figure; allowed: svg, pdf, png" in refused(
+        "report", GSM8K, "--formats", "svg,gif", "--results", tmp_path
+    )

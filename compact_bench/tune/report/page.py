@@ -16,7 +16,11 @@ from compact_bench.tune.winners import read_test, tested_folder
 from compact_bench.utils.files import remove, write_text
 
 
-def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -> ReportPaths:
+def build(
+    folder: Path,
+    table_formats: Sequence[str] = tuple(formats.WRITERS),
+    figure_formats: Sequence[str] = ("svg",),
+) -> ReportPaths:
     """Write tables/, figures/ and report.html beside trials.json in `folder`.
 
     Raises UserError where nothing was tuned there.
@@ -28,7 +32,7 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -
     for part in ("tables", "figures"):
         remove(folder / part)
     table_paths = formats.write(all_tables, folder / "tables", table_formats)
-    figure_paths = style.write(pictures, folder / "figures")
+    figure_paths = style.write(pictures, folder / "figures", figure_formats)
     states = Counter(trial.state for study in search.studies for trial in study.trials)
     text = report.render(
         suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
@@ -40,21 +44,22 @@ def build(folder: Path, table_formats: Sequence[str] = tuple(formats.WRITERS)) -
         samples=[],
         environments=[],
         states=sorted(states.items()),
+        formats=figure_formats,
         table_formats=table_formats,
     )
     page = write_text(folder / PAGE, text)
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
 
 
-def rebuild(root: Path) -> list[ReportPaths]:
+def rebuild(root: Path, figure_formats: Sequence[str] = ("svg",)) -> list[ReportPaths]:
     """Make the pages of every search of the results in `root` again, and of its test."""
     pages = []
     for folder in sorted(path.parent for path in root.glob(f"tune*/{FILE}")):
         suite = read(folder).suite
         tested = tested_folder(folder, suite["suite"], suite["profile"])
         if (tested / "suite.json").exists():
-            pages.append(report.build(tested))
-        pages.append(build(folder))
+            pages.append(report.build(tested, figure_formats))
+        pages.append(build(folder, figure_formats=figure_formats))
     return pages
 
 
