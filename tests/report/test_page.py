@@ -9,7 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from compact_bench.analysis.results import read
 from compact_bench.errors import UserError
+from compact_bench.report import page
 from compact_bench.report.page import PAGE, build
 from tests import synthetic
 from tests.html_page import parsed
@@ -125,3 +127,12 @@ def test_reporting_never_imports_torch() -> None:
         "assert not heavy, heavy"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_older_records_have_none_of_it(tmp_path: Path) -> None:
+    made = Made(items=6, steps=1, labels=("base", "average", "compact"))
+    older = read(synthetic.make(tmp_path, made))
+    names = {one.name for one in page.build_tables(older)} | {
+        one.name for one in page.build_figures(older)
+    }
+    assert not names & {"forgetting", "matched_gain", "beyond", "retention_curves"}

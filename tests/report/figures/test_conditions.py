@@ -16,7 +16,6 @@ from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record, write_suite_record
 from compact_bench.report import reproduce
 from compact_bench.report.figures import conditions as curves
-from compact_bench.report.figures import retention
 from compact_bench.report.page import build
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import main
@@ -186,6 +185,5 @@ def test_conditions_without_a_place_have_no_curve(tmp_path: Path) -> None:
     conditions = ({"name": "a", "data": {}}, {"name": "b", "data": {}})
     found = read(synthetic.make(tmp_path, made(conditions=conditions, seeds=(0,))))
     assert curves.curves(found) is None and curves.corrupted_weight(found) is None
-    assert retention.tradeoff(found) is None
     csv = formats.csv(main.main(found))
     assert list(pd.read_csv(io.StringIO(csv)).columns[:2]) == ["label", "condition"]

@@ -236,3 +236,14 @@ def test_the_table_is_of_the_items_that_the_records_name(with_stories: Results) 
 
 def test_without_the_column_or_with_nothing_to_set_apart_there_is_no_table(tmp_path: Path) -> None:
     assert main.subsets(read(synthetic.make(tmp_path))) is None
+
+
+def test_new_values_are_shown_but_are_no_headlines(tmp_path: Path) -> None:
+    results = read(synthetic.make(tmp_path, Made(evidence=True, items=12, steps=2)))
+    table = main.metrics(results)
+    for title in ("majority of samples", "NLL of earlier answers", "KL from the base"):
+        assert any(column.startswith(title) for column in table.columns), title
+    place = next(i for i, name in enumerate(table.columns) if name.startswith("KL"))
+    kl = next(row[place].text for row in table.rows if row[0].text == "compact")
+    assert len(kl.split()[0].split(".")[1]) == 3
+    assert {m.metric for m in results.main_measures} == {"accuracy", "marginal_nll"}

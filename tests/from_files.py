@@ -1,0 +1,49 @@
+"""Values of made-up records straight from their files, apart from the code that is tested."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from compact_bench.records.cells import read_cells
+from compact_bench.report.parts import formats
+
+
+def per_item(root: Path, label: str, task: str, column: str = "right") -> np.ndarray:
+    """(seeds, items) of a row; the untrained student has one line."""
+    rows = {}
+    for cell in read_cells(root):
+        if cell.spec["label"] == label:
+            lines = sorted((x for x in cell.samples() if x["task"] == task),
+                           key=lambda x: x["question_id"])  # fmt: skip
+            rows[cell.spec["seed"] or 0] = [float(x[column]) for x in lines]
+    return np.array([rows[seed] for seed in sorted(rows)])
+
+
+def by_seed(root: Path, label: str, task: str, metric: str = "accuracy") -> pd.Series:
+    """Strict values of a row's finished cells by seed."""
+    found = {}
+    for cell in read_cells(root):
+        if cell.spec["label"] == label and cell.state == "done":
+            frame = pd.read_parquet(cell.folder / "eval.parquet")
+            chosen = frame[(frame["task"] == task) & (frame["metric"] == metric)]
+            found[cell.spec["seed"]] = chosen[chosen["filter"] != "flexible"]["value"].iloc[0]
+    return pd.Series(found)
+
+
+def curve(root: Path, label: str, seed: int | None) -> pd.Series:
+    """(kind, at, task) -> accuracy of a cell's curve."""
+    for cell in read_cells(root):
+        if (cell.spec["label"], cell.spec["seed"]) == (label, seed):
+            frame = pd.read_parquet(cell.folder / "curve.parquet")
+            return frame.set_index(["kind", "at", "task"])["value"]
+    raise AssertionError(label)
+
+
+def csv_frame(table: formats.Table | None) -> pd.DataFrame:
+    """A table's CSV, read back."""
+    assert table is not None
+    return pd.read_csv(io.StringIO(formats.csv(table)))
