@@ -194,3 +194,35 @@ def test_summary_and_retention() -> None:
     assert statistics.summarise([]).n == 0
     assert statistics.retention(0.5, 0.8, 0.2) == pytest.approx(0.5)
     assert np.isnan(statistics.retention(0.2, 0.21, 0.2))
+
+
+def test_the_ratio_is_the_delta_method_where_seeds_agree() -> None:
+    draw = np.random.default_rng(0)
+    bottom = draw.normal(1.0, 1.0, 400)
+    top = 0.5 * bottom + draw.normal(0, 0.5, 400)
+    found = statistics.ratio(np.tile(top, (3, 1)), np.tile(bottom, (3, 1)))
+    assert found is not None
+    ratio = top.mean() / bottom.mean()
+    covariance = np.cov(top, bottom)
+    variance = covariance[0, 0] - 2 * ratio * covariance[0, 1] + ratio**2 * covariance[1, 1]
+    error = np.sqrt(variance / 400) / bottom.mean()
+    assert found.mean == pytest.approx(ratio)
+    assert found.half_width == pytest.approx(reference.t.ppf(0.975, 399) * error)
+
+
+def test_the_ratios_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    draw, held = np.random.default_rng(1), 0
+    for _ in range(300):
+        shared = draw.normal(0, 1.0, 120) + draw.normal(0, 0.15, (4, 1))
+        bottom = 1.0 + shared + draw.normal(0, 0.5, (4, 120))
+        top = 0.6 + 0.5 * shared + draw.normal(0, 0.5, (4, 120))
+        found = statistics.ratio(top, bottom)
+        assert found is not None
+        held += abs(found.mean - 0.6) <= found.half_width
+    assert 0.91 <= held / 300 <= 1.0
+
+
+def test_a_ratio_to_nothing_or_of_one_seed_is_not_given() -> None:
+    noise = np.random.default_rng(2).normal(0, 1, (3, 50))
+    assert statistics.ratio(noise + 1, noise - noise.mean()) is None
+    assert statistics.ratio(noise[:1] + 1, noise[:1] + 9) is None  # one seed has no interval

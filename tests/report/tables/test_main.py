@@ -1,8 +1,7 @@
-"""Tables against numbers computed apart from them, and their text in three formats."""
+"""The main table, its differences and metrics against numbers computed apart from them."""
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,6 +19,7 @@ from compact_bench.report.page import build_tables
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import main
 from tests import synthetic
+from tests.from_files import by_seed
 from tests.synthetic import Made
 
 STATES = {
@@ -41,17 +41,6 @@ def results(root: Path) -> Results:
     return read(root)
 
 
-def read_values(root: Path, label: str, task: str, metric: str = "accuracy") -> pd.Series:
-    """Strict values by seed, straight from the files."""
-    found = {}
-    for cell in cells.read_cells(root):
-        if cell.spec["label"] == label and cell.state == "done":
-            frame = pd.read_parquet(cell.folder / "eval.parquet")
-            chosen = frame[(frame["task"] == task) & (frame["metric"] == metric)]
-            found[cell.spec["seed"]] = chosen[chosen["filter"] != "flexible"]["value"].iloc[0]
-    return pd.Series(found)
-
-
 def text(table: formats.Table, label: str, column: str) -> formats.Entry:
     row = next(row for row in table.rows if row[0].text == label)
     return row[next(i for i, name in enumerate(table.columns) if name.startswith(column))]
@@ -61,7 +50,7 @@ def text(table: formats.Table, label: str, column: str) -> formats.Entry:
 def test_means_and_sds_are_those_of_the_files(root: Path, results: Results, task: str) -> None:
     numbers = main.main_numbers(results)
     for label in synthetic.AFTER:
-        values = read_values(root, label, task)
+        values = by_seed(root, label, task)
         row = numbers[numbers["label"] == label].iloc[0]
         if values.empty:
             assert np.isnan(row[f"{task}.accuracy.mean"])
@@ -76,13 +65,13 @@ def test_means_and_sds_are_those_of_the_files(root: Path, results: Results, task
 
 def test_differences_pair_seeds(root: Path, results: Results) -> None:
     numbers = main.main_numbers(results).set_index("label")
-    average = read_values(root, "average", "in_domain")
+    average = by_seed(root, "average", "in_domain")
     for label in ("compact", "answer_sft", "random_teacher"):
-        mine = read_values(root, label, "in_domain")
+        mine = by_seed(root, label, "in_domain")
         expected = (mine - average[mine.index]).mean()
         assert numbers.loc[label, "in_domain.accuracy.difference"] == pytest.approx(expected)
         assert numbers.loc[label, "in_domain.accuracy.half_width"] > 0
-    base = read_values(root, "base", "in_domain").iloc[0]
+    base = by_seed(root, "base", "in_domain").iloc[0]
     found = numbers.loc["base", "in_domain.accuracy.difference"]
     assert found == pytest.approx((base - average).mean())
     assert np.isnan(numbers.loc["average", "in_domain.accuracy.difference"])
@@ -92,8 +81,8 @@ def test_old_skill_kept_is_relative_to_the_untrained_student(root: Path, results
     numbers = main.main_numbers(results).set_index("label")
     shares = []
     for task in synthetic.TASKS[1:]:
-        before = read_values(root, "base", task).iloc[0]
-        shares.append(read_values(root, "compact", task) / before)
+        before = by_seed(root, "base", task).iloc[0]
+        shares.append(by_seed(root, "compact", task) / before)
     assert numbers.loc["compact", "kept.mean"] == pytest.approx(np.mean(shares))
     assert numbers.loc["base", "kept.mean"] == pytest.approx(1.0)
 
@@ -103,9 +92,9 @@ def test_only_complete_trained_rows_are_bold(root: Path, results: Results) -> No
     for column in (i for i, name in enumerate(table.columns) if name.endswith(("↑", "↓"))):
         bold = {row[0].text for row in table.rows if row[column].best}
         assert bold and "base" not in bold
-        assert all(len(read_values(root, label, "mini_facts")) == 3 for label in bold)
+        assert all(len(by_seed(root, label, "mini_facts")) == 3 for label in bold)
     nll = next(i for i, name in enumerate(table.columns) if "NLL" in name)
-    complete = [row for row in table.rows if len(read_values(root, row[0].text, "in_domain")) == 3]
+    complete = [row for row in table.rows if len(by_seed(root, row[0].text, "in_domain")) == 3]
     lowest = min(complete, key=lambda row: float(row[nll].text.split()[0]))
     assert lowest[nll].best  # less is better there
 
@@ -141,42 +130,6 @@ def test_few_seeds_are_called_few(tmp_path: Path, seeds: tuple[int, ...], said: 
         assert said in str(table.caption)
     shown = text(main.main(results), "compact", "Δ").text
     assert ("±" in shown) == (len(seeds) > 1)
-
-
-def test_markdown_has_one_line_a_row_and_equal_columns(results: Results) -> None:
-    for table in build_tables(results):
-        lines = [line for line in formats.markdown(table).splitlines() if line.startswith("|")]
-        assert len(lines) == len(table.rows) + 2
-        counts = {line.replace("\\|", "").count("|") for line in lines}
-        assert counts == {len(table.columns) + 1}
-        assert len({len(line) for line in lines}) == 1
-
-
-def test_latex_is_escaped_and_balanced(results: Results) -> None:
-    for table in build_tables(results):
-        source = formats.latex(table)
-        assert "\\toprule" in source
-        bare = source.replace("\\{", "").replace("\\}", "")
-        assert bare.count("{") == bare.count("}")
-        body = source.split("\\midrule")[1].split("\\bottomrule")[0].strip().splitlines()
-        assert len(body) == len(table.rows)
-        for line in body:
-            assert line.replace("\\&", "").count("&") == len(table.columns) - 1
-    assert formats.escape_latex("a_b & 5% $x$ {y} #1 ~^\\") == (
-        r"a\_b \& 5\% \$x\$ \{y\} \#1 \textasciitilde{}\textasciicircum{}\textbackslash{}"
-    )
-
-
-def test_csv_holds_unrounded_numbers(root: Path, results: Results) -> None:
-    made = {table.name: table for table in build_tables(results)}
-    frame = pd.read_csv(io.StringIO(formats.csv(made["metrics"])))
-    row = frame[(frame["label"] == "compact") & (frame["seed"] == 1)
-                & (frame["task"] == "mini_facts") & (frame["metric"] == "accuracy")
-                & (frame["filter"] == "strict")]  # fmt: skip
-    assert row["value"].iloc[0] == read_values(root, "compact", "mini_facts")[1]
-    differences = pd.read_csv(io.StringIO(formats.csv(made["differences"])))
-    assert set(differences["reference"]) == {"average"}
-    assert (differences["test"] == "crossed").all()
 
 
 def test_written_and_choice_tasks_share_the_accuracy_column(tmp_path: Path) -> None:
