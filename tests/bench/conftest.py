@@ -37,5 +37,6 @@ def workload(request):
     student.model.train()
     bank = prepared.train.only_teachers(prepared.train.teachers)
     examples, _ = encode_bank(bank, student.encoder, suite.training.max_tokens)
-    batches = [collate(examples[4 * i : 4 * i + 4]) for i in range(BATCHES)]
+    fours = [examples[4 * i : 4 * i + 4] for i in range(BATCHES)]
+    batches = [collate(four, teachers=bank.teachers) for four in fours]
     return student, batches

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import queue
 import subprocess
 import sys
 from pathlib import Path
@@ -92,3 +93,17 @@ def test_an_error_in_one_line():
     assert worker.one_line(UserError("a\n b")) == "a b"
     assert worker.one_line(ValueError("a\nb")) == "ValueError: a b"
     assert worker.one_line(KeyboardInterrupt()) == "KeyboardInterrupt"
+
+
+def test_the_worker_waits_for_an_answer_to_a_report():
+    sent = []
+    requests = worker.Requests.__new__(worker.Requests)
+    requests._queue = queue.Queue()
+    tell = requests.with_answers(sent.append)
+    assert tell({"event": "step"}) is None
+    for answer in (True, False):
+        requests._queue.put({"go": answer})
+        assert tell({"event": "report"}) is answer
+    requests._queue.put(None)  # the runner is gone
+    assert tell({"event": "report"}) is False
+    assert [event["event"] for event in sent] == ["step", "report", "report", "report"]

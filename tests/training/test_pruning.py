@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-import queue
 
 import pytest
 from safetensors.torch import load_file
 
-from compact_bench.execution import cell, worker
+from compact_bench.execution import cell
 from compact_bench.methods.registry import load
 from compact_bench.records.cells import read_cell
 from compact_bench.suite.matrix import Data, cells
@@ -120,17 +119,3 @@ def test_a_training_in_stages_reports_nothing(made, tmp_path):
     found, reports = run(made("adapter_soup", at=(0.5,)), tmp_path / "cell")
     assert found.state == "done"
     assert reports == []
-
-
-def test_the_worker_waits_for_an_answer_to_a_report():
-    sent = []
-    requests = worker.Requests.__new__(worker.Requests)
-    requests._queue = queue.Queue()
-    tell = requests.with_answers(sent.append)
-    assert tell({"event": "step"}) is None
-    for answer in (True, False):
-        requests._queue.put({"go": answer})
-        assert tell({"event": "report"}) is answer
-    requests._queue.put(None)  # the runner is gone
-    assert tell({"event": "report"}) is False
-    assert [event["event"] for event in sent] == ["step", "report", "report", "report"]
