@@ -79,7 +79,7 @@ def significant_shares(values: np.ndarray, level: float = 0.05) -> dict[str, flo
         "crossed": float(np.mean(crossed)),
         "bootstrap over items": float(over_items),
         "bootstrap over both": float(over_both),
-        "McNemar": float((descriptive.mcnemar_p(gained, lost) < level).mean()),
+        "McNemar": float((descriptive.mcnemar(gained, lost) < level).mean()),
     }
 
 

@@ -54,20 +54,14 @@ def _percentiles(means: np.ndarray, level: float) -> Interval:
     return float(low), float(high)
 
 
-def mcnemar(values: np.ndarray) -> float:
+def mcnemar(gained: np.ndarray | int, lost: np.ndarray | int) -> np.ndarray:
     """Exact p of McNemar's test: of the pairs with one right answer, are both sides alike?
 
-    The larger of the two counts is binomial(b + c, 1/2); two-sided.  Pairs of all seeds are
+    min(1, 2 P(X <= min(gained, lost))), X binomial(gained + lost, 1/2).  Pairs of all seeds are
     pooled as if they were different items, which they are not.  1.0 without such a pair.
 
-    values: (...,S,n) paired differences of right (1) and wrong (0).  Source: McNemar 1947.
+    gained, lost: counts, of one shape; returns float64 of it.  Source: McNemar 1947.
     """
-    values = np.asarray(values)
-    return float(mcnemar_p((values > 0).sum(), (values < 0).sum()))
-
-
-def mcnemar_p(gained: np.ndarray | int, lost: np.ndarray | int) -> np.ndarray:
-    """min(1, 2 P(X <= min(gained, lost))), X binomial(gained + lost, 1/2); counts of one shape."""
     fewer = np.minimum(gained, lost)
     return np.asarray(np.minimum(1.0, 2 * special.bdtr(fewer, np.add(gained, lost), 0.5)))
 

@@ -358,26 +358,19 @@ def difference_between(
     seeds, or where one that retention is the mean of has no items.
     """
     measures = [m for m in results.headlines("forgetting") if task in (ALL, m.task)]
-    by_task = {m: _item_differences(results, row, other, m, quantity) for m in measures}
-    missing = [measure for measure, values in by_task.items() if values is None]
-    if quantity == RETENTION and any(math.isfinite(results.skill(m)) for m in missing):
-        return None
-    parts = [values for values in by_task.values() if values is not None]
+    parts = []
+    for measure in measures:
+        left, right = (per_item(results, side, measure, quantity) for side in (row, other))
+        if left is not None and right is not None:
+            parts.append(statistics.paired(left, right))
+        elif quantity == RETENTION and math.isfinite(results.skill(measure)):
+            return None
     if not parts or len({len(part) for part in parts}) > 1 or not all(p.size for p in parts):
         return None
     total = sum(part.shape[1] for part in parts)
     return statistics.crossed(
         np.hstack([part * total / (len(parts) * part.shape[1]) for part in parts])
     )
-
-
-@cached
-def _item_differences(
-    results: Results, row: Row, other: Row, measure: Measure, quantity: str
-) -> np.ndarray | None:
-    """(S,n) differences row - other of one task."""
-    left, right = (per_item(results, side, measure, quantity) for side in (row, other))
-    return None if left is None or right is None else statistics.paired(left, right)
 
 
 def numbers(results: Results) -> Iterator[dict[str, object]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property, lru_cache
+from functools import cached_property
 
 import numpy as np
 from scipy.linalg import subspace_angles
@@ -61,30 +61,20 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
     sums = products.sum(axis=-1) / (n - 2)
     products -= sums[..., :, None] + sums[..., None, :]
     products += sums.sum(axis=-1)[..., None, None] / (n - 1)
-    triangle = products[..., _upper(n)]
+    triangle = products[..., np.triu(np.ones((n, n), dtype=bool), 1)]
     length = np.linalg.norm(triangle, axis=-1, keepdims=True)
     size = (states.astype(np.float64) ** 2).sum(axis=(-1, -2))[..., None]
     # What is left of equal states is rounding.
     return triangle / np.where(length > 1e-12 * size, length, NAN)
 
 
-@lru_cache(maxsize=8)
-def _upper(n: int) -> np.ndarray:
-    """Where the upper triangle of an (n,n) matrix is, as (n,n) bool."""
-    return np.triu(np.ones((n, n), dtype=bool), 1)
-
-
-def spread(states: np.ndarray) -> np.ndarray:
-    """Root mean squared distance of states from their mean. (...,n,d) float; returns (...)."""
-    return np.sqrt((centred(states) ** 2).sum(axis=-1).mean(axis=-1))
-
-
 def drift(states: np.ndarray, base: np.ndarray) -> np.ndarray:
     """How far states moved, in units of the base's spread: mean_i |h_i - b_i| / spread(b).
 
+    The spread is the root mean squared distance from the mean.
     states, base: (...,n,d) float, rows paired.  Returns (...), NaN where the base's don't differ.
     """
-    unit = spread(base)
+    unit = np.sqrt((centred(base) ** 2).sum(axis=-1).mean(axis=-1))
     moved = np.linalg.norm(states - base.astype(np.float64), axis=-1).mean(axis=-1)
     return moved / np.where(unit > 0, unit, NAN)
 
@@ -250,14 +240,13 @@ class StateStats:
 
 def base_states(results: Results) -> BaseStates | None:
     """The untrained row's states; None where there are none or too few prompts."""
-    for row in results.rows:
+    for row in [row for row in results.rows if not row.trained]:
         for seed, cell in row.done.items():
-            if not row.trained and (record := _record(row, seed, cell)) is not None:
+            if (record := _record(row, seed, cell)) is not None:
                 tasks = [task for task, _ in record.probes]
-                groups = np.unique(tasks, return_inverse=True)[1]
-                return (
-                    BaseStates(row.label, record, groups) if len(tasks) >= FEWEST_PROMPTS else None
-                )
+                if len(tasks) < FEWEST_PROMPTS:
+                    return None
+                return BaseStates(row.label, record, np.unique(tasks, return_inverse=True)[1])
     return None
 
 

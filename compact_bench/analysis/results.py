@@ -16,17 +16,11 @@ import pyarrow as pa
 from compact_bench.analysis import statistics
 from compact_bench.analysis.statistics import NAN
 from compact_bench.errors import UserError
-from compact_bench.records import learning_rates
+from compact_bench.records import suite_record
 from compact_bench.records.cells import Cell, read_cells, without_paths
 from compact_bench.records.joining import NO_SEED, Seed, by_seed_and_item, joined
-from compact_bench.records.learning_rates import RateTrial
-from compact_bench.records.suite_record import (
-    SuiteRecord,
-    read_bank,
-    read_bank_teachers,
-    read_clean,
-    read_suite_record,
-)
+from compact_bench.records.learning_rates import RateTrial, rate_trials
+from compact_bench.records.suite_record import SuiteRecord
 from compact_bench.suite.metrics import FILTERS, HEADLINES, METRICS, Measure
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -116,13 +110,12 @@ class Row:
                 reason = " ".join(str(without_paths(cell.status.get("reason") or "")).split())
                 seeds = seeds_by_reason.setdefault((cell.state, reason), [])
                 seeds += [] if seed is None else [str(seed)]
-        return [_problem(*key, seeds) for key, seeds in seeds_by_reason.items()]
-
-
-def _problem(state: str, reason: str, seeds: list[str]) -> str:
-    where = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if seeds else ""
-    state = "not run yet" if state == "missing" else state
-    return f"{state}{where}" + (f": {reason}" if reason else "")
+        problems = []
+        for (state, reason), seeds in seeds_by_reason.items():
+            where = f" (seed{'s' if len(seeds) > 1 else ''} {', '.join(seeds)})" if seeds else ""
+            state = "not run yet" if state == "missing" else state
+            problems.append(f"{state}{where}" + (f": {reason}" if reason else ""))
+        return problems
 
 
 @dataclass(frozen=True, eq=False)
@@ -170,8 +163,7 @@ class Results:
 
     def key(self, row: Row) -> dict[str, str]:
         """What says which row it is in a table of numbers."""
-        values = {"label": row.name, "condition": row.condition}
-        return {column: values[column] for column in self.key_columns}
+        return {"label": row.name} | ({"condition": row.condition} if self.conditions else {})
 
     def named(self, wanted: str, condition: str = "") -> Row | None:
         """The row of this label, or else method, under a condition.
@@ -362,7 +354,7 @@ def collect(
         splits=tuple(sorted(frame["split"].astype(str).unique())),
         teachers=tuple(teachers) or tuple(plan.suite.get("data", {}).get("teachers", ())),
         bank=pd.DataFrame() if bank is None else bank,
-        tries=tuple(learning_rates.rate_trials(plan.tries, cell_of)),
+        tries=tuple(rate_trials(plan.tries, cell_of)),
         clean=clean or {},
     )
 
@@ -467,8 +459,10 @@ def count_states(results: Results) -> Counter[str]:
 
 def read(folder: Path) -> Results:
     """Read results/<suite>/<profile>. Raises UserError where no suite was run there."""
-    folder = Path(folder)
-    plan = read_suite_record(folder)
-    bank = read_bank(folder)
-    teachers, clean = read_bank_teachers(folder), read_clean(folder)
-    return collect(read_cells(folder), plan, teachers, bank, clean)
+    return collect(
+        read_cells(folder),
+        suite_record.read_suite_record(folder),
+        suite_record.read_bank_teachers(folder),
+        suite_record.read_bank(folder),
+        suite_record.read_clean(folder),
+    )

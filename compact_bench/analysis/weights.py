@@ -25,7 +25,6 @@ WEIGHT, SCORE, LENGTH = "weight", "score_", "rationale_tokens"
 # Detectors that need no method: they are what a method's weights must beat.
 SHORTNESS, LIKELIHOOD, AGREEMENT = "shortness", "likelihood", "agreement"
 TRIVIAL = (SHORTNESS, LIKELIHOOD, AGREEMENT)
-
 _EQUAL = 1e-6  # weights that differ by less count as equal
 
 

@@ -1,7 +1,6 @@
 """What a method is: the hooks that it may override, and what it is given.
 
-Sizes in docstrings: B questions, R rationales a question, T tokens, A answer tokens, S steps,
-D hidden size, V vocabulary, P trainable parameters.
+Sizes in docstrings are those of `student.batch`.
 """
 
 from __future__ import annotations
@@ -23,9 +22,7 @@ if TYPE_CHECKING:
     from compact_bench.methods.recorded import RecordedWeights
     from compact_bench.student.student import Student
 
-HOOKS = ("skip", "select", "rows", "weights", "loss", "backward", "fit", "decoding", "answer")
-
-MATH_HOOKS = HOOKS[1:]
+HOOKS = ("select", "rows", "weights", "loss", "backward", "fit", "decoding", "answer")
 
 
 class MethodTrainer(Protocol):
@@ -140,7 +137,7 @@ class Distiller(ABC):
     @classmethod
     def hook(cls) -> str:
         """The names of the overridden hooks, "none" where there are none."""
-        overridden = [h for h in MATH_HOOKS if getattr(cls, h) is not getattr(Distiller, h)]
+        overridden = [h for h in HOOKS if getattr(cls, h) is not getattr(Distiller, h)]
         return " + ".join(overridden) or "none"
 
     @classmethod

@@ -13,14 +13,11 @@ from pydantic import BaseModel, ConfigDict, Field
 from compact_bench.methods import fusion
 from compact_bench.methods.base import Distiller, Run
 from compact_bench.methods.scores import adaptability, consensus, controls, difficulty
-from compact_bench.student.batch import uniform
+from compact_bench.student.batch import Batch, Output, uniform
 from compact_bench.suite.sections import Tunable
-from compact_bench.utils.lazy import torch
+from compact_bench.utils.lazy import Tensor, torch
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from compact_bench.student.batch import Batch, Output
     from compact_bench.student.student import Student
 
 ScoreName = Literal["adaptability", "consensus", "difficulty"]
@@ -65,13 +62,6 @@ class Axes(BaseModel):
     difficulty: Literal["readiness", "easier"] = "readiness"
     window: Annotated[int, Field(ge=4)] = 512
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
-
-    def lacking(self, batch_size: int) -> str | None:
-        """Why these settings can't work with so many questions a batch, or None."""
-        noise_needed = self.adaptability == "positive_gains" and "adaptability" in self.betas
-        if noise_needed and batch_size < 2:
-            return "adaptability: positive_gains needs training.batch_size of 2 or more"
-        return None
 
     def idle(self) -> set[str]:
         """Names of settings that do nothing with the others as they are: no search varies them."""
@@ -191,16 +181,15 @@ class Compatibility:
             return uniform(present)
         utility = torch.zeros(present.shape, dtype=torch.float32, device=present.device)
         for name, beta in axes.betas.items():
-            utility = utility + beta * self._z(name, scores[name], present)
+            if axes.normalise == "within_question":
+                z = fusion.scaled_within(scores[name], present)
+            else:
+                mean, _, values = self.spread.get(name, (0.0, 0, 0))
+                scale = mean**0.5 if values >= axes.warm_up else 0.0
+                z = fusion.scaled(scores[name], present, scale, axes.clip)
+            utility = utility + beta * z
         weights = fusion.masked_softmax(utility, present, axes.temperature)
         return fusion.with_floor(weights, present, axes.floor)
-
-    def _z(self, name: str, score: Tensor, present: Tensor) -> Tensor:
-        if self.axes.normalise == "within_question":
-            return fusion.scaled_within(score, present)
-        mean, _, values = self.spread.get(name, (0.0, 0, 0))
-        scale = mean**0.5 if values >= self.axes.warm_up else 0.0
-        return fusion.scaled(score, present, scale, self.axes.clip)
 
     def _adaptability(self, student: Student, batch: Batch, out: Output) -> Tensor:
         if self.axes.adaptability == "logit_rises":
@@ -260,8 +249,7 @@ class Compatibility:
             for name, values in self.spread.items()
         }
         if self.centre is not None:
-            state["centre"] = self.centre
-            state["states_seen"] = torch.tensor(self.states_seen)
+            state |= {"centre": self.centre, "states_seen": torch.tensor(self.states_seen)}
         if self.losses is not None:
             state["losses"] = self.losses
         return state
@@ -269,7 +257,7 @@ class Compatibility:
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
         """Takes back what `state_dict` gave."""
         self.centre = state.get("centre")
-        self.states_seen = int(state["states_seen"]) if "states_seen" in state else 0
+        self.states_seen = int(state.get("states_seen", 0))
         self.losses = state.get("losses")
         self.spread = {}
         for key, values in state.items():
@@ -294,5 +282,8 @@ class ByCompatibility(Distiller):
         self.uses_gold = "adaptability" in self.config.betas
 
     def skip(self, run: Run) -> str | None:
-        """Skips settings that the run's batches don't allow."""
-        return self.config.lacking(run.training.batch_size)
+        """Skips settings that the run's batches don't allow: noise is of another question."""
+        noise_needed = self.uses_gold and self.config.adaptability == "positive_gains"
+        if noise_needed and run.training.batch_size < 2:
+            return "adaptability: positive_gains needs training.batch_size of 2 or more"
+        return None

@@ -7,12 +7,8 @@ none; what is absent has none either.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 
 def check_finite(values: Tensor, name: str) -> None:

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 SLACK = 1e-12  # a weight this near to its bound is at it
+ROUNDS = 20_000
 
 
 def capped_weights(
@@ -18,7 +15,6 @@ def capped_weights(
     cap: Tensor,
     linear: Tensor | None = None,
     start: Sequence[float] | None = None,
-    rounds: int = 20_000,
 ) -> Tensor:
     """argmin over w of 1/2 w'Gw + l'w, subject to sum_k w_k = 1 and 0 <= w_k <= cap_k.
 
@@ -40,32 +36,21 @@ def capped_weights(
     if not bool(matrix.isfinite().all() and slope.isfinite().all()):
         return even
     slopes = (matrix @ torch.tensor(weights, dtype=torch.float64) + slope).tolist()
-    _descend(matrix.tolist(), caps.tolist(), weights, slopes, rounds)
-    return torch.tensor(weights, dtype=torch.float64)
-
-
-def _descend(
-    matrix: list[list[float]],
-    caps: list[float],
-    weights: list[float],
-    slopes: list[float],
-    rounds: int,
-) -> None:
-    """Moves weight between pairs, in place, until no pair can gain."""
-    size = range(len(weights))
-    scale = max(max(abs(matrix[k][k]) for k in size), max(map(abs, slopes)), 1e-300)
-    for _ in range(rounds):
+    products, most, size = matrix.tolist(), caps.tolist(), range(len(weights))
+    scale = max(max(abs(products[k][k]) for k in size), max(map(abs, slopes)), 1e-300)
+    for _ in range(ROUNDS):
         give = max((k for k in size if weights[k] > SLACK), key=slopes.__getitem__)
-        takers = [k for k in size if weights[k] < caps[k] - SLACK]
+        takers = [k for k in size if weights[k] < most[k] - SLACK]
         take = min(takers, key=slopes.__getitem__, default=give)
         gain = slopes[give] - slopes[take]
         if gain <= 1e-13 * scale:
-            return
-        curve = matrix[give][give] + matrix[take][take] - 2 * matrix[give][take]
-        step = min(weights[give], caps[take] - weights[take])
+            break
+        curve = products[give][give] + products[take][take] - 2 * products[give][take]
+        step = min(weights[give], most[take] - weights[take])
         if curve > 0:
             step = min(step, gain / curve)
         weights[give] -= step
         weights[take] += step
         for k in size:
-            slopes[k] += step * (matrix[k][take] - matrix[k][give])
+            slopes[k] += step * (products[k][take] - products[k][give])
+    return torch.tensor(weights, dtype=torch.float64)

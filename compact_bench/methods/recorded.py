@@ -6,19 +6,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
+from torch import Tensor
 
 from compact_bench.errors import CellError
 from compact_bench.methods.scores.adaptability import epiphanies
 from compact_bench.records.cells import read_cell
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
-    from compact_bench.student.batch import Batch, Step
+from compact_bench.student.batch import Batch, Step
 
 Row = dict[str, Any]
 
@@ -84,9 +81,8 @@ class RecordedWeights:
     @cached_property
     def known(self) -> dict[Key, float]:
         """The weight of a (step, question, teacher, sample)."""
-        names = ("step", "question_id", "teacher", "sample")
-        keys = zip(*(self.frame[name] for name in names), strict=True)
-        return dict(zip(keys, self.frame["weight"], strict=True))
+        names = ["step", "question_id", "teacher", "sample"]
+        return self.frame.set_index(names)["weight"].to_dict()
 
     def of(self, batch: Batch) -> Tensor:
         """(B,R) float32 for this batch's step and questions.
@@ -110,8 +106,7 @@ class RecordedWeights:
     @cached_property
     def by_teacher(self) -> dict[str, float]:
         """The mean weight of a teacher's rationale, over all questions and steps."""
-        means = self.frame.groupby("teacher", sort=True)["weight"].mean()
-        return dict(zip(means.index, means.tolist(), strict=True))
+        return self.frame.groupby("teacher", sort=True)["weight"].mean().to_dict()
 
 
 def read_weights(folder: Path | None, run_id: str) -> RecordedWeights:

@@ -20,7 +20,6 @@ from compact_bench.errors import UserError, nearest
 from compact_bench.methods.base import Distiller
 
 BASELINES = "compact_bench_baselines"
-
 ENTRY_POINTS = "compact_bench.distillers"
 
 

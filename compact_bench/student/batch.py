@@ -8,13 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
-
+from compact_bench.utils.lazy import Tensor, torch
 
 PromptKind = Literal["plain", "predict", "explain", "teacher"]
 Target = Literal["rationale+answer", "rationale", "answer"]

@@ -5,18 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 
 from compact_bench.data.answers import step_spans, strip_answer_sentence
+from compact_bench.data.rationales import RationaleBank
 from compact_bench.student.batch import Batch
 
-if TYPE_CHECKING:
-    from compact_bench.data.rationales import RationaleBank
-
 CUE = " The answer is"
-
 TASK_PREFIX = {"plain": "", "predict": "[predict] ", "explain": "[explain] "}
 
 

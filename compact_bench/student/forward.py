@@ -19,19 +19,11 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
+from compact_bench.student import layouts
 from compact_bench.student.batch import Batch, FullStates, Output
-from compact_bench.student.layouts import (
-    OpenSequence,
-    Placement,
-    TokenRow,
-    block_mask,
-    place,
-    stacked,
-    windowed,
-)
+from compact_bench.student.layouts import OpenSequence, Placement, TokenRow
 
 CHUNK_LOGITS = 2**24  # at most this many logits at a time: 64 MiB in float32
-
 LAYOUT_TOLERANCE = 1e-3  # of a mean NLL of some nats; wrong masks are off by 1e-2 and more
 
 
@@ -204,15 +196,17 @@ class Network:
         # A layer holds about 12 D^2 weights, attention costs 4 L D a token: they are equal at
         # L = 6 D, and masked attention runs at about half the speed of a matrix product.
         scale = 3.0 * self.config.hidden_size
-        placement = place(rows, layout == "shared", self.pad_id, self.device, scale)
+        placement = layouts.place(rows, layout == "shared", self.pad_id, self.device, scale)
         arguments: dict[str, Any] = {"input_ids": placement.input_ids}
         if layout == "shared":
-            arguments["attention_mask"] = block_mask(placement, self.config)
+            arguments["attention_mask"] = layouts.block_mask(placement, self.config)
             arguments["position_ids"] = placement.position_ids
         else:
             arguments["attention_mask"] = placement.real.long()
         if use_cache:
-            arguments["past_key_values"] = _new_cache()
+            # Without a config it keeps every position, also of sliding layers.
+            arguments["past_key_values"] = DynamicCache()
+            arguments["past_key_values"].layer_class_to_replicate = _Layer
         result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
         layers = result.hidden_states if all_layers else None
         cache = result.past_key_values if use_cache else None
@@ -231,7 +225,7 @@ class Network:
         that don't see each other. visible: (sequence, which further tokens, the earlier places that
         they see).
         """
-        ids, position, _, branch = stacked(sequences, self.pad_id, self.device)
+        ids, position, _, branch = layouts.stacked(sequences, self.pad_id, self.device)
         placement = passed.placement
         past = placement.input_ids.shape[1]
         mask = torch.zeros(*ids.shape, past + ids.shape[1], dtype=torch.bool, device=ids.device)
@@ -245,7 +239,7 @@ class Network:
         mask[:, :, past:] = same_branch & (distance[:, :, past:] >= 0)
         result = self.decoder(
             input_ids=ids,
-            attention_mask=windowed(mask, distance, self.config),
+            attention_mask=layouts.windowed(mask, distance, self.config),
             position_ids=position,
             past_key_values=_detached(passed.cache),
             use_cache=True,
@@ -266,13 +260,6 @@ class _Layer(DynamicLayer):
         self.keys, self.values = key_states, value_states
         self.is_initialized = True
         return key_states, value_states
-
-
-def _new_cache() -> Any:
-    """An empty cache; without a config it keeps every position, also of sliding layers."""
-    cache = DynamicCache()
-    cache.layer_class_to_replicate = _Layer
-    return cache
 
 
 def _detached(cache: Any) -> Any:

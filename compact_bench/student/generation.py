@@ -67,10 +67,8 @@ class Stops:
 def end_ids(model: Any, tokenizer: Any) -> frozenset[int]:
     """Ids of the tokens that end an answer: the tokenizer's and the model's own."""
     own = getattr(getattr(model, "generation_config", None), "eos_token_id", None)
-    ids = [own] if isinstance(own, int) else list(own or [])
-    if tokenizer.eos_token_id is not None:
-        ids.append(tokenizer.eos_token_id)
-    return frozenset(ids)
+    ids = own if isinstance(own, list) else [own]
+    return frozenset({*ids, tokenizer.eos_token_id} - {None})
 
 
 @dataclass
@@ -138,7 +136,11 @@ def decode(
     written: list[list[int]] = [[] for _ in live]
     ended = [False] * len(live)
     for step in range(max_new_tokens):
-        picked = _pick(logits, generator).tolist()
+        if generator is None:
+            picked = logits.argmax(-1).tolist()
+        else:
+            chances = torch.softmax(logits.float().cpu(), -1)  # one generator on every device
+            picked = torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
         stay = []
         for row, (owner, token) in enumerate(zip(live, picked, strict=True)):
             if token in stops.end_ids:
@@ -222,11 +224,3 @@ def generate(
         if progress:
             progress(len(chosen))
     return [out[i] for i in range(len(prompts))]
-
-
-def _pick(logits: torch.Tensor, generator: torch.Generator | None) -> torch.Tensor:
-    """The next tokens (N,) int64 of logits (N,V): the likeliest, or sampled at temperature 1."""
-    if generator is None:
-        return logits.argmax(-1)
-    chances = torch.softmax(logits.float().cpu(), dim=-1)  # one generator on every device
-    return torch.multinomial(chances, 1, generator=generator)[:, 0]

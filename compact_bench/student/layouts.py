@@ -22,7 +22,6 @@ from compact_bench.student.batch import Batch, Context, PromptKind, Target
 from compact_bench.student.encode import Encoder
 
 TRUNK = -1
-
 PAD = -2
 
 
@@ -49,17 +48,14 @@ def make_rows(
     A target "answer" given the question alone does not depend on the rationale: one row a
     question, in slot 0.
     """
-    present = batch.present.tolist()
     rows = []
-    for b, question in enumerate(batch.questions):
+    for b, present in enumerate(batch.present.tolist()):
         gold = batch.answer_ids[b] + encoder.eos
         if target == "answer" and context == "question" and prompt != "teacher":
             prefix = _prompt(batch, encoder, b, 0, prompt)
             rows.append(TokenRow(b, 0, prefix, encoder.cue + gold))
             continue
-        for r, here in enumerate(present[b]):
-            if not here:
-                continue
+        for r in [r for r, here in enumerate(present) if here]:
             prefix = _prompt(batch, encoder, b, r, prompt)
             ids, body_end = batch.rationale_ids[b][r], batch.body_end[b][r]
             if target == "rationale+answer":
@@ -70,17 +66,13 @@ def make_rows(
                 rows.append(TokenRow(b, r, prefix + ids[:body_end] + encoder.cue, gold))
             else:
                 rows.append(TokenRow(b, r, prefix, encoder.cue + gold))
-        if not question:
-            raise ValueError(f"question {batch.question_id[b]} has no text")
     return rows
 
 
 def _prompt(batch: Batch, encoder: Encoder, b: int, r: int, kind: PromptKind) -> list[int]:
     if kind == "plain":
         return batch.prompt_ids[b]
-    mark = ""
-    if kind == "teacher":
-        mark = f"[{batch.teachers[int(batch.teacher[b, r])]}] "
+    mark = f"[{batch.teachers[int(batch.teacher[b, r])]}] " if kind == "teacher" else ""
     return encoder.prompt(batch.questions[b], kind, mark)
 
 

@@ -60,6 +60,8 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
 
     `seed` fixes the initial LoRA weights. Raises UserError where the student can't be loaded.
     """
+    from transformers import AutoModelForCausalLM
+
     from compact_bench.student.forward import choose_layout
     from compact_bench.student.student import Student, pad_token
 
@@ -67,7 +69,13 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
-        causal, tokenizer = _from_pretrained(spec)
+        tokenizer, where, arguments = _tokenizer(spec)
+        if "gguf_file" not in arguments:
+            arguments["use_safetensors"] = True
+        dtype = getattr(torch, spec.dtype)
+        causal: Any = AutoModelForCausalLM.from_pretrained(
+            where, dtype=dtype, attn_implementation="sdpa", **arguments
+        )
     except UserError:
         raise
     except Exception as error:  # any of transformers' many: all mean the same to the user
@@ -75,21 +83,13 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     if tokenizer.eos_token_id is None:
         raise UserError(f"student.id: the tokenizer of {spec.id!r} has no end-of-sequence token")
     causal.to(device)
-    model: Any = causal
-    if spec.lora is not None:
-        model = _with_lora(causal, spec.lora, lora_dropout, seed)
+    model = _with_lora(causal, spec.lora, lora_dropout, seed) if spec.lora else causal
     if spec.gradient_checkpointing:
         causal.gradient_checkpointing_enable()
         causal.enable_input_require_grads()
     layout, reason = choose_layout(spec.layout, model, causal, pad_token(tokenizer), device)
     return Student(
-        model,
-        causal,
-        tokenizer,
-        layout=layout,
-        layout_reason=reason,
-        chat=spec.chat,
-        device=device,
+        model, causal, tokenizer, layout=layout, layout_reason=reason, chat=spec.chat, device=device
     )
 
 
@@ -126,18 +126,6 @@ def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
     if spec.trust_remote_code:
         arguments["trust_remote_code"] = True
     return AutoTokenizer.from_pretrained(where, **arguments), where, arguments
-
-
-def _from_pretrained(spec: Any) -> tuple[Any, Any]:
-    from transformers import AutoModelForCausalLM
-
-    tokenizer, where, arguments = _tokenizer(spec)
-    if "gguf_file" not in arguments:
-        arguments["use_safetensors"] = True
-    causal = AutoModelForCausalLM.from_pretrained(
-        where, dtype=getattr(torch, spec.dtype), attn_implementation="sdpa", **arguments
-    )
-    return causal, tokenizer
 
 
 def _with_lora(causal: Any, lora: Any, dropout: float, seed: int) -> Any:

@@ -6,11 +6,12 @@ import copy
 import sys
 from collections.abc import Callable, Collection, Iterator, Mapping
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from compact_bench.data.rationales import RationaleBank
 from compact_bench.student.answer_gain import answer_gain
 from compact_bench.student.batch import (
     Batch,
@@ -25,10 +26,7 @@ from compact_bench.student.batch import (
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import Encoder, collate, encode_bank
 from compact_bench.student.forward import Network, Passed
-from compact_bench.student.layouts import TokenRow, make_rows
-
-if TYPE_CHECKING:
-    from compact_bench.data.rationales import RationaleBank
+from compact_bench.student.layouts import make_rows
 
 NEEDS = frozenset(
     {"token_nll", "token_rank", "states", "answer_gain", "logits", "teacher_logits", "full"}
@@ -70,8 +68,6 @@ class Student:
         self.parameters_passed = parameters_passed(causal)
         trained = sum(p.numel() for p in self.trainable().values())
         self.full_training = trained >= self.parameters_passed
-
-    # --- parameters -------------------------------------------------------------------------
 
     def trainable(self) -> dict[str, torch.nn.Parameter]:
         """The trainable parameters by name."""
@@ -118,8 +114,6 @@ class Student:
         teacher.model.eval()
         self.teacher = teacher
 
-    # --- data -------------------------------------------------------------------------------
-
     def batches(self, bank: RationaleBank, size: int = 8) -> Iterator[Batch]:
         """All questions of a bank once, in its order: for passes of `select`, before training.
 
@@ -140,8 +134,6 @@ class Student:
         for batch in self.batches(bank, size):
             values |= batch.by_rationale(score(batch))
         return values
-
-    # --- forwards and gradients -------------------------------------------------------------
 
     def forward(
         self,
@@ -196,17 +188,6 @@ class Student:
             self.cost.count(tokens, physical, self.flops(tokens, trained=False))
         return out
 
-    def gradients(self, batch: Batch) -> tuple[Tensor, Output]:
-        """The gradient of each slot's mean NLL: (R,P) float32, and the forward's output.
-
-        One forward, R backward passes; P trainable parameters in `trainable()`'s order.
-        """
-        out = self.forward(batch)
-        counts = batch.present.sum(0).clamp_min(1)  # (R,)
-        slots = range(out.nll.shape[1])
-        rows = [self._gradient(out.nll[:, r].sum() / counts[r], r < slots[-1]) for r in slots]
-        return torch.stack(rows), out
-
     def teacher_gradients(self, batch: Batch) -> TeacherGradients:
         """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
 
@@ -220,28 +201,22 @@ class Student:
         average = uniform(batch.present)  # (B,R)
         share, loss = average.new_zeros(len(teachers)), average.new_zeros(len(teachers))
         # Filled row by row: a stack of vectors would hold all of them twice.
-        size = sum(p.numel() for p in self.trainable().values())
-        gradient = average.new_zeros(len(teachers), size)
+        parameters = list(self.trainable().values())
+        gradient = average.new_zeros(len(teachers), sum(p.numel() for p in parameters))
         nll = torch.zeros_like(average)
         for k, teacher in enumerate(teachers):
             rows = batch.teacher == teacher
             out = self.forward(batch.restrict(rows))
             part = average * rows
             own = (part * out.nll).sum() / part.sum()
-            gradient[k] = self._gradient(own)
+            grads = torch.autograd.grad(own, parameters, allow_unused=True)
+            pairs = zip(grads, parameters, strict=True)
+            gradient[k] = torch.cat(
+                [(torch.zeros_like(p) if g is None else g).flatten().float() for g, p in pairs]
+            )
             share[k], loss[k] = part.sum() / len(batch.questions), own.detach()
             nll = torch.where(rows, out.nll.detach(), nll)
         return TeacherGradients(batch, teachers, share, loss, gradient, nll)
-
-    def _gradient(self, loss: Tensor, retain: bool = False) -> Tensor:
-        """(P,) float32: a scalar's gradient; 0 where it doesn't depend on a parameter."""
-        parameters = list(self.trainable().values())
-        grads = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
-        flat = [
-            (torch.zeros_like(p) if g is None else g).flatten().float()
-            for g, p in zip(grads, parameters, strict=True)
-        ]
-        return torch.cat(flat)
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""
@@ -268,15 +243,13 @@ class Student:
         unknown = self.tokenizer.unk_token_id
         return sorted({i[0] for i in ids if len(i) == 1 and i[0] != unknown})
 
-    # --- cost -------------------------------------------------------------------------------
-
     def flops(self, tokens: int, trained: bool) -> float:
         """FLOPs of a pass of real tokens, forward and, where it is trained on, backward."""
         backward = (4 if self.full_training else 2) if trained else 0
         return (2.0 + backward) * self.parameters_passed * tokens
 
     def _count(self, passed: Passed, teacher_written: bool) -> None:
-        tokens = _tokens(passed.rows)
+        tokens = sum(len(row.ids) for row in passed.rows)
         targets = sum(len(row.target) for row in passed.rows)
         trained = torch.is_grad_enabled()
         self.cost.count(
@@ -295,14 +268,10 @@ class Student:
             raise ValueError("teacher_logits: no teacher model is attached")
         with self.model.disable_adapter() if teacher is self else nullcontext():
             teachers = teacher.network.read(passed.rows, passed.shape, teacher.layout)
-        tokens = _tokens(passed.rows)
+        tokens = sum(len(row.ids) for row in passed.rows)
         physical = teachers.placement.input_ids.numel()
         self.cost.count(tokens, physical, teacher.flops(tokens, trained=False))
         return teachers.logits(batch, "target")
-
-
-def _tokens(rows: list[TokenRow]) -> int:
-    return sum(len(row.prefix) + len(row.target) for row in rows)
 
 
 def pad_token(tokenizer: Any) -> int:

@@ -11,7 +11,7 @@ import inspect
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 import torch
@@ -19,14 +19,11 @@ from safetensors import safe_open
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from compact_bench.methods.base import Distiller
+from compact_bench.student.student import Student
 from compact_bench.utils.files import write_bytes, write_parquet
 
-if TYPE_CHECKING:
-    from compact_bench.methods.base import Distiller
-    from compact_bench.student.student import Student
-
 FILE = "checkpoint.safetensors"
-
 RECORDS = {"steps": "steps-so-far.parquet", "gains": "gains-so-far.parquet"}
 
 
@@ -105,15 +102,11 @@ def load(
     student.cost.load(json.loads(meta["cost"]))
     position = json.loads(meta["position"])
     last = position["earlier"] + position["step"]
-    return position, {name: _read(folder / file, last) for name, file in RECORDS.items()}
-
-
-def _read(path: Path, last: int) -> list[dict[str, Any]]:
-    """The records up to the checkpoint's step."""
-    frame = pd.read_parquet(path)
-    if len(frame):
-        frame = frame[frame["step"] <= last]
-    return frame.to_dict("records")
+    records = {}
+    for name, records_file in RECORDS.items():
+        frame = pd.read_parquet(folder / records_file)
+        records[name] = (frame[frame["step"] <= last] if len(frame) else frame).to_dict("records")
+    return position, records
 
 
 def source_hash(distiller: Distiller) -> str:

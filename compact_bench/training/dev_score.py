@@ -50,21 +50,15 @@ class DevScore:
             raise CellError(f"the dev score by {by} needs a task of kind generate, not {task.kind}")
         with student.cost.selecting(), counted(student):
             if by == "accuracy":
-                return self._accuracy(student, decoding, task)
-            return -self._marginal_nll(student, decoding, task)
-
-    def _accuracy(self, student: Student, decoding: Decoding, task: TaskData) -> float:
-        spec = self.spec.model_copy(update={"marginal_samples": 0, "select": True})
-        rows, _ = evaluate(student, [task], spec, decoding, seed=self.seed, stage="dev")
-        return float(accuracy_rows(rows)[0]["value"])
-
-    def _marginal_nll(self, student: Student, decoding: Decoding, task: TaskData) -> float:
-        samples = self.spec.marginal_samples or SAMPLES
-        spec = self.spec.model_copy(update={"marginal_samples": samples})
-        with isolation.undisturbed(student.causal):
-            student.causal.eval()
-            sampled = sample_items(student, task.items, spec, decoding, self.seed)
-        return sum(item.nll for item in sampled) / len(sampled)
+                spec = self.spec.model_copy(update={"marginal_samples": 0, "select": True})
+                rows, _ = evaluate(student, [task], spec, decoding, seed=self.seed, stage="dev")
+                return float(accuracy_rows(rows)[0]["value"])
+            samples = self.spec.marginal_samples or SAMPLES
+            spec = self.spec.model_copy(update={"marginal_samples": samples})
+            with isolation.undisturbed(student.causal):
+                student.causal.eval()
+                sampled = sample_items(student, task.items, spec, decoding, self.seed)
+        return -(sum(item.nll for item in sampled) / len(sampled))
 
 
 @contextmanager

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from compact_bench.training.trainer import Trainer
 
 FILE = "reports.json"
-
 REPORT = "report"  # the event that a worker waits for an answer to
 
 Progress = Callable[[dict[str, Any]], Any]
@@ -59,19 +58,13 @@ class Reporter:
     def _report(self, trainer: Trainer) -> None:
         point, self.reported = self.reported, self.reported + 1
         if point == len(self.values):
-            self.values.append(self._measure(trainer))
+            assert trainer.dev is not None
+            # The reading is no cost of the training, as that of the evaluation isn't.
+            cost, decoding = trainer.student.cost.as_dict(), trainer.distiller.decoding()
+            score = trainer.dev.of(trainer.student, decoding, self.spec.metric, self.questions)
+            trainer.student.cost.load(cost)
+            # The metric as it is, not turned so that more is better.
+            self.values.append(score if self.spec.metric == "accuracy" else -score)
             files.write_json(self.folder / FILE, self.values)
         if self.send({"event": REPORT, "point": point, "value": self.values[point]}) is False:
             raise Pruned(f"stopped at {self.spec.at[point]:.0%} of the training")
-
-    def _measure(self, trainer: Trainer) -> float:
-        """The metric on the dev questions, as it is (not turned so that more is better).
-
-        Its reading is no cost of the training, as that of the evaluation isn't.
-        """
-        assert trainer.dev is not None
-        cost = trainer.student.cost.as_dict()
-        decoding = trainer.distiller.decoding()
-        score = trainer.dev.of(trainer.student, decoding, self.spec.metric, self.questions)
-        trainer.student.cost.load(cost)
-        return score if self.spec.metric == "accuracy" else -score

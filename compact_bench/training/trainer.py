@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from compact_bench.data.rationales import RationaleBank
 from compact_bench.errors import CellError, Diverged
 from compact_bench.methods.base import Distiller
 from compact_bench.methods.recorded import RecordedWeights, gain_rows, read_weights, step_rows
@@ -28,7 +29,6 @@ from compact_bench.suite.sections import StudentSpec
 from compact_bench.training import checkpoint
 
 if TYPE_CHECKING:
-    from compact_bench.data.rationales import RationaleBank
     from compact_bench.training.dev_score import DevScore
 
 Progress = Callable[[dict[str, Any]], None]
@@ -124,12 +124,6 @@ class Trainer:
         for number, at in enumerate(range(0, len(self.examples), size)):
             yield self._batch(self.examples[at : at + size], number)
 
-    def record(self, batch: Batch, step: Step) -> None:
-        """Records a step that trained nothing, of a method that only scores."""
-        self._record(batch, step, float(step.loss), 0.0)
-
-    # --- for methods, beside training -------------------------------------------------------
-
     def recorded_weights(self, run_id: str) -> RecordedWeights:
         """The weights that another cell of these results recorded.
 
@@ -173,8 +167,6 @@ class Trainer:
             raise CellError("no examples of what the student knew are at hand")
         return encode_bank(bank, self.student.encoder, self.student.max_tokens)[0]
 
-    # --- the budget -------------------------------------------------------------------------
-
     @property
     def questions_a_step(self) -> int:
         """Questions in one optimizer step."""
@@ -208,8 +200,6 @@ class Trainer:
             return self.spent() >= 1
         return self.position.step >= self.total_steps
 
-    # --- the loop ---------------------------------------------------------------------------
-
     def run(
         self,
         distiller: Distiller,
@@ -233,7 +223,12 @@ class Trainer:
         """
         self._begin(stage, epochs, part, teacher)
         folder = self.folder / stage if self.folder else None
-        self._resume(distiller, folder)
+        saved = checkpoint.load(
+            folder, student=self.student, optimizer=self.optimizer, distiller=distiller
+        )
+        if saved is not None:
+            self.position = Position(**saved[0])
+            self.records, self.gains = saved[1]["steps"], saved[1]["gains"]
         if self._ended() and not self.position.step and self.spec.max_flops:
             raise CellError(f"nothing of the budget in FLOPs is left to train stage {stage!r}")
         self.student.model.train()
@@ -245,7 +240,15 @@ class Trainer:
                     break
                 self._step(distiller, micro_batches)
             self.position.epoch += 1
-            self._save(distiller, folder)
+            if folder is not None:
+                checkpoint.save(
+                    folder,
+                    student=self.student,
+                    optimizer=self.optimizer,
+                    distiller=distiller,
+                    position=vars(self.position),
+                    records={"steps": self.records, "gains": self.gains},
+                )
         self.student.model.eval()
         self.paid = self.student.cost.flops
 
@@ -322,58 +325,28 @@ class Trainer:
         self.position.step += 1
         self.position.seconds += time.perf_counter() - started
         for batch, step in results:
-            self._record(batch, step, loss, rate)
-        self.progress(
-            {
-                "event": "step",
-                "step": self.position.step,
-                "steps": self.total_steps,
-                "share": self.spent(),
-                "loss": loss,
-            }
-        )
+            self.record(batch, step, loss, rate)
+        place = {"step": self.position.step, "steps": self.total_steps, "share": self.spent()}
+        self.progress({"event": "step", **place, "loss": loss})
 
-    def _record(self, batch: Batch, step: Step, loss: float, rate: float) -> None:
-        """One record a question and rationale that was read, and one a step's gain."""
+    def record(
+        self, batch: Batch, step: Step, loss: float | None = None, rate: float = 0.0
+    ) -> None:
+        """One record a question and rationale that was read, and one a step's gain.
+
+        By default of a step that trained nothing, of a method that only scores.
+        """
         where = {"step": self.position.run, "epoch": self.position.epoch}
-        shared = {
-            **where,
-            "loss": loss,
-            "lr": rate,
-            "seconds": self.position.seconds,
-            **self.student.cost.as_dict(),
-        }
-        self.records += step_rows(batch, step, shared)
+        loss = float(step.loss) if loss is None else loss
+        spent = {"seconds": self.position.seconds, **self.student.cost.as_dict()}
+        self.records += step_rows(batch, step, {**where, "loss": loss, "lr": rate, **spent})
         self.gains += gain_rows(batch, step, where)
-
-    # --- state ------------------------------------------------------------------------------
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         parameters = [*self.student.trainable().values(), *self.distiller.parameters()]
         return torch.optim.AdamW(
             parameters, lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
         )
-
-    def _save(self, distiller: Distiller, folder: Path | None) -> None:
-        if folder is None:
-            return
-        checkpoint.save(
-            folder,
-            student=self.student,
-            optimizer=self.optimizer,
-            distiller=distiller,
-            position=vars(self.position),
-            records={"steps": self.records, "gains": self.gains},
-        )
-
-    def _resume(self, distiller: Distiller, folder: Path | None) -> None:
-        saved = checkpoint.load(
-            folder, student=self.student, optimizer=self.optimizer, distiller=distiller
-        )
-        if saved is not None:
-            position, records = saved
-            self.position = Position(**position)
-            self.records, self.gains = records["steps"], records["gains"]
 
 
 def _scale_gradients(parameters: Sequence[Tensor], factor: float) -> None:

@@ -21,5 +21,7 @@ class LazyModule:
 
 if TYPE_CHECKING:
     import torch as torch
+    from torch import Tensor as Tensor
 else:
     torch = LazyModule("torch")
+    Tensor = Any  # for annotations, which nobody evaluates

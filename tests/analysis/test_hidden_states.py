@@ -106,7 +106,6 @@ def test_layers_at_once_are_the_layers_one_by_one() -> None:
 def test_drift_is_in_units_of_the_spread(seed: int, scale: float) -> None:
     base = draw(seed)
     spread = np.sqrt(np.trace(np.cov(base.T, bias=True)))
-    assert float(hidden_states.spread(base)) == pytest.approx(spread)
     shift = np.eye(7)[0] * 3
     assert float(hidden_states.drift(base + shift, base)) == pytest.approx(3 / spread)
     moved = draw(seed + 1)

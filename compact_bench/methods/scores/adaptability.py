@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 # Words at which the released implementation expects an insight.
 THINKING_WORDS = (

@@ -7,16 +7,12 @@ graph to look at, and networkx's centralities are what the tests compare with.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from compact_bench.methods.fusion import check_finite
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 NO_ANSWER = -1
-
 DAMPING = 0.85
 
 

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 
 def shuffled(values: Tensor, present: Tensor, generator: Any) -> Tensor:

@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from compact_bench.methods.fusion import check_finite
-from compact_bench.utils.lazy import torch
-
-if TYPE_CHECKING:
-    from torch import Tensor
+from compact_bench.utils.lazy import Tensor, torch
 
 IQR_OF_NORMAL = 1.35  # a normal distribution's interquartile range, in standard deviations
-
 SMALLEST_WIDTH = 1e-6
 
 

@@ -34,8 +34,9 @@ def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
     items, both = descriptive.bootstrap(values)
     found = {"items_low": items[0], "items_high": items[1]}
     found |= {"both_low": both[0], "both_high": both[1]}
-    binary = measure.shown.item_column == "right"
-    return found | {"mcnemar_p": descriptive.mcnemar(values) if binary else NAN}
+    if measure.shown.item_column != "right":
+        return found | {"mcnemar_p": NAN}
+    return found | {"mcnemar_p": float(descriptive.mcnemar((values > 0).sum(), (values < 0).sum()))}
 
 
 def scores(results: Results, row: Row, role: str) -> list[list[float]]:
