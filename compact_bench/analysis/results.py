@@ -202,16 +202,14 @@ class Results:
                 chosen += dict.fromkeys([headline, *others])
         return chosen
 
-    def headline(self, task: str) -> Measure | None:
-        """The measure that stands for a task."""
-        measures = [measure for measure in self.measures if measure.task == task]
-        ranked = [measure for name in HEADLINES for measure in measures if measure.metric == name]
-        return next(iter(ranked or measures), None)
-
     def headlines(self, role: str) -> list[Measure]:
-        """One measure a task, of the tasks with this role."""
-        tasks = dict.fromkeys(m.task for m in self.measures if m.role == role)
-        return [measure for task in tasks if (measure := self.headline(task))]
+        """The measure that stands for each of the tasks with this role."""
+        chosen = []
+        for task in dict.fromkeys(m.task for m in self.measures if m.role == role):
+            measures = [m for m in self.measures if m.task == task]
+            ranked = [m for name in HEADLINES for m in measures if m.metric == name]
+            chosen.append((ranked or measures)[0])
+        return chosen
 
     def skill(self, measure: Measure) -> float:
         """What the student had above chance before training, see `statistics.skill`."""

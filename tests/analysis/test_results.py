@@ -75,7 +75,7 @@ def test_measures_are_in_the_suite_s_order_and_reasoning_comes_first(results: Re
 
 def test_a_run_without_a_seed_is_compared_to_every_seed(results: Results) -> None:
     base, compact = results.named("base"), results.named("compact")
-    measure = results.headline("mini_facts")
+    measure = next(m for m in results.headlines("forgetting") if m.task == "mini_facts")
     found = difference(compact, base, measure)
     mean = np.mean(list(compact.values[measure].values())) - base.values[measure][None]
     assert (found.seeds, found.items, found.mean) == (2, 30, pytest.approx(mean))
@@ -104,7 +104,7 @@ def test_one_seed_is_tested_over_its_items_where_that_is_asked_for(tmp_path: Pat
     made = Made(labels=LABELS, seeds=(0,), items=30, steps=2)
     results = read(synthetic.make(tmp_path, made))
     row, other = results.named("compact"), results.named("average")
-    measure = results.headline("mini_facts")
+    measure = next(m for m in results.headlines("forgetting") if m.task == "mini_facts")
     assert difference(row, other, measure).test == "none"
     found = difference(row, other, measure, one_seed=True)
     assert found == statistics.over_items(item_differences(row, other, measure)[0])
