@@ -11,7 +11,6 @@ import numpy as np
 from compact_bench.tune.report import figures
 from compact_bench.tune.trials import COMPLETE, Hyperparameter, Search, Study, Trial
 
-NAN = float("nan")
 RATE = Hyperparameter("learning_rate", 5e-4, choices=(2.5e-4, 5e-4, 1e-3))
 SHARES = tuple(
     Hyperparameter(f"beta_{name}", default, simplex="beta", total=2.5)

@@ -11,6 +11,7 @@ import click
 
 from compact_bench.commands.options import FOLDER, PLUGINS
 from compact_bench.errors import UserError
+from compact_bench.utils.files import write_text
 
 TEMPLATES = Path(__file__).parent / "templates"
 CHECKOUT = (Path("baselines"), Path("tests/baselines"))
@@ -41,7 +42,7 @@ def write(name: str, to: Path | None = None, plugins: Sequence[Path] = ()) -> st
         if file.exists():
             raise UserError(f"{file} exists; nothing was written")
     for file, text in zip(files, render(name, own_folder=to is not None), strict=True):
-        _create(file, text)
+        write_text(file, text)
     option = f" --plugins {to}" if to else ""
     return NEXT.format(name=name, method=files[0], test=files[1], plugins=option)
 
@@ -96,16 +97,6 @@ def _check_name(name: str, plugins: Sequence[Path]) -> None:
     for reason, applies in reasons.items():
         if applies:
             raise UserError(f"name {name!r}: {reason}")
-
-
-def _create(file: Path, text: str) -> None:
-    """Write a file, and never over one that somebody has made since."""
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with file.open("x", encoding="utf-8") as stream:
-            stream.write(text)
-    except OSError as error:
-        raise UserError(f"{file}: can't be written: {error.strerror}") from error
 
 
 @click.command()

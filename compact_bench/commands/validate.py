@@ -43,14 +43,11 @@ def problems(
 
 def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
     """Check methods, student and, without a download, data; the number of rows, and what of it."""
+    from compact_bench.execution.plan import student_identity
     from compact_bench.execution.prepare import prepare
-    from compact_bench.student.load import student_hash
     from compact_bench.suite import matrix
 
-    try:
-        student_hash(suite.student)
-    except UserError as error:
-        raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
+    student_identity(suite)
     sources = [suite.data.source, *(task.source for task in suite.evaluation.tasks)]
     at_hand = all(name in (None, "mini") or str(name).endswith(".jsonl") for name in sources)
     if not (at_hand or mirror):

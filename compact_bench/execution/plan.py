@@ -185,16 +185,11 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     Raises UserError for anything in the suite that can't work: an unknown method, teacher or
     data set, a student that is not there, a test question in the training set.
     """
-    from compact_bench.student.load import student_hash
-
     root = suite_folder(suite, options.results)
     registry = registry_module.load(options.plugins)
     for name, _, place, *_ in suite.rows():
         registry.get(name, where=suite.where(place))
-    try:
-        identity = student_hash(suite.student)
-    except UserError as error:
-        raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
+    identity = student_identity(suite)
     jobs = options.jobs or suite.jobs or 1
     threads = threads_of(jobs, available_cores())
     all_prepared, data = read_data(suite, options)
@@ -220,6 +215,16 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         tries=tuple(tries),
         waiting=frozenset(waiting),
     )
+
+
+def student_identity(suite: Suite) -> str:
+    """Hash of the student's files. Raises UserError, with the suite's line, where it has none."""
+    from compact_bench.student.load import student_hash
+
+    try:
+        return student_hash(suite.student)
+    except UserError as error:
+        raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
 
 
 def _untuned(suite: Suite) -> set[str]:
@@ -329,10 +334,11 @@ def _estimate(plan: Plan, pending: Sequence[RunSpec]) -> dict[str, Any]:
     ``source`` says what it rests on: cells of this suite that are done, or token counts.
     """
     pending = [*pending, *(spec for spec in plan.selected if spec.run_id in plan.waiting)]
+    statuses = [(s.label, read_cell(plan.folder(s)).status) for s in (*plan.tries, *plan.cells)]
     measured = [
-        (spec.label, cost)
-        for spec in (*plan.tries, *plan.cells)
-        if (cost := _measured_cost(plan.folder(spec)))
+        (label, {key: float(status.get(key) or 0) for key in COSTS})
+        for label, status in statuses
+        if status.get("state") == "done"
     ]
     if measured:
         by_row = dict(measured)
@@ -346,14 +352,6 @@ def _estimate(plan: Plan, pending: Sequence[RunSpec]) -> dict[str, Any]:
     total = {key: math.fsum(cost[key] for cost in costs) for key in COSTS}
     seconds = total["seconds"] / max(1, min(plan.jobs, len(pending)))
     return {"cells": len(pending), **total, "seconds": seconds, "source": source}
-
-
-def _measured_cost(folder: Path) -> dict[str, float] | None:
-    """What a cell took; None unless it is done."""
-    status = read_cell(folder).status
-    if status.get("state") != "done":
-        return None
-    return {key: float(status.get(key) or 0) for key in COSTS}
 
 
 def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:

@@ -143,38 +143,6 @@ def record_lost(news: News, folder: Path) -> None:
         CellWriter(folder).status("failed", reason)
 
 
-class Todo:
-    """The cells still to be given out; one that reads another's weights waits for it to end."""
-
-    def __init__(self, specs: Sequence[RunSpec]) -> None:
-        self._waiting = list(specs)
-        self._unfinished = {spec.run_id for spec in specs}
-        self._changed = threading.Condition()
-
-    def take(self) -> RunSpec | None:
-        """The next cell, perhaps after a wait; None when all are given out."""
-        with self._changed:
-            while self._waiting:
-                for spec in self._waiting:
-                    if spec.after not in self._unfinished:
-                        self._waiting.remove(spec)
-                        return spec
-                self._changed.wait()
-            return None
-
-    def ended(self, spec: RunSpec) -> None:
-        """Take note that a cell has ended, well or not."""
-        with self._changed:
-            self._unfinished.discard(spec.run_id)
-            self._changed.notify_all()
-
-    def close(self) -> None:
-        """Give out no more."""
-        with self._changed:
-            self._waiting.clear()
-            self._changed.notify_all()
-
-
 class Pool:
     """Runs cells on several workers; each cell ends with an ``end`` event whose error is set
     if the worker died, and its slot goes on with a new worker."""
@@ -185,7 +153,6 @@ class Pool:
         self._size = size
         self._workers: dict[int, Worker] = {}
         self._news: queue.Queue[News | BaseException] = queue.Queue()
-        self._todo = Todo([])
         self._stopping = False
 
     def check(self, spec: RunSpec) -> str | None:
@@ -200,23 +167,27 @@ class Pool:
     def run(
         self, specs: Sequence[RunSpec], request: Callable[[RunSpec], dict[str, Any]]
     ) -> Iterator[News]:
-        """Yield the news of all cells until the last one has ended."""
-        self._todo = Todo(specs)
-        for slot in range(min(self._size, len(specs))):
-            self._start(self._serve, slot, request)
-        left = len(specs)
-        while left:
-            news = self.next()
-            if news is None:
+        """Yield the news of all cells until the last one has ended.
+
+        A cell that reads another's weights waits for that one to end.
+        """
+        waiting, free = list(specs), list(range(self._size))
+        unfinished = {spec.run_id for spec in specs}
+        while unfinished:
+            ready = [spec for spec in waiting if spec.after not in unfinished]
+            for spec in ready[: len(free)]:
+                waiting.remove(spec)
+                self.begin(free.pop(0), spec, request(spec))
+            if (news := self.next()) is None:
                 continue
-            left -= news.event["event"] == "end"
             yield news  # by the time the next is asked for, the cell's status is written
             if news.event["event"] == "end":
-                self._todo.ended(news.spec)
+                unfinished.discard(news.spec.run_id)
+                free.append(news.slot)
 
     def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         """Start one cell on a slot that is free; its events come from `next`."""
-        self._start(self._train, slot, spec, request)
+        threading.Thread(target=self._train, args=(slot, spec, request), daemon=True).start()
 
     def next(self, timeout: float = 0.5) -> News | None:
         """The next news of any cell; None after `timeout` seconds without, which lets Ctrl-C in."""
@@ -235,7 +206,6 @@ class Pool:
     def stop(self, at_once: bool = False) -> None:
         """End all workers; ``at_once`` gives up the cells that they work on."""
         self._stopping = True
-        self._todo.close()
         for worker in list(self._workers.values()):
             worker.stop(at_once)
         self._workers.clear()
@@ -250,21 +220,6 @@ class Pool:
             self._workers[slot] = worker
         return worker
 
-    def _start(self, function: Callable[..., None], *arguments: Any) -> None:
-        """Call a function in a thread of its own, whose error reaches the main thread as news."""
-
-        def call() -> None:
-            try:
-                function(*arguments)
-            except BaseException as error:
-                self._news.put(error)
-
-        threading.Thread(target=call, daemon=True).start()
-
-    def _serve(self, slot: int, request: Callable[[RunSpec], dict[str, Any]]) -> None:
-        while not self._stopping and (spec := self._todo.take()):
-            self._train(slot, spec, request(spec))
-
     def _train(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         self._news.put(News(slot, spec, {"event": "start"}))
         try:
@@ -273,3 +228,5 @@ class Pool:
         except WorkerDied as death:
             if not self._stopping:
                 self._news.put(News(slot, spec, {"event": "end", "error": str(death)}))
+        except BaseException as error:  # for the main thread
+            self._news.put(error)

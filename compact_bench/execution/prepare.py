@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from compact_bench.data.banks import (
-    SourceData,
     catalog_source,
     held_out,
     jsonl_source,
@@ -103,8 +102,7 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
 
 def _least(*sizes: int | None) -> int | None:
     """The smallest size that is given."""
-    given = [size for size in sizes if size is not None]
-    return min(given) if given else None
+    return min((size for size in sizes if size is not None), default=None)
 
 
 def _mini(suite: Suite) -> _Split:
@@ -112,27 +110,22 @@ def _mini(suite: Suite) -> _Split:
 
     data = suite.data
     mini = data.mini
-    world = generate(
-        mini.problem or suite.suite,
-        seed=mini.seed,
-        train=_least(data.train, suite.limit),
-        dev=_least(data.dev, suite.limit),
-        test=_least(data.test, suite.limit),
-        teaching=Teaching(data.teachers, mini.correlation, mini.faults, mini.samples),
-    )
-    notes = (f"generated problems (mini {mini.problem or suite.suite})",)
-    return _Split(
-        _chosen(world.bank, data.complete),
-        world.dev,
-        world.test,
-        {**world.forgetting, **world.further},
-        notes,
-    )
+    problem = mini.problem or suite.suite
+    teaching = Teaching(data.teachers, mini.correlation, mini.faults, mini.samples)
+    sizes = {name: _least(getattr(data, name), suite.limit) for name in ("train", "dev", "test")}
+    world = generate(problem, seed=mini.seed, teaching=teaching, **sizes)
+    others = {**world.forgetting, **world.further}
+    bank, notes = _chosen(world.bank, data.complete), (f"generated problems (mini {problem})",)
+    return _Split(bank, world.dev, world.test, others, notes)
 
 
 def _real(suite: Suite, mirror: Path | None) -> _Split:
     data = suite.data
-    source = _source(data, mirror)
+    if _is_file(data.source):
+        test = Path(data.test_source) if data.test_source else None
+        source = jsonl_source(Path(data.source), data.teachers, data.answer, test)
+    else:
+        source = catalog_source(dataset(data.source), data.teachers, mirror)
     everything = replace(source.bank, questions=lowest(source.bank.questions, None))
     chosen = _chosen(everything, data.complete)
     dev_mask = everything.questions["question"].map(is_dev).astype(bool)
@@ -160,13 +153,6 @@ def _corrupted(split: _Split, data: DataSpec) -> _Split:
     train = corrupt(split.train, data.corrupt, data.mini.seed)
     notes = corruption_notes(split.train, train, data.corrupt)
     return replace(split, train=train, notes=(*split.notes, *notes))
-
-
-def _source(data: DataSpec, mirror: Path | None) -> SourceData:
-    if _is_file(data.source):
-        test = Path(data.test_source) if data.test_source else None
-        return jsonl_source(Path(data.source), data.teachers, data.answer, test)
-    return catalog_source(dataset(data.source), data.teachers, mirror)
 
 
 def _is_file(source: str) -> bool:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import Any
 
 import filelock
 
@@ -127,7 +126,9 @@ def _work(
         if refused := pool.check(plan.cells[0]):
             raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
         write_records(plan)
-        _watch(plan, pending, options, say, pool)
+        with closing(display_for(len(pending), plan.jobs, say)) as display:
+            for news in pool.run(pending, lambda spec: options.request(spec, plan.folder(spec))):
+                _show(news, plan, display)
     except KeyboardInterrupt:
         pool.stop(at_once=True)
         say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
@@ -137,20 +138,6 @@ def _work(
         raise
     pool.stop()
     return True
-
-
-def _watch(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> None:
-    """Show the news of the cells until the last has ended."""
-
-    def request(spec: RunSpec) -> dict[str, Any]:
-        return options.request(spec, plan.folder(spec))
-
-    display = display_for(len(pending), plan.jobs, say)
-    try:
-        for news in pool.run(pending, request):
-            _show(news, plan, display)
-    finally:
-        display.close()
 
 
 def display_for(total: int, jobs: int, say: Say) -> Display:

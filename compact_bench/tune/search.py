@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import filelock
 import optuna
@@ -28,16 +27,18 @@ from compact_bench.training import pruning
 from compact_bench.tune import targets, trials, winners
 from compact_bench.tune.presence import Presence
 from compact_bench.tune.report import page
+from compact_bench.tune.space import settings
 from compact_bench.tune.study import (
     FACTS,
     REASON,
+    STORAGE_ERRORS,
     SharedStudy,
     open_storage,
     open_study,
-    storage_errors,
+    unreachable,
 )
 from compact_bench.tune.targets import Bench, Target
-from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY
+from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY, STORAGE
 
 PATIENCE = 3  # failures of a row in a row, before its search ends
 
@@ -76,17 +77,20 @@ def tune(
     bad input before anything has started, and where the storage goes away; what was trained stays.
     """
     bench = targets.make_bench(suite, options)
-    rows = targets.find(bench, tuning.names) if tuning.names else targets.ablated(bench)
+    ablated = [row.label for row in suite.rows()[len(suite.methods) :]]
+    rows = targets.find(bench, tuning.names or ablated)
     targets.check_names(bench, rows)
     root = suite_folder(suite, options.results)
     folder = root / (f"tune-{tuning.study}" if tuning.study else "tune")
     run.check_writable(folder)
     presence, ended = Presence(folder / "workers"), False
     try:
-        with storage_errors(tuning.storage):
-            opened = _open(bench, rows, tuning, folder, presence)
-            failed = _search(bench, opened, options, folder, say, entry)
+        opened = _open(bench, rows, tuning, folder, presence)
+        failed = _search(bench, opened, options, folder, say, entry)
         ended = True
+    except STORAGE_ERRORS as error:
+        lost = unreachable(tuning.storage, error)
+        raise UserError(f"{lost}; nothing is lost: the same command goes on from here") from None
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return run.INTERRUPTED
@@ -102,7 +106,7 @@ def tune(
         say(made.summary.read_text(encoding="utf-8"))
         say(f"report: {made.page}")
         if tuning.storage is None:
-            say(f"in a browser: optuna-dashboard {folder / trials.STORAGE}")
+            say(f"in a browser: optuna-dashboard {folder / STORAGE}")
     return code
 
 
@@ -111,12 +115,13 @@ def _open(
 ) -> Opened:
     """Each row's study, made or gone on with."""
     storage, suite = open_storage(tuning.storage, folder), bench.suite
-    tested = winners.tested(folder, suite.suite, suite.profile)
+    test = winners.tested_folder(folder, suite.suite, suite.profile)
     opened = []
     for row in rows:
         name = "/".join(filter(None, (suite.suite, suite.profile, tuning.study, row.label)))
         shared = open_study(storage, name, row.space, bench.spec, bench.meaning(row), presence)
-        winners.refuse_after_test(tested, row.label, shared.enough)
+        if not shared.enough:
+            winners.refuse_after_test(test, row.label)
         opened.append((row, shared))
     return opened
 
@@ -166,7 +171,10 @@ def _record(folder: Path, bench: Bench, opened: Opened) -> None:
         rows = winners.rows_of(folder, {study.label for study in others})
         for (row, _), study in zip(opened, studies, strict=True):
             if study.over and study.complete:
-                rows += winners.entries(row, study, suite.training.learning_rate)
+                rate = suite.training.learning_rate
+                rows.append(row.entry(row.label, {}, rate))
+                best = winners.winners(study)
+                rows += [row.entry(name, trial.settings, rate) for name, trial in best]
         if rows:
             ready = [study for study in every if study.complete]
             content = winners.content(suite, targets.untrained(bench), rows, ready)
@@ -211,9 +219,9 @@ class Attempt:
         """``average, trial 3, seed 100``."""
         return f"{self.target.label}, trial {self.trial.number}, seed {self.spec.seed}"
 
-    def means(self, *running: tuple[float, ...]) -> list[float]:
-        """Mean of each objective over the seeds that are done, and one that is under way."""
-        columns = zip(*self.values, *running, strict=True)
+    def means(self, running: tuple[float, ...]) -> list[float]:
+        """Mean of each objective over the seeds that are done and the one that is under way."""
+        columns = zip(*self.values, running, strict=True)
         return [math.fsum(column) / len(column) for column in columns]
 
     def release(self) -> None:
@@ -286,7 +294,7 @@ class Searcher:
         """A trial of the first study that wants one."""
         for target, shared in self.studies:
             if target.label not in self.failed and (trial := shared.ask()):
-                cells = self.bench.cells(target, shared.settings(trial))
+                cells = self.bench.cells(target, settings(shared.space, trial.params))
                 return Attempt(target, shared, trial, cells)
         return None
 
@@ -337,13 +345,16 @@ class Searcher:
         return not attempt.trial.should_prune()
 
     def _ended(self, slot: int) -> None:
-        """Take what the slot's cell came to."""
+        """Take what the slot's cell came to.
+
+        Trials that were stopped, or that diverged, count: their settings are known to be bad.
+        """
         attempt = self.attempts[slot]
         cell = read_cell(self._folder(attempt.spec))
         self._count(attempt, cell)
         reason = str(cell.status.get("reason", ""))
         if cell.state in ("pruned", "diverged"):
-            self._prune(slot, reason, cell.state)
+            self._finish(slot, cell.state, reason)
         elif cell.state == "skipped":
             raise UserError(f"{attempt.target.label} can't be tuned here: {reason}")
         elif cell.state != "done":
@@ -363,39 +374,38 @@ class Searcher:
             attempt.flops += float(cell.status.get("flops") or 0)
 
     def _seed_done(self, slot: int, values: tuple[float, ...]) -> None:
-        attempt = self.attempts[slot]
+        attempt, spec = self.attempts[slot], self.bench.spec
         last = len(attempt.values) + 1 == len(attempt.cells)
-        if not last and not self._report(attempt, len(self.bench.spec.reports), values[0]):
-            self._prune(slot, "stopped after a seed", "pruned")
+        if not last and not self._report(attempt, len(spec.reports), values[0]):
+            self._finish(slot, "pruned", "stopped after a seed")
             return
-        name = attempt.name
-        attempt.values.append(values)
+        means = attempt.means(values)
         shown = ", ".join(
             f"{OBJECTIVES[objective].title} {value:.4g}"
-            for objective, value in zip(self.bench.spec.objective, attempt.means(), strict=True)
+            for objective, value in zip(spec.objective, means, strict=True)
         )
         if last:
-            self._finish(slot, name, "done", shown, values=attempt.means())
+            self._finish(slot, "done", shown, means)
             return
+        self.display.ended(slot, attempt.name, "done", shown)
+        attempt.values.append(values)
         attempt.release()
-        self.display.ended(slot, name, "done", shown)
         self._begin(slot)
 
-    def _prune(self, slot: int, reason: str, outcome: str) -> None:
-        """Trials that were stopped, or that diverged, count: their settings are known to be bad."""
-        attempt = self.attempts[slot]
-        if reason:
-            attempt.trial.set_user_attr(REASON, reason)
-        self._finish(slot, attempt.name, outcome, reason, state=TrialState.PRUNED)
-
-    def _finish(self, slot: int, name: str, outcome: str, shown: str, **result: Any) -> None:
-        """End a trial that counts. result: as of `optuna.Study.tell`."""
+    def _finish(
+        self, slot: int, outcome: str, shown: str, values: Sequence[float] | None = None
+    ) -> None:
+        """End a trial that counts; one without values is pruned."""
         attempt = self.attempts[slot]
         attempt.record_facts()
-        attempt.shared.study.tell(attempt.trial, **result)
+        if values is None:
+            attempt.trial.set_user_attr(REASON, shown)
+            attempt.shared.study.tell(attempt.trial, state=TrialState.PRUNED)
+        else:
+            attempt.shared.study.tell(attempt.trial, values)
         attempt.release()
         del self.attempts[slot]
-        self.display.ended(slot, name, outcome, shown)
+        self.display.ended(slot, attempt.name, outcome, shown)
         self.failures[attempt.target.label] = 0
 
     def _fail(self, slot: int, reason: str) -> None:
@@ -420,16 +430,17 @@ class Searcher:
 
 
 def values_of(cell: Cell, spec: TuneSpec) -> tuple[float, ...]:
-    """A trial cell's value of each objective; NaN where the records have none."""
+    """A trial cell's value of each objective; NaN where the records have none.
+
+    Of old questions it is the accuracy, answers taken strictly: the mean over the forgetting tasks.
+    """
+
+    def old_accuracy() -> float:
+        rows = cell.eval().query("role == 'forgetting' and split == 'dev' and metric == 'accuracy'")
+        rows = rows[rows["filter"].isin(["strict", "none"])]
+        return float(rows["value"].mean())  # of no row NaN
+
     return tuple(
-        old_accuracy(cell) if name == OLD_ACCURACY else dev_value(cell, name)[0]
+        old_accuracy() if name == OLD_ACCURACY else dev_value(cell, name)[0]
         for name in spec.objective
     )
-
-
-def old_accuracy(cell: Cell) -> float:
-    """Accuracy, answers taken strictly, on old questions: mean over the forgetting tasks."""
-    frame = cell.eval()
-    rows = frame[(frame["role"] == "forgetting") & (frame["split"] == "dev")]
-    rows = rows[(rows["metric"] == "accuracy") & rows["filter"].isin(["strict", "none"])]
-    return float(rows["value"].mean()) if len(rows) else math.nan

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from pydantic import BaseModel, ValidationError
@@ -17,7 +18,7 @@ from compact_bench.suite.sections import Tunable
 from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter
 
 if TYPE_CHECKING:
-    from optuna.distributions import BaseDistribution
+    import optuna
 
 SMALLEST = 1e-6  # of a draw u: its logarithm must be finite
 
@@ -30,17 +31,6 @@ class Field(NamedTuple):
     mark: Tunable
     default: float
     integer: bool
-
-
-def tunable(config: BaseModel, fixed: Collection[str]) -> dict[str, Field]:
-    """The settings that a search may choose: marked, not fixed, and not idle."""
-    idle = config.idle() if hasattr(config, "idle") else set()
-    return {
-        name: Field(mark, getattr(config, name), info.annotation is int)
-        for name, info in type(config).model_fields.items()
-        for mark in info.metadata
-        if isinstance(mark, Tunable) and name not in fixed and name not in idle
-    }
 
 
 def make_space(
@@ -57,7 +47,13 @@ def make_space(
 
     Raises UserError for a name that can't be searched or a range that the settings refuse.
     """
-    fields = tunable(config, fixed)
+    idle = config.idle() if hasattr(config, "idle") else set()
+    fields = {
+        name: Field(mark, getattr(config, name), info.annotation is int)
+        for name, info in type(config).model_fields.items()
+        for mark in info.metadata
+        if isinstance(mark, Tunable) and name not in fixed and name not in idle
+    }
     for name in ranges or ():
         if name not in fields:
             why = " (the row sets it)" if name in fixed else nearest(name, fields)
@@ -65,9 +61,11 @@ def make_space(
             raise UserError(f"{name!r} can't be searched{why}; of this row one can: {allowed}")
     fields = {name: fields[name] for name in fields if ranges is None or name in ranges}
     space = _simplexes(fields, ranges or {})
-    for name, field in fields.items():
-        if not field.mark.simplex:
-            space.append(_hyperparameter(name, field, (ranges or {}).get(name)))
+    space += [
+        _hyperparameter(name, field, (ranges or {}).get(name))
+        for name, field in fields.items()
+        if not field.mark.simplex
+    ]
     if len(choices := tuple(sorted({*rates, rate}))) > 1:
         space.append(Hyperparameter(LEARNING_RATE, rate, choices=choices))
     for one in space:
@@ -121,39 +119,36 @@ def _check(config: BaseModel, one: Hyperparameter) -> None:
             raise UserError(f"{one.name} can't be {value:g}: {reason}") from None
 
 
-def distributions(space: Space, grid: int = 0) -> dict[str, BaseDistribution]:
-    """What Optuna draws for each hyperparameter: of a simplex u_i, of others the setting itself.
-
-    grid: with N > 1 only N values of each range, evenly spread on its scale; of a simplex those
-    with x_i = 0 .. N - 1.
-    """
-    from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-    drawn: dict[str, BaseDistribution] = {}
+def suggest(trial: optuna.Trial, space: Space) -> None:
+    """Have Optuna draw each hyperparameter: of a simplex u_i, of others the setting itself."""
     for one in space:
-        if one.choices or grid:
-            drawn[one.name] = CategoricalDistribution(one.choices or grid_values(one, grid))
+        if one.choices:
+            trial.suggest_categorical(one.name, one.choices)
         elif one.simplex:
-            drawn[one.name] = FloatDistribution(SMALLEST, 1.0)
+            trial.suggest_float(one.name, SMALLEST, 1.0)
         elif one.integer:
-            drawn[one.name] = IntDistribution(int(one.low), int(one.high), log=one.log)
+            trial.suggest_int(one.name, int(one.low), int(one.high), log=one.log)
         else:
-            drawn[one.name] = FloatDistribution(one.low, one.high, log=one.log)
-    return drawn
+            trial.suggest_float(one.name, one.low, one.high, log=one.log)
 
 
-def grid_values(one: Hyperparameter, count: int) -> tuple[float, ...]:
-    """The values of a hyperparameter in a grid, as they are drawn."""
-    if one.choices:
-        return one.choices
-    if one.simplex:
-        return tuple(math.exp(-x) for x in range(count))
-    shares = [i / (count - 1) for i in range(count)]
-    if one.log:
-        values = [one.low * (one.high / one.low) ** share for share in shares]
-    else:
-        values = [one.low + (one.high - one.low) * share for share in shares]
-    return tuple(dict.fromkeys(round(v) for v in values)) if one.integer else tuple(values)
+def grid_space(space: Space, count: int) -> Space:
+    """The space with `count` choices in place of each range, evenly spread on its scale.
+
+    Of a simplex they are the draws with x_i = 0 .. count - 1.
+    """
+
+    def values(one: Hyperparameter) -> tuple[float, ...]:
+        if one.simplex:
+            return tuple(math.exp(-x) for x in range(count))
+        shares = [i / (count - 1) for i in range(count)]
+        if one.log:
+            spread = [one.low * (one.high / one.low) ** share for share in shares]
+        else:
+            spread = [one.low + (one.high - one.low) * share for share in shares]
+        return tuple(dict.fromkeys(round(v) for v in spread)) if one.integer else tuple(spread)
+
+    return tuple(replace(one, choices=one.choices or values(one)) for one in space)
 
 
 def settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, float]:
@@ -162,18 +157,17 @@ def settings(space: Space, drawn: Mapping[str, Any]) -> dict[str, float]:
     for one in space:
         value = drawn[one.name]
         if one.simplex:
-            group = [other.name for other in space if other.simplex == one.simplex]
-            exponentials = {name: -math.log(drawn[name]) for name in group}
-            sum_x = math.fsum(exponentials.values())
-            share = exponentials[one.name] / sum_x if sum_x > 0 else 1 / len(group)
+            group = [-math.log(drawn[o.name]) for o in space if o.simplex == one.simplex]
+            sum_x = math.fsum(group)
+            share = -math.log(value) / sum_x if sum_x > 0 else 1 / len(group)
             chosen[one.name] = one.total * share
         else:
             chosen[one.name] = int(value) if one.integer else float(value)
     return chosen
 
 
-def defaults(space: Space, grid: int = 0) -> dict[str, Any]:
-    """The draw that stands for the method's own settings, or those of the grid nearest to it.
+def defaults(space: Space) -> dict[str, Any]:
+    """The draw that stands for the method's own settings, or the choices nearest to them.
 
     >>> a = Hyperparameter("a", 1.0, 0, 3, simplex="s", total=3)
     >>> b = Hyperparameter("b", 2.0, 0, 3, simplex="s", total=3)
@@ -185,10 +179,9 @@ def defaults(space: Space, grid: int = 0) -> dict[str, Any]:
         value: float = one.default
         if one.simplex:
             value = max(SMALLEST, math.exp(-one.default))
-        elif not one.choices:
+        elif not math.isnan(one.low):
             value = min(max(value, one.low), one.high)
-        if one.choices or grid:
-            values = one.choices or grid_values(one, grid)
-            value = min(values, key=lambda candidate: abs(candidate - value))
-        drawn[one.name] = int(value) if one.integer else value
+        if one.choices:
+            value = min(one.choices, key=lambda choice: abs(choice - value))
+        drawn[one.name] = int(value) if one.integer and not one.simplex else value
     return drawn

@@ -7,20 +7,18 @@ had not been.
 
 from __future__ import annotations
 
-import itertools
-import json
+import ast
 import math
 import random
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import optuna
-from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.samplers import NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
@@ -33,11 +31,15 @@ from compact_bench.records.cells import without_paths
 from compact_bench.suite.sections import TuneSpec
 from compact_bench.tune import trials as records
 from compact_bench.tune.presence import Presence
-from compact_bench.tune.space import Space, defaults, distributions, grid_values, settings
+from compact_bench.tune.space import Space, defaults, grid_space, settings, suggest
 from compact_bench.tune.trials import OBJECTIVES
+from compact_bench.utils.files import plain
 
 # Names of what is stored with a study and its trials.
 MEANING, WORKER, RETRY, FACTS, REASON = "asked", "worker", "retry_of", "facts", "reason"
+
+# What a storage raises that went away.
+STORAGE_ERRORS = (SQLAlchemyError, optuna.exceptions.StorageInternalError)
 
 COUNTED = (TrialState.COMPLETE, TrialState.PRUNED)
 
@@ -63,20 +65,10 @@ def open_storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:
-        raise UserError(_unreachable(url, error)) from None
+        raise UserError(unreachable(url, error)) from None
 
 
-@contextmanager
-def storage_errors(url: str | None) -> Iterator[None]:
-    """Report in one line that the storage went away; the cells that were trained are kept."""
-    try:
-        yield
-    except (SQLAlchemyError, optuna.exceptions.StorageInternalError) as error:
-        lost = _unreachable(url, error)
-        raise UserError(f"{lost}; nothing is lost: the same command goes on from here") from None
-
-
-def _unreachable(url: str | None, error: BaseException) -> str:
+def unreachable(url: str | None, error: BaseException) -> str:
     """One line that names the storage, without its password, and the first cause."""
     while error.__cause__ is not None:
         error = error.__cause__
@@ -99,7 +91,7 @@ def without_password(url: str | None) -> str:
 
 @dataclass
 class SharedStudy:
-    """The study of one row, which several processes may work on.
+    """The study of one row, which several processes may work on. space: a grid's has choices only.
 
     A trial's rank is how many trials that count, or run, have lower numbers.
     """
@@ -110,20 +102,11 @@ class SharedStudy:
     presence: Presence
 
     @property
-    def grid_size(self) -> int:
-        """Values of each range, for the grid sampler; else 0."""
-        return self.spec.grid if self.spec.sampler == "grid" else 0
-
-    @property
-    def _grid_values(self) -> list[tuple[float, ...]]:
-        """The values of each hyperparameter in the grid."""
-        return [one.choices or grid_values(one, self.grid_size) for one in self.space]
-
-    @property
     def total(self) -> int:
         """How many trials are to finish: those of the suite, or all points of a smaller grid."""
-        points = math.prod(map(len, self._grid_values)) if self.grid_size else math.inf
-        return int(min(self.spec.trials, points))
+        if self.spec.sampler != "grid":
+            return self.spec.trials
+        return min(self.spec.trials, math.prod(len(one.choices) for one in self.space))
 
     def all(self) -> list[FrozenTrial]:
         """Every trial, by number."""
@@ -152,13 +135,7 @@ class SharedStudy:
             self.study.tell(trial, state=TrialState.FAIL)
             return None
         self.study.sampler = self._sampler(rank)
-        for name, one in distributions(self.space, self.grid_size).items():
-            if isinstance(one, CategoricalDistribution):
-                trial.suggest_categorical(name, one.choices)
-            elif isinstance(one, IntDistribution):
-                trial.suggest_int(name, one.low, one.high, log=one.log)
-            elif isinstance(one, FloatDistribution):
-                trial.suggest_float(name, one.low, one.high, log=one.log)
+        suggest(trial, self.space)
         return trial
 
     def _rank(self, number: int) -> int:
@@ -170,28 +147,23 @@ class SharedStudy:
         seed = random.Random(f"{self.spec.seed} {rank}").randrange(2**31)
         samplers = {"tpe": TPESampler, "nsga2": NSGAIISampler}
         free = samplers.get(self.spec.sampler, RandomSampler)(seed=seed)
-        if self.grid_size:
-            return PartialFixedSampler(self._point(rank), free)
+        if self.spec.sampler == "grid":
+            return PartialFixedSampler(self._grid_point(rank), free)
         return PartialFixedSampler(defaults(self.space), free) if rank == 0 else free
 
-    def _point(self, rank: int) -> dict[str, Any]:
+    def _grid_point(self, rank: int) -> dict[str, Any]:
         """A point of the grid, in an order that the seed shuffles, the defaults' first.
 
         Of a grid too large to list, distinct points are drawn.
         """
-        first = defaults(self.space, self.grid_size)
-        sizes = [len(values) for values in self._grid_values]
+        first = defaults(self.space)
+        sizes = [len(one.choices) for one in self.space]
         count = math.prod(sizes)
         order = random.Random(self.spec.seed).sample(range(count), min(count, self.total + 1))
-        points = (
-            {
-                one.name: values[at]
-                for one, values, at in zip(self.space, self._grid_values, place, strict=True)
-            }
-            for place in (np.unravel_index(index, sizes) for index in order)
-        )
+        places = (zip(self.space, np.unravel_index(i, sizes), strict=True) for i in order)
+        points = ({one.name: one.choices[at] for one, at in place} for place in places)
         others = (point for point in points if point != first)
-        return next(itertools.islice(itertools.chain([first], others), rank, None))
+        return next(islice(chain([first], others), rank, None))
 
     def fail_stale_trials(self) -> None:
         """Fail the trials whose process has ended, and have their draws tried again."""
@@ -206,17 +178,16 @@ class SharedStudy:
             except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
                 continue  # another process was first
             if len(trial.params) == len(self.space):
-                self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
+                self._retry(trial)
 
     def fail(self, trial: optuna.Trial, reason: str) -> None:
         """Fail a trial; its draw is tried again by whoever comes next."""
         trial.set_user_attr(REASON, without_paths(reason))
         self.study.tell(trial, state=TrialState.FAIL)
-        self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
+        self._retry(trial)
 
-    def settings(self, trial: optuna.Trial | FrozenTrial) -> dict[str, float]:
-        """The settings that a trial's draw stands for."""
-        return settings(self.space, trial.params)
+    def _retry(self, trial: optuna.Trial | FrozenTrial) -> None:
+        self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
 
     def recorded(self) -> tuple[records.Trial, ...]:
         """The trials as plain values; those that run are left out."""
@@ -233,7 +204,7 @@ class SharedStudy:
         return records.Trial(
             trial.number,
             STATES[trial.state],
-            self.settings(trial),
+            settings(self.space, trial.params),
             tuple(values or ()),
             tuple(sorted(trial.intermediate_values.items())),
             float(facts.get("tokens", 0)),
@@ -241,7 +212,7 @@ class SharedStudy:
             (end - start).total_seconds() if start and end else 0.0,
             str(trial.user_attrs.get(REASON, "")),
             trial.user_attrs.get(RETRY),
-            trial.params == defaults(self.space, self.grid_size),
+            trial.params == defaults(self.space),
         )
 
 
@@ -266,16 +237,29 @@ def open_study(
         load_if_exists=True,
     )
     stored = study.user_attrs.get(MEANING)
-    wanted = json.loads(json.dumps(meaning, sort_keys=True))
+    wanted = plain(meaning)
     if stored is None:
         study.set_user_attr(MEANING, wanted)
-    elif stored != wanted:
+    elif (stored := {**stored, "space": _plain_space(stored["space"])}) != wanted:
         raise UserError(
             f"the study {name!r} was begun with {_first_difference('', stored, wanted)}; "
             "give the new one another name with --study"
         )
     presence.join(study)
+    if spec.sampler == "grid":
+        space = grid_space(space, spec.grid)
     return SharedStudy(study, space, spec, presence)
+
+
+def _plain_space(stored: Mapping[str, Any]) -> dict[str, Any]:
+    """A stored space as plain values; older studies hold texts: ``Knob(name='x', low=nan)``."""
+
+    def parsed(text: str) -> Any:
+        (call,) = ast.parse(text.replace("=nan", "=None")).body
+        assert isinstance(call, ast.Expr) and isinstance(call.value, ast.Call)
+        return plain({k.arg: ast.literal_eval(k.value) for k in call.value.keywords})
+
+    return {name: parsed(v) if isinstance(v, str) else v for name, v in stored.items()}
 
 
 def _first_difference(key: str, old: Any, new: Any) -> str:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError, nearest
-from compact_bench.execution.plan import Options, read_data, threads_of
+from compact_bench.execution.plan import Options, read_data, student_identity, threads_of
 from compact_bench.methods import registry as registry_module
 from compact_bench.suite import matrix
 from compact_bench.suite.matrix import Data, ResolvedRow, RunSpec
@@ -70,7 +70,7 @@ class Bench:
         return {
             "engine": matrix.ENGINE_VERSION,
             "method": method,
-            "space": {one.name: repr(one) for one in target.space},
+            "space": {one.name: asdict(one) for one in target.space},
             "search": self.spec.model_dump(mode="json", exclude=search),
             "student": {**cell.student, "id": Path(cell.student["id"]).name, "hash": self.student},
             "data": {"hash": self.data.fingerprint},
@@ -92,14 +92,9 @@ class Bench:
 
 def make_bench(suite: Suite, options: Options) -> Bench:
     """Read data and student. Raises UserError for whatever can't be tuned on."""
-    from compact_bench.student.load import student_hash
-
     spec = suite.tune or TuneSpec()
     trial = trial_suite(suite, spec)
-    try:
-        student = student_hash(suite.student)
-    except UserError as error:
-        raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
+    student = student_identity(suite)
     (prepared, *_), (data, *_) = read_data(trial, options)
     if prepared.dev.empty:
         where = suite.where(("data",))
@@ -184,49 +179,33 @@ def find(bench: Bench, names: Iterable[str]) -> list[Target]:
     return [_target(bench, *_find(bench, name)) for name in names]
 
 
-def ablated(bench: Bench) -> list[Target]:
-    """The rows of the suite's ablation, whatever has settings to search."""
-    rows = bench.suite.rows()[len(bench.suite.methods) :]
-    return [_target(bench, row, _single(row.label, _resolve(bench, row))) for row in rows]
-
-
 def _find(bench: Bench, name: str) -> tuple[MethodRow, ResolvedRow]:
     """The row of this name as it is listed, or else of this method, and as it is resolved."""
     listed, methods = bench.suite.rows(), bench.registry.methods
-    if labelled := next((row for row in listed if row.label == name), None):
-        return labelled, _single(name, _resolve(bench, labelled))
-    pairs = [
-        (row, resolved)
-        for row in listed
-        if row.method in methods
-        for resolved in _resolve(bench, row)
-        if name in (resolved.label, resolved.method.name)
-    ]
-    exact = [pair for pair in pairs if pair[1].label == name] or pairs
-    if exact:
-        _single(name, [resolved for _, resolved in exact])
-        return exact[0]
-    if name not in methods:
+    own = MethodRow(name, {}, ("methods",))
+    pairs = [pair for row in listed if row.method in methods for pair in _resolved(bench, row)]
+    found = (
+        [pair for pair in pairs if pair[0].label == name]
+        or [pair for pair in pairs if pair[1].label == name]
+        or [pair for pair in pairs if pair[1].method.name == name]
+        or (_resolved(bench, own) if name in methods else [])
+    )
+    if not found:
         labels = list(dict.fromkeys(row.label or row.method for row in listed))
         raise UserError(
             f"no row or method {name!r} to tune{nearest(name, [*labels, *methods])}; "
             f"this suite has: {', '.join(labels)}"
         )
-    row = MethodRow(name, {}, ("methods",))
-    return row, _single(name, _resolve(bench, row))
+    if len(found) > 1:
+        labels = [repr(row.label) for _, row in found]
+        raise UserError(f"{name!r} stands for {len(found)} rows: name one of {', '.join(labels)}")
+    return found[0]
 
 
-def _resolve(bench: Bench, row: MethodRow) -> Sequence[ResolvedRow]:
+def _resolved(bench: Bench, row: MethodRow) -> list[tuple[MethodRow, ResolvedRow]]:
     entry = {row.method: row.settings} | ({LABEL: row.label} if row.label else {})
     suite = bench.trial.model_copy(update={"methods": [entry]})
-    return matrix.rows(suite, bench.registry, bench.data.teachers)
-
-
-def _single(name: str, rows: Sequence[ResolvedRow]) -> ResolvedRow:
-    if len(rows) != 1:
-        labels = ", ".join(repr(row.label) for row in rows)
-        raise UserError(f"{name!r} stands for {len(rows)} rows: name one of {labels}")
-    return rows[0]
+    return [(row, one) for one in matrix.rows(suite, bench.registry, bench.data.teachers)]
 
 
 def _target(bench: Bench, listed: MethodRow, row: ResolvedRow) -> Target:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from dataclasses import asdict, dataclass, field
+import operator
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +28,7 @@ OBJECTIVES: dict[str, Metric] = {
     OLD_ACCURACY: Metric("accuracy on old tasks", 1, True),
 }
 
-COMPLETE, PRUNED, FAILED, RUNNING = "complete", "pruned", "failed", "running"
-
-FINISHED = (COMPLETE, PRUNED)
+COMPLETE, PRUNED, FAILED = "complete", "pruned", "failed"
 
 
 @dataclass(frozen=True)
@@ -82,8 +81,7 @@ class Trial:
 
 @dataclass(frozen=True)
 class Study:
-    """All trials of one row, by number. label: the row's. over: whether as many are finished as
-    were asked for."""
+    """All trials of one row, by number. over: whether as many are finished as were asked for."""
 
     label: str
     method: str
@@ -99,17 +97,12 @@ class Study:
     @property
     def finished(self) -> list[Trial]:
         """Those that count: complete or pruned, in the order of their numbers."""
-        return [trial for trial in self.trials if trial.state in FINISHED]
+        return [trial for trial in self.trials if trial.state in (COMPLETE, PRUNED)]
 
     @property
     def complete(self) -> list[Trial]:
-        """Those that were trained to the end."""
+        """Those that were trained to the end; their values are finite."""
         return [trial for trial in self.trials if trial.state == COMPLETE]
-
-    @property
-    def measured(self) -> list[Trial]:
-        """The complete trials whose values are all finite."""
-        return [trial for trial in self.complete if all(map(math.isfinite, trial.values))]
 
     @property
     def directions(self) -> tuple[int, ...]:
@@ -130,17 +123,12 @@ class Study:
         """
         trials: dict[tuple[float, ...], Trial] = {}  # by values that are better where they are more
         for trial in self.complete:
-            scores = zip(self.directions, trial.values, strict=True)
-            trials.setdefault(tuple(sign * value for sign, value in scores), trial)
-        best = [
-            own
-            for own in trials
-            if not any(
-                other != own and all(a >= b for a, b in zip(other, own, strict=True))
-                for other in trials
-            )
-        ]
-        return [trials[scores] for scores in sorted(best, reverse=True)]
+            trials.setdefault(tuple(map(operator.mul, self.directions, trial.values)), trial)
+
+        def beaten(own: tuple[float, ...]) -> bool:
+            return any(other != own and all(map(operator.ge, other, own)) for other in trials)
+
+        return [trials[scores] for scores in sorted(trials, reverse=True) if not beaten(scores)]
 
     @property
     def default(self) -> Trial | None:
@@ -154,7 +142,7 @@ class Search:
 
     suite: dict[str, Any]
     studies: tuple[Study, ...]
-    notes: tuple[str, ...] = field(default=())
+    notes: tuple[str, ...] = ()
 
 
 def write(folder: Path, search: Search) -> Path:

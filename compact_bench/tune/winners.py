@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import yaml
 
@@ -18,18 +18,9 @@ from compact_bench.tune import trials
 from compact_bench.tune.trials import LEARNING_RATE, Study, Trial
 from compact_bench.utils.files import write_text
 
-if TYPE_CHECKING:
-    from compact_bench.tune.targets import Target
-
 BEST = "best.yaml"
 
 TUNED = "tuned"
-
-HEADER = """\
-# The settings that `tune` found on the dev split, beside the methods' own, with fresh seeds:
-#   python -m compact_bench run {name}
-# {settings}
-"""
 
 
 def with_tuned(suite: Suite, root: Path) -> Suite:
@@ -79,13 +70,6 @@ def winners(study: Study) -> list[tuple[str, Trial]]:
     return list(by_number.values())
 
 
-def entries(target: Target, study: Study, rate: float) -> list[dict[str, Any]]:
-    """The rows of a study in best.yaml: the method's own settings, then the winners'."""
-    rows = [target.entry(target.label, {}, rate)]
-    rows += [target.entry(label, trial.settings, rate) for label, trial in winners(study)]
-    return rows
-
-
 def content(
     suite: Suite,
     untrained: Sequence[str | dict[str, Any]],
@@ -109,14 +93,17 @@ def content(
 
 def write_best(folder: Path, values: dict[str, Any], studies: Sequence[Study]) -> Path:
     """Write best.yaml, which `run` takes as it is."""
-    lines = []
+    head = [
+        "The settings that `tune` found on the dev split, beside the methods' own, with fresh "
+        "seeds:",
+        f"  python -m compact_bench run {BEST}",
+    ]
     for study in studies:
         for label, trial in winners(study):
             shown = ", ".join(f"{key} {value:.4g}" for key, value in trial.settings.items())
-            lines.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
-    head = HEADER.format(name=BEST, settings="\n# ".join(lines))
+            head.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
-    return write_text(folder / BEST, head + text)
+    return write_text(folder / BEST, "".join(f"# {line}\n" for line in head) + text)
 
 
 def read_best(folder: Path) -> dict[str, Any] | None:
@@ -146,25 +133,19 @@ def read_test(folder: Path, suite_name: str, profile: str) -> Results | None:
         return None
 
 
-def tested(folder: Path, suite_name: str, profile: str) -> set[str]:
-    """Labels of the rows that have answered the test split."""
-    root = tested_folder(folder, suite_name, profile)
+def refuse_after_test(root: Path, label: str) -> None:
+    """Raise UserError where a row's winner has answered the test split. root: the test's results.
+
+    More trials would be chosen from after a look at test.
+    """
     try:
         cells = read_suite_record(root).cells
     except UserError:
-        return set()
-    return {
-        cell["label"]
-        for cell in cells
-        if cell["run_id"] and status_of(root / "runs" / cell["run_id"]) == "done"
-    }
-
-
-def refuse_after_test(tested_labels: set[str], study_label: str, enough: bool) -> None:
-    """Raise UserError where more trials were to be chosen from after a look at test."""
-    looked = any(label.startswith(f"{study_label}, {TUNED}") for label in tested_labels)
-    if looked and not enough:
-        raise UserError(
-            f"{study_label}: its winner was tested already, and more trials would be chosen from "
-            "after a look at test; begin another search with --study NAME"
-        )
+        return
+    for cell in cells:
+        winner = cell["run_id"] and cell["label"].startswith(f"{label}, {TUNED}")
+        if winner and status_of(root / "runs" / cell["run_id"]) == "done":
+            raise UserError(
+                f"{label}: its winner was tested already, and more trials would be chosen from "
+                "after a look at test; begin another search with --study NAME"
+            )

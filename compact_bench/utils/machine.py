@@ -11,16 +11,8 @@ from typing import Any
 import torch
 
 RECORDED_PACKAGES = (
-    "torch",
-    "transformers",
-    "peft",
-    "lm-eval",
-    "datasets",
-    "numpy",
-    "pandas",
-    "tokenizers",
-    "safetensors",
-    "compact-bench",
+    *("torch", "transformers", "peft", "lm-eval", "datasets", "numpy", "pandas", "tokenizers"),
+    *("safetensors", "compact-bench"),
 )
 
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import sys
-import threading
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
 from compact_bench.execution.plan import Options, make_plan
-from compact_bench.execution.pool import Pool, Todo, Worker, WorkerDied, WorkerEntry, record_lost
+from compact_bench.execution.pool import News, Pool, Worker, WorkerDied, WorkerEntry, record_lost
 from compact_bench.records.cells import read_cell
 from compact_bench.suite.schema import load_suite
 
@@ -20,7 +19,7 @@ ENTRY = WorkerEntry(threads=1, cell="stub_cells:cell", check="stub_cells:check")
 
 @dataclass(frozen=True)
 class Cell:
-    """As much of a cell as `Todo` looks at."""
+    """As much of a cell as `Pool.run` looks at."""
 
     run_id: str
     after: str = ""
@@ -37,30 +36,32 @@ def test_a_worker_s_threads_are_in_its_environment(monkeypatch):
     assert WorkerEntry(threads=3).environment()["OMP_WAIT_POLICY"] == "ACTIVE"
 
 
-def test_a_cell_is_given_out_when_the_one_that_it_reads_has_ended():
-    reader, source, other = Cell("reader", after="source"), Cell("source"), Cell("other")
-    todo = Todo([reader, source, other])
-    assert [todo.take(), todo.take()] == [source, other]
-    given = []
-    waiting = threading.Thread(target=lambda: given.append(todo.take()))
-    waiting.start()
-    todo.ended(other)
-    waiting.join(0.2)
-    assert waiting.is_alive() and not given
-    todo.ended(source)
-    waiting.join(10)
-    assert given == [reader] and todo.take() is None
+@pytest.mark.parametrize(
+    ("size", "order"),
+    [(1, ["source", "reader", "other"]), (2, ["source", "other", "reader"])],
+)
+def test_a_cell_starts_when_the_one_that_it_reads_has_ended(tmp_path, monkeypatch, size, order):
+    pool, started, ended = Pool(ENTRY, tmp_path, size), [], []
+
+    def begin(slot, spec, request):
+        assert slot < size and request == {"of": spec.run_id}
+        assert not spec.after or spec.after in ended
+        started.append(spec.run_id)
+        pool._news.put(News(slot, spec, {"event": "end"}))
+
+    monkeypatch.setattr(pool, "begin", begin)
+    cells = [Cell("reader", after="source"), Cell("source"), Cell("other")]
+    for news in pool.run(cells, lambda spec: {"of": spec.run_id}):
+        ended.append(news.spec.run_id)
+    assert started == ended == order
 
 
-def test_a_cell_that_reads_one_of_another_run_does_not_wait():
+def test_a_cell_that_reads_one_of_another_run_does_not_wait(tmp_path, monkeypatch):
+    pool, started = Pool(ENTRY, tmp_path, 1), []
+    monkeypatch.setattr(pool, "begin", lambda slot, spec, request: started.append(spec))
+    monkeypatch.setattr(pool, "next", lambda: News(0, started[0], {"event": "end"}))
     reader = Cell("reader", after="0123456789ab")
-    assert Todo([reader]).take() is reader
-
-
-def test_a_closed_list_gives_out_nothing():
-    todo = Todo([Cell("a")])
-    todo.close()
-    assert todo.take() is None
+    assert [news.spec for news in pool.run([reader], lambda spec: {})] == [reader]
 
 
 def test_a_worker_that_cannot_start_says_how_it_ended(tmp_path, monkeypatch):

@@ -6,6 +6,7 @@ import math
 from typing import Annotated
 
 import numpy as np
+import optuna
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -18,10 +19,10 @@ from compact_bench.methods import registry
 from compact_bench.tune.space import (
     SMALLEST,
     defaults,
-    distributions,
-    grid_values,
+    grid_space,
     make_space,
     settings,
+    suggest,
 )
 from compact_bench.tune.trials import LEARNING_RATE, Hyperparameter
 
@@ -43,9 +44,16 @@ def _space(fixed=(), ranges=None, rates=RATES, rate=0.002):
     return make_space(Config(), fixed, ranges, rates, rate)
 
 
+def _drawn(space):
+    """A trial that Optuna has drawn the space for."""
+    trial = optuna.create_study().ask()
+    suggest(trial, space)
+    return trial
+
+
 def test_every_marked_setting_and_the_learning_rate_are_searched():
     assert {one.name for one in _space()} == {"a", "b", "x", "log", "n", LEARNING_RATE}
-    found = distributions(_space())
+    found = _drawn(_space()).distributions
     assert found["x"] == FloatDistribution(0, 1)
     assert found["log"] == FloatDistribution(0.01, 100, log=True)
     assert found["n"] == IntDistribution(1, 9)
@@ -129,22 +137,24 @@ def test_the_draw_of_the_own_settings_gives_them(x, log, n, a, b):
     )
 
 
+def _grid(one, count):
+    return grid_space((one,), count)[0].choices
+
+
 def test_grid_values_are_even_on_their_scale():
-    assert grid_values(Hyperparameter("x", 0, 0, 1), 3) == (0.0, 0.5, 1.0)
-    assert grid_values(Hyperparameter("x", 1, 0.01, 100, log=True), 3) == pytest.approx(
-        (0.01, 1.0, 100.0)
-    )
-    assert grid_values(Hyperparameter("n", 1, 1, 2, integer=True), 3) == (1, 2)
-    shares = [
-        -math.log(u) for u in grid_values(Hyperparameter("a", 1, 0, 1, simplex="s", total=1), 3)
-    ]
+    assert _grid(Hyperparameter("x", 0, 0, 1), 3) == (0.0, 0.5, 1.0)
+    log = _grid(Hyperparameter("x", 1, 0.01, 100, log=True), 3)
+    assert log == pytest.approx((0.01, 1.0, 100.0))
+    assert _grid(Hyperparameter("n", 1, 1, 2, integer=True), 3) == (1, 2)
+    assert _grid(Hyperparameter("n", 1, choices=(7, 9)), 3) == (7, 9)
+    shares = [-math.log(u) for u in _grid(Hyperparameter("a", 1, 0, 1, simplex="s", total=1), 3)]
     assert shares == pytest.approx([0, 1, 2])
 
 
 def test_the_defaults_of_a_grid_are_its_nearest_point():
-    space = _space()
-    found = defaults(space, grid=3)
-    for name, one in distributions(space, grid=3).items():
+    space = grid_space(_space(), 3)
+    found = defaults(space)
+    for name, one in _drawn(space).distributions.items():
         assert found[name] in one.choices
     assert found["x"] in (0.0, 0.5)
 
@@ -158,7 +168,7 @@ def test_every_method_has_a_space_whose_defaults_and_ends_it_takes(name):
     method = METHODS[name]
     config = method.Config()
     space = make_space(config, (), None, RATES, 0.002)
-    for draw in (defaults(space), defaults(space, grid=2)):
+    for draw in (defaults(space), defaults(grid_space(space, 2))):
         values = settings(space, draw)
         values.pop(LEARNING_RATE)
         method.Config.model_validate(config.model_dump() | values)

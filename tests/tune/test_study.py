@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import optuna
 import pytest
 
@@ -49,6 +51,24 @@ def test_a_search_asked_otherwise_needs_another_name(suite, go):
     training = KEYS["training"] | {"epochs": 2}
     with pytest.raises(UserError, match=r"begun with training\.epochs 1, not 2"):
         go(suite({"training": training}, trials=2), "knobs")
+
+
+def test_a_study_of_an_older_version_goes_on(suite, go, folder):
+    """Its space was stored as the text of a class that has another name today."""
+    go(suite(trials=2), "knobs")
+    journal = folder / "studies.journal"
+    entries = [json.loads(line) for line in journal.read_text().splitlines()]
+    space = next(e["user_attr"]["asked"]["space"] for e in entries if "asked" in str(e))
+    for name, values in space.items():
+        pairs = ", ".join(
+            f"{key}={'nan' if value is None else repr(value)}"
+            for key, value in (values | {"choices": tuple(values["choices"])}).items()
+        )
+        space[name] = f"Knob({pairs})"
+    journal.write_text("".join(json.dumps(entry) + "\n" for entry in entries))
+    assert go(suite(trials=3), "knobs")[1][0] == "tiny mini: 1 trials to do of knobs"
+    with pytest.raises(UserError, match=r"begun with space\.a .*, not None"):
+        go(suite(trials=3, space={"knobs": {"x": [0, 1]}}), "knobs")
 
 
 def test_a_storage_that_is_away_is_shown_without_its_password(suite, go, folder):

@@ -11,33 +11,33 @@ from compact_bench.tune.trials import COMPLETE, OBJECTIVES, Search, Study
 
 def caption(search: Search, studies: Sequence[Study], text: str) -> Caption:
     """A caption whose own part also has the objectives and how many trials the studies had."""
-    parts = [sentence(one) for one in (text, objectives(studies), counts(studies))]
-    common = [one for one in setting(search, studies) if one not in parts]
+    names = dict.fromkeys(name for study in studies for name in study.objectives)
+    ways = [
+        f"{OBJECTIVES[name].title} ({'more' if OBJECTIVES[name].better > 0 else 'less'} is better)"
+        for name in names
+    ]
+    objectives = f"Objective{'s' if len(ways) > 1 else ''} on the dev split: {' and '.join(ways)}"
+    parts = [sentence(part) for part in (text, objectives, counts(studies))]
+    common = [part for part in setting(search, studies) if part not in parts]
     return Caption(" ".join(parts), " ".join(common))
 
 
 def setting(search: Search, studies: Sequence[Study]) -> list[str]:
     """Sentences on the suite, on how the studies were searched, and on what the numbers aren't."""
     suite = search.suite
+    used = dict.fromkeys(study.seeds for study in studies)
+    seeds = " or ".join(", ".join(map(str, one)) for one in used)
     parts = [
         *opening(suite, tuple(suite.get("data", {}).get("teachers") or ())),
         samplers(studies),
-        seeds(studies),
+        f"One training seed a trial ({seeds}): trials differ by its chance too"
+        if all(len(one) == 1 for one in used)
+        else f"A trial's value is the mean over training seeds {seeds}",
         *limits(suite, ("dev",)),
         suite.get("notes", ""),
         *search.notes,
     ]
     return list(dict.fromkeys(sentence(part) for part in parts if str(part).strip()))
-
-
-def objectives(studies: Sequence[Study]) -> str:
-    """Name the objectives and which way is better."""
-    names = dict.fromkeys(name for study in studies for name in study.objectives)
-    ways = [
-        f"{OBJECTIVES[name].title} ({'more' if OBJECTIVES[name].better > 0 else 'less'} is better)"
-        for name in names
-    ]
-    return f"Objective{'s' if len(ways) > 1 else ''} on the dev split: {' and '.join(ways)}"
 
 
 def counts(studies: Sequence[Study]) -> str:
@@ -62,12 +62,3 @@ def samplers(studies: Sequence[Study]) -> str:
         return f"Searched with {next(iter(labels))}"
     parts = (f"{way} ({', '.join(names)})" for way, names in labels.items())
     return f"Searched with {'; '.join(parts)}"
-
-
-def seeds(studies: Sequence[Study]) -> str:
-    """Name the seeds that a trial is a mean over."""
-    used = dict.fromkeys(study.seeds for study in studies)
-    names = " or ".join(", ".join(map(str, one)) for one in used)
-    if all(len(one) == 1 for one in used):
-        return f"One training seed a trial ({names}): trials differ by its chance too"
-    return f"A trial's value is the mean over training seeds {names}"

@@ -10,8 +10,7 @@ import contextlib
 import math
 import re
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
@@ -24,7 +23,7 @@ from matplotlib.ticker import MaxNLocator
 
 from compact_bench.report.parts.style import PALETTE, STYLE, Picture, render
 from compact_bench.tune.report.captions import caption
-from compact_bench.tune.trials import OBJECTIVES, PRUNED, Hyperparameter, Search, Study, Trial
+from compact_bench.tune.trials import OBJECTIVES, PRUNED, Hyperparameter, Search, Study
 
 if TYPE_CHECKING:
     import optuna
@@ -137,8 +136,8 @@ def bounds(values: Iterable[float], better: int) -> tuple[float, float]:
 
 
 def values_of(study: Study, objective: int = 0) -> np.ndarray:
-    """(n,) float64: values of the `measured` trials in the unit of the axis, cut at the bounds."""
-    values = [_scale(study, objective) * trial.values[objective] for trial in study.measured]
+    """(n,) float64: values of the complete trials in the unit of the axis, cut at the bounds."""
+    values = [_scale(study, objective) * trial.values[objective] for trial in study.complete]
     return np.clip(values, *bounds(values, study.directions[objective])) if values else np.empty(0)
 
 
@@ -150,8 +149,8 @@ def rebuild(study: Study, objectives: int = 1, logarithms: bool = False) -> optu
     """An in-memory study of the same trials and numbers, whose values are `values_of`.
 
     objectives: how many of them, from the first. logarithms: hyperparameters on a logarithmic scale
-    enter as logarithms, which fANOVA wouldn't take by itself. Trials without finite values are
-    failed there, or pruned and have their finite reports; of numbers that are none, too.
+    enter as logarithms, which fANOVA wouldn't take by itself. Numbers that are no trial's are
+    failed there.
     """
     import optuna
     from optuna.trial import TrialState, create_trial
@@ -161,63 +160,58 @@ def rebuild(study: Study, objectives: int = 1, logarithms: bool = False) -> optu
         directions=["maximize" if d > 0 else "minimize" for d in study.directions[:objectives]]
     )
     rows = np.stack([values_of(study, i) for i in range(objectives)], axis=1).tolist()
-    values = {trial.number: row for trial, row in zip(study.measured, rows, strict=True)}
-    domains = {one.words: _domain(study, one, logarithms) for one in study.hyperparameters}
+    values = {trial.number: row for trial, row in zip(study.complete, rows, strict=True)}
+    searched = study.hyperparameters
+    domains = {one.words: _domain(study, one, logarithms) for one in searched}
     by_number = {trial.number: trial for trial in study.trials}
     for number in range(max(by_number, default=-1) + 1):
-        trial = by_number.get(number, Trial(number, "", {}))
-        places = {h.words: _place(h, trial, logarithms) for h in study.hyperparameters}
-        params = {name: place for name, place in places.items() if math.isfinite(place)}
+        if (trial := by_number.get(number)) is None:
+            rebuilt.add_trial(create_trial(state=TrialState.FAIL))
+            continue
         unfinished = TrialState.PRUNED if trial.state == PRUNED else TrialState.FAIL
-        reports = {step: _scale(study) * v for step, v in trial.reports if math.isfinite(v)}
+        scale = {one.words: math.log if one.log and logarithms else float for one in searched}
         rebuilt.add_trial(
             create_trial(
                 state=TrialState.COMPLETE if number in values else unfinished,
                 values=values.get(number),
-                params=params,
-                distributions={name: domains[name] for name in params},
-                intermediate_values=reports,
+                params={h.words: scale[h.words](trial.settings[h.name]) for h in searched},
+                distributions=domains,
+                intermediate_values={step: _scale(study) * v for step, v in trial.reports},
             )
         )
     return rebuilt
 
 
-def _place(one: Hyperparameter, trial: Trial, logarithms: bool) -> float:
-    """A trial's setting as a study has it; NaN where it has none."""
-    value = trial.settings.get(one.name, math.nan)
-    if not one.log:
-        return value
-    return math.nan if not value > 0 else math.log(value) if logarithms else value
-
-
 def _domain(study: Study, one: Hyperparameter, logarithms: bool) -> BaseDistribution:
-    """What is searched, widened to what was tried: defaults may lie outside of it."""
+    """What is searched, widened to what was tried: the last value of a grid may be rounded up."""
     from optuna.distributions import CategoricalDistribution, FloatDistribution
 
-    ends = [0.0, one.total] if one.simplex else [one.low, one.high]
-    tried = [Trial(0, "", {one.name: end}) for end in ends] + list(study.trials)
-    places = [p for trial in tried if math.isfinite(p := _place(one, trial, logarithms))]
     if one.choices:
-        return CategoricalDistribution(sorted({*one.choices, *places}))
-    return FloatDistribution(min(places), max(places), log=one.log and not logarithms)
+        return CategoricalDistribution(one.choices)
+    places = [trial.settings[one.name] for trial in study.trials]
+    places += [0.0, one.total] if one.simplex else [one.low, one.high]
+    ends = min(places), max(places)
+    if one.log and logarithms:
+        return FloatDistribution(math.log(ends[0]), math.log(ends[1]))
+    return FloatDistribution(*ends, log=one.log)
 
 
 def importances(study: Study) -> dict[str, dict[str, float]]:
     """Each hyperparameter's share of the importance for the first objective, by evaluator.
 
     Shares are >= 0 and sum to 1; the names are in words. Empty where there is one hyperparameter,
-    or trials that have all settings have fewer than FEWEST different values.
+    or trials have fewer than FEWEST different values.
 
     PED-ANOVA: Watanabe et al., IJCAI 2023. fANOVA: Hutter et al., ICML 2014.
     """
     from optuna import importance
 
     names = [one.words for one in study.hyperparameters]
-    rebuilt = rebuild(study, logarithms=True)
-    whole = [trial for trial in rebuilt.trials if trial.values and len(trial.params) == len(names)]
-    if len(names) < 2 or len({trial.value for trial in whole}) < FEWEST:
+    values = values_of(study)
+    if len(names) < 2 or len(np.unique(values)) < FEWEST:
         return {}
-    best = min(0.5, max(_BEST_SHARE, _BEST_COUNT / len(whole)))
+    rebuilt = rebuild(study, logarithms=True)
+    best = min(0.5, max(_BEST_SHARE, _BEST_COUNT / len(values)))
     evaluators: dict[str, Any] = {
         PED_ANOVA: importance.PedAnovaImportanceEvaluator(target_quantile=best),
         FANOVA: importance.FanovaImportanceEvaluator(seed=0),
@@ -243,7 +237,7 @@ def history(study: Study) -> Drawn:
     """The first objective by trial, and the best so far."""
     from optuna.visualization.matplotlib import plot_optimization_history
 
-    if not study.measured:
+    if not study.complete:
         return None
     axis = plot_optimization_history(rebuild(study), target_name=axis_title(study))
     axis.collections[0].set(color=PALETTE[0], zorder=3)
@@ -282,12 +276,10 @@ def slices(study: Study) -> Drawn:
     """The first objective against each hyperparameter."""
     from optuna.visualization.matplotlib import plot_slice
 
-    rebuilt = rebuild(study)
-    tried = {name for trial in rebuilt.trials if trial.values for name in trial.params}
-    shown = sorted((h for h in study.hyperparameters if h.words in tried), key=lambda h: h.words)
-    if not shown:
+    if not study.complete:
         return None
-    title = axis_title(study)
+    rebuilt, title = rebuild(study), axis_title(study)
+    shown = sorted(study.hyperparameters, key=lambda one: one.words)  # in Optuna's order
     drawn: Any = plot_slice(rebuilt, [one.words for one in shown], target_name=title)
     axes = np.ravel(drawn)
     rows, columns = -(-len(axes) // COLUMNS), min(COLUMNS, len(axes))
@@ -301,9 +293,8 @@ def slices(study: Study) -> Drawn:
         axis.set_ylabel("" if column else title)
         axis.tick_params(labelleft=not column)
         for index, style in _marked(study):
-            x: Any = rebuilt.trials[study.measured[index].number].params.get(one.words)
-            if x is not None:
-                axis.plot([repr(x) if one.choices else x], [values_of(study)[index]], **style)
+            x: Any = rebuilt.trials[study.complete[index].number].params[one.words]
+            axis.plot([repr(x) if one.choices else x], [values_of(study)[index]], **style)
     text = f"The first objective against each hyperparameter, complete trials only. {CUT}"
     return _finished(axes[0]), "value by hyperparameter", text
 
@@ -323,8 +314,8 @@ def contour(study: Study) -> Drawn:
     rebuilt = rebuild(study)
     axis: Any = plot_contour(rebuilt, names, target_name=axis_title(study))
     for place, style in _marked(study):
-        params = rebuilt.trials[study.measured[place].number].params
-        axis.plot(*([params.get(name, math.nan)] for name in names), **style)
+        params = rebuilt.trials[study.complete[place].number].params
+        axis.plot(*([params[name]] for name in names), **style)
     text = (
         "The first objective over the two hyperparameters with a range that matter the most; "
         "interpolated between the trials, which is no measurement"
@@ -339,20 +330,19 @@ def ternary(study: Study) -> Drawn:
     names = dict.fromkeys(one.simplex for one in study.hyperparameters if one.simplex)
     groups = [[one for one in study.hyperparameters if one.simplex == name] for name in names]
     group = next((one for one in groups if len(one) == 3), None)
-    if group is None:
+    if group is None or not study.complete:
         return None
-    points, values = percentages(study.measured, group), values_of(study)  # (n,3), (n,)
-    known = np.isfinite(points).all(axis=1)
-    if not known.any():
-        return None
+    shares = [[trial.settings[one.name] for one in group] for trial in study.complete]
+    points = 100 * np.array(shares) / np.sum(shares, axis=1, keepdims=True)  # (n,3)
+    values = values_of(study)  # (n,)
     colours: Any = {"cmap": "Blues" if study.directions[0] > 0 else "Blues_r"}
     axis: Any = Figure(figsize=(5.0, 3.8)).add_subplot(projection="ternary", ternary_sum=100.0)
-    unique, index = np.unique(np.round(points[known], 9), axis=0, return_inverse=True)
-    if len(unique) >= FEWEST_POINTS and np.ptp(values[known]) > 0:
-        means = np.bincount(index.ravel(), values[known]) / np.bincount(index.ravel())
+    unique, index = np.unique(np.round(points, 9), axis=0, return_inverse=True)
+    if len(unique) >= FEWEST_POINTS and np.ptp(values) > 0:
+        means = np.bincount(index.ravel(), values) / np.bincount(index.ravel())
         with contextlib.suppress(RuntimeError, ValueError):  # points that lie on a line
             axis.tricontourf(*unique.T, means, levels=8, **colours)
-    dots = axis.scatter(*points[known].T, c=values[known], edgecolors="grey", zorder=4, **colours)
+    dots = axis.scatter(*points.T, c=values, edgecolors="grey", zorder=4, **colours)
     for place, style in _marked(study):
         axis.plot(*points[[place]].T, **style)
     for side, one in zip("tlr", group, strict=True):
@@ -363,15 +353,6 @@ def ternary(study: Study) -> Drawn:
         "corner; interpolated between the trials, which is no measurement"
     )
     return _finished(axis), "value by three shares", text
-
-
-def percentages(trials: Sequence[Trial], group: Sequence[Hyperparameter]) -> np.ndarray:
-    """(n,k) float64: of the sum; NaN where a share is missing or negative, or all are 0."""
-    rows = [[trial.settings.get(one.name, math.nan) for one in group] for trial in trials]
-    shares = np.array(rows, dtype=float).reshape(-1, len(group))
-    total = shares.sum(axis=1, keepdims=True)  # (n,1)
-    valid = (shares >= 0).all(axis=1, keepdims=True) & (total > 0)
-    return np.where(valid, 100 * shares / np.where(valid, total, 1.0), np.nan)
 
 
 def reports(study: Study) -> Drawn:
@@ -399,7 +380,7 @@ def pareto(study: Study) -> Drawn:
     """Both objectives of a study with two, and the front."""
     from optuna.visualization.matplotlib import plot_pareto_front
 
-    if len(study.objectives) != 2 or not study.measured:
+    if len(study.objectives) != 2 or not study.complete:
         return None
     titles = [
         f"{axis_title(study, i)} ({'more' if study.directions[i] > 0 else 'less'} is better)"
@@ -436,10 +417,9 @@ def axis_title(study: Study, objective: int = 0) -> str:
 
 
 def _marked(study: Study, best: bool = True) -> list[tuple[int, Any]]:
-    """Places among the measured trials of the default settings and of the best, with markers."""
-    measured = replace(study, trials=tuple(study.measured))
-    marked = [(measured.default, _DEFAULT)] + ([(measured.best, _BEST)] if best else [])
-    return [(study.measured.index(one), style) for one, style in marked if one is not None]
+    """Places among the complete trials of the default settings and of the best, with markers."""
+    marked = [(study.default, _DEFAULT)] + ([(study.best, _BEST)] if best else [])
+    return [(study.complete.index(one), style) for one, style in marked if one is not None]
 
 
 def _finished(axis: Any) -> Figure:

@@ -11,7 +11,7 @@ from compact_bench.report.page import PAGE, ReportPaths
 from compact_bench.report.parts import formats, style
 from compact_bench.tune.report import captions, figures
 from compact_bench.tune.report import tables as tune_tables
-from compact_bench.tune.trials import FAILED, FILE, Search, read
+from compact_bench.tune.trials import FAILED, FILE, read
 from compact_bench.tune.winners import read_test, tested_folder
 from compact_bench.utils.files import remove, write_text
 
@@ -40,7 +40,12 @@ def build(
         main=main,
         others=others,
         pictures=pictures,
-        failures=_failures(search),
+        failures=[
+            (study.label, f"trial {trial.number}: {trial.reason or trial.state}")
+            for study in search.studies
+            for trial in study.trials
+            if trial.state == FAILED
+        ],
         samples=[],
         environments=[],
         states=sorted(states.items()),
@@ -61,13 +66,3 @@ def rebuild(root: Path, figure_formats: Sequence[str] = ("svg",)) -> list[Report
             pages.append(report.build(tested, figure_formats))
         pages.append(build(folder, figure_formats=figure_formats))
     return pages
-
-
-def _failures(search: Search) -> list[tuple[str, str]]:
-    """Trials that failed, by their reasons."""
-    return [
-        (study.label, f"trial {trial.number}: {trial.reason or trial.state}")
-        for study in search.studies
-        for trial in study.trials
-        if trial.state == FAILED
-    ]

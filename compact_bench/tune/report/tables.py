@@ -26,7 +26,6 @@ from compact_bench.report.parts.numbers import (
     with_half_width,
     with_sd,
 )
-from compact_bench.suite.metrics import Measure
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.tune.report import captions
 from compact_bench.tune.trials import FAILED, OBJECTIVES, PRUNED, Search, Study, Trial
@@ -44,6 +43,11 @@ class Winner:
     trial: Trial
     own: Row | None = None
     tuned: Row | None = None
+
+    @property
+    def sides(self) -> tuple[Row, Row] | None:
+        """Both rows of the test, the tuned one first."""
+        return (self.tuned, self.own) if self.tuned and self.own else None
 
 
 def build(search: Search, test: Results | None) -> list[Table]:
@@ -85,7 +89,7 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
     numbers: list[dict[str, Any]] = [{"label": line.label} for line in lines]
     corrected: list[float] = []
     for measure in measures:
-        differences = [_difference(line, measure) for line in lines]
+        differences = [difference(*line.sides, measure) if line.sides else None for line in lines]
         adjusted = statistics.holm([one.p if one else math.nan for one in differences])
         corrected = corrected or list(adjusted)  # of the first measure, the only one that's tested
         tested = measure == measures[0]
@@ -102,10 +106,7 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
             row[f"Δ {heading(measure)}"] = with_half_width(one, measure) + star
             values |= _numbers(measure.key, one)
     retained = [
-        difference_between(test, line.tuned, line.own, RETENTION)
-        if line.own and line.tuned
-        else None
-        for line in lines
+        difference_between(test, *line.sides, RETENTION) if line.sides else None for line in lines
     ]
     if any(retained):
         for row, values, one in zip(rows, numbers, retained, strict=True):
@@ -123,10 +124,6 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
     return _table("tuned", "What tuning bought", caption, rows, numbers)
 
 
-def _difference(line: Winner, measure: Measure) -> Difference | None:
-    return difference(line.tuned, line.own, measure) if line.own and line.tuned else None
-
-
 def _numbers(key: str, one: Difference | None) -> dict[str, float]:
     names = ("mean", "half_width", "p")
     return {f"{key}.delta.{n}": getattr(one, n) if one else math.nan for n in names}
@@ -135,16 +132,14 @@ def _numbers(key: str, one: Difference | None) -> dict[str, float]:
 def optimism(search: Search, test: Results, lines: Sequence[Winner]) -> Table | None:
     """The winner's dev score against test: what the search promised, and what came of it."""
     wanted = (IN_DOMAIN, search.studies[0].objectives[0])
-    measure = next(
-        (
-            m
-            for m in test.measures
-            if (m.task, m.metric) == wanted and m.filter in ("strict", "none")
-        ),
-        None,
-    )
+    measures = [m for m in test.measures if m.filter in ("strict", "none")]
+    measure = next((m for m in measures if (m.task, m.metric) == wanted), None)
     if measure is None:
         return None
+    headings = (
+        *("method", "dev, own settings", "dev, winner", "test, own settings", "test, winner"),
+        *("better on dev by", "better on test by", "optimism"),
+    )
     rows, numbers = [], []
     for line in lines:
         own = line.study.default
@@ -158,17 +153,9 @@ def optimism(search: Search, test: Results, lines: Sequence[Winner]) -> Table | 
         promised = better * (values["dev.winner"] - values["dev.own"])
         got = better * (values["test.winner"] - values["test.own"])
         gains = {"promised": promised, "got": got, "optimism": promised - got}
-        row = {
-            "method": line.label,
-            "dev, own settings": number(values["dev.own"], measure),
-            "dev, winner": number(values["dev.winner"], measure),
-            "test, own settings": number(values["test.own"], measure),
-            "test, winner": number(values["test.winner"], measure),
-            "better on dev by": number(promised, measure, signed=True),
-            "better on test by": number(got, measure, signed=True),
-            "optimism": number(promised - got, measure, signed=True),
-        }
-        rows.append(row)
+        texts = [number(value, measure) for value in values.values()]
+        texts += [number(value, measure, signed=True) for value in gains.values()]
+        rows.append(dict(zip(headings, [line.label, *texts], strict=True)))
         numbers.append({"label": line.label, **values, **gains})
     caption = report_captions.caption(
         test,
@@ -179,13 +166,9 @@ def optimism(search: Search, test: Results, lines: Sequence[Winner]) -> Table | 
     return _table("optimism", "The winner's dev score against test", caption, rows, numbers)
 
 
-def _hyperparameters(search: Search) -> list[str]:
-    return list(
-        dict.fromkeys(one.name for study in search.studies for one in study.hyperparameters)
-    )
-
-
-def _settings(names: Sequence[str], values: Mapping[str, float]) -> dict[str, str]:
+def _texts(search: Search, values: Mapping[str, float]) -> dict[str, str]:
+    """The settings by name, in the order of all that were searched."""
+    names = dict.fromkeys(one.name for study in search.studies for one in study.hyperparameters)
     return {name: f"{values[name]:.3g}" if name in values else NONE for name in names}
 
 
@@ -198,8 +181,7 @@ def settings(search: Search, lines: Sequence[Winner]) -> Table:
             (line.study.label, "own", own),
             (line.label, str(line.trial.number), line.trial.settings),
         ):
-            shown = _settings(_hyperparameters(search), values)
-            rows.append({"method": label, "trial": trial, **shown})
+            rows.append({"method": label, "trial": trial, **_texts(search, values)})
             numbers.append({"label": label, "trial": trial, **values})
     caption = captions.caption(
         search,
@@ -269,7 +251,7 @@ def trials(search: Search) -> Table:
                 scale, digits = (100, 1) if metric.percent else (1, 3)
                 text = f"{scale * values[name]:.{digits}f}" if name in values else NONE
                 shown[f"{metric.title}{', %' if metric.percent else ''}"] = text
-            rows.append(shown | _settings(_hyperparameters(search), trial.settings))
+            rows.append(shown | _texts(search, trial.settings))
             numbers.append(
                 {"label": study.label, "trial": trial.number, "state": trial.state, **values,
                  **trial.settings, "tokens": trial.tokens, "flops": trial.flops,
