@@ -35,7 +35,13 @@ def write(name: str, to: Path | None = None, plugins: Sequence[Path] = ()) -> st
     Raises UserError, with nothing written, for a name that can't be one or that a method has,
     and for files that exist.
     """
-    folders = _folders(to)
+    folders = CHECKOUT if to is None else (to, to)
+    if to is None and not all(folder.is_dir() for folder in CHECKOUT):
+        raise UserError(
+            "no folders baselines/ and tests/baselines/ here: name a folder with --to DIR"
+        )
+    if to and to.exists() and not to.is_dir():
+        raise UserError(f"--to {to}: is no folder")
     _check_name(name, [*plugins, *([to] if to and to.is_dir() else [])])
     files = folders[0] / f"{name}.py", folders[1] / f"test_{name}.py"
     for file in files:
@@ -68,17 +74,6 @@ def render(name: str, own_folder: bool) -> list[str]:
     }
     templates = ("method.py.j2", "test_method.py.j2")
     return [environment.get_template(template).render(values) for template in templates]
-
-
-def _folders(to: Path | None) -> tuple[Path, Path]:
-    """Where the method goes, and where its test does."""
-    if to is not None:
-        if to.exists() and not to.is_dir():
-            raise UserError(f"--to {to}: is no folder")
-        return to, to
-    if all(folder.is_dir() for folder in CHECKOUT):
-        return CHECKOUT
-    raise UserError("no folders baselines/ and tests/baselines/ here: name a folder with --to DIR")
 
 
 def _check_name(name: str, plugins: Sequence[Path]) -> None:

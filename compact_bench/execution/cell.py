@@ -245,21 +245,9 @@ def limited(suite: Suite) -> EvaluationSpec:
 
 def suite_of(spec: RunSpec) -> Suite:
     """The suite that a cell belongs to, as far as the cell needs it."""
-    return Suite.model_validate(
-        {
-            "suite": spec.suite,
-            "title": "",
-            "profile": spec.profile,
-            "methods": [spec.method],
-            "seeds": [spec.seed or 0],
-            "student": spec.student,
-            "data": spec.data,
-            "training": spec.training,
-            "evaluation": spec.evaluation,
-            "limit": spec.limit,
-            "evidence": spec.evidence,
-        }
-    )
+    names = ("suite", "profile", "student", "data", "training", "evaluation", "limit", "evidence")
+    own = {"title": "", "methods": [spec.method], "seeds": [spec.seed or 0]}
+    return Suite.model_validate({name: getattr(spec, name) for name in names} | own)
 
 
 def preflight(spec: RunSpec) -> None:
@@ -276,11 +264,8 @@ def preflight(spec: RunSpec) -> None:
             f"evaluation.max_new_tokens: {suite.evaluation.max_new_tokens} leaves no room for a "
             f"question; the student reads at most {longest} tokens"
         )
-    named = [task.task for task in suite.evaluation.tasks if task.kind == "lm_eval"]
-    if named:
+    if named := {task.task for task in suite.evaluation.tasks if task.kind == "lm_eval"}:
         from lm_eval.tasks import TaskManager
 
-        known = TaskManager().all_tasks
-        for name in named:
-            if name not in known:
-                raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")
+        for name in sorted(named.difference(TaskManager().all_tasks)):
+            raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")

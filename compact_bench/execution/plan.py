@@ -195,7 +195,13 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     all_prepared, data = read_data(suite, options)
 
     tries = _tries(suite, options, registry, identity, threads)
-    chosen = _chosen_rates(suite, tries, root)
+    chosen: dict[Key, float] = {}  # learning rates that are known already
+    if suite.selection is not None:
+        tried = learning_rates.rate_trials(
+            map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
+        )
+        default = suite.training.learning_rate
+        chosen = learning_rates.chosen(tried, suite.selection.metric, default)
     every = cells(suite, registry, data, identity, threads, chosen)
     undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
     untuned = _untuned(suite)
@@ -274,16 +280,6 @@ def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], lis
     return tuple(all_prepared), data
 
 
-def _chosen_rates(suite: Suite, tries: Sequence[RunSpec], root: Path) -> dict[Key, float]:
-    """The learning rates that are chosen already, by row and condition."""
-    if suite.selection is None:
-        return {}
-    tried = learning_rates.rate_trials(
-        map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
-    )
-    return learning_rates.chosen(tried, suite.selection.metric, suite.training.learning_rate)
-
-
 def tried_entry(spec: RunSpec) -> dict[str, Any]:
     """The entry of suite.json for a cell that tries a learning rate."""
     return {
@@ -360,11 +356,16 @@ def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:
     FLOPs = parameters (4 or 6 x trained tokens + 2 x generated tokens): 4 for adapters.
     """
     train, spec = plan.prepared.train, plan.suite.training
-    texts = train.rationales.merge(train.questions, on="question_id")
-    teachers = texts[texts["role"] == "teacher"]
+    read = train.rationales.merge(train.questions, on="question_id")
+    teachers = read[read["role"] == "teacher"]
     characters = teachers["text"].str.len().sum() + teachers["question"].str.len().sum()
     trained = characters / CHARACTERS_A_TOKEN * spec.epochs
-    generated = _generated_texts(plan) * plan.suite.evaluation.max_new_tokens / 2
+    evaluation = plan.suite.evaluation
+    texts = 0  # that an evaluation generates: answers, and the marginal NLL's rationales
+    for items, role in ((t.items, t.role) for t in plan.prepared.tasks if t.kind == "generate"):
+        sampled = min(len(items), evaluation.marginal_items or len(items))
+        texts += len(items) + (sampled * evaluation.marginal_samples if role == "reasoning" else 0)
+    generated = texts * evaluation.max_new_tokens / 2
     parameters, guess = _parameters(plan.suite.student.id)
     per_token = 4 if plan.suite.student.lora else 6
     flops = parameters * (per_token * trained + 2 * generated)
@@ -374,18 +375,6 @@ def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:
         f"{FLOPS_A_SECOND_AND_THREAD:.0e} FLOP/s a thread, no GPU): rough"
     )
     return {"seconds": seconds, "flops": flops, "tokens": trained}, source
-
-
-def _generated_texts(plan: Plan) -> int:
-    """How many texts an evaluation generates: answers, and the marginal NLL's rationales."""
-    spec = plan.suite.evaluation
-    texts = 0
-    for task in plan.prepared.tasks:
-        if task.kind == "generate":
-            sampled = min(len(task.items), spec.marginal_items or len(task.items))
-            texts += len(task.items)
-            texts += sampled * spec.marginal_samples if task.role == "reasoning" else 0
-    return texts
 
 
 def _parameters(student: str) -> tuple[float, str]:

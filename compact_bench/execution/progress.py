@@ -28,10 +28,9 @@ def _phase(event: dict[str, Any]) -> str:
 
 def _count(event: dict[str, Any]) -> tuple[int, int]:
     """Return the steps of a training, or the items of an evaluation: done and all of them."""
-    done, total = (event.get("step"), event.get("steps"))
-    if event["event"] == "phase":
-        done, total = (event.get("done"), event.get("items"))
-    return int(done or 0), int(total or 0)
+    names = ("done", "items") if event["event"] == "phase" else ("step", "steps")
+    done, total = (int(event.get(name) or 0) for name in names)
+    return done, total
 
 
 def _loss(event: dict[str, Any]) -> str:
@@ -41,21 +40,13 @@ def _loss(event: dict[str, Any]) -> str:
 
 @dataclass
 class _CellPace:
-    """The phase and step of a cell, and the times that its rest is estimated from."""
+    """The phase of a cell, and the times that its rest is estimated from."""
 
     name: str
     began: float
     phase_began: float
     printed: float
     phase: str = "start"
-
-    def text(self, event: dict[str, Any]) -> str:
-        """Return ``average, seed 0: train, 50/200, loss 1.234, 0:01:15 left``."""
-        done, total = _count(event)
-        seconds = time.monotonic() - self.phase_began
-        left = seconds * (total - done) / done if done else None
-        count = f", {done}/{total}" if total else ""
-        return f"{self.name}: {self.phase}{count}{_loss(event)}, {clock_time(left)} left"
 
 
 class LineDisplay:
@@ -76,14 +67,18 @@ class LineDisplay:
         self._say(f"{name}: started")
 
     def event(self, slot: int, event: dict[str, Any]) -> None:
-        """Print a line if the last one is long ago."""
+        """Print ``average, seed 0: train, 50/200, loss 1.234, 0:01:15 left``, now and then."""
         cell = self._cells[slot]
         now = time.monotonic()
         if event["event"] == "phase" and _phase(event) != cell.phase:
             cell.phase, cell.phase_began = _phase(event), now
-        if now - cell.printed >= SECONDS_BETWEEN_LINES:
-            cell.printed = now
-            self._say(cell.text(event))
+        if now - cell.printed < SECONDS_BETWEEN_LINES:
+            return
+        cell.printed = now
+        done, total = _count(event)
+        left = (now - cell.phase_began) * (total - done) / done if done else None
+        count = f", {done}/{total}" if total else ""
+        self._say(f"{cell.name}: {cell.phase}{count}{_loss(event)}, {clock_time(left)} left")
 
     def ended(self, slot: int, name: str, state: str, reason: str) -> None:
         """Print how a cell ended and, at the mean pace of the cells so far, what is left."""

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -116,9 +115,11 @@ def repetition(bench: Workbench) -> None:
     second = bench.train(seed=seed)
     which = "the same seed" if bench.method.seeded else "another seed (seeded = False)"
     _same(first.state, second.state, f"with {which}")
-    assert first.records.equals(second.records), (
+    old, new = first.records, second.records
+    columns = [str(c) for c in old if c not in new or not old[c].equals(new[c])]
+    assert old.equals(new), (
         f"with {which}: expected the same step records, got others: "
-        f"{_differing(first.records, second.records)}"
+        f"{', '.join(columns) or f'{len(old)} and {len(new)} rows'}"
     )
 
 
@@ -251,9 +252,3 @@ def _same(expected: dict[str, Tensor], state: dict[str, Tensor], when: str) -> N
             f"{when}: expected the same trained parameters, got {len(names)} of {len(expected)} "
             f"tensors that differ, by {gap:.1e} at most"
         )
-
-
-def _differing(expected: pd.DataFrame, records: pd.DataFrame) -> str:
-    """The columns whose values differ."""
-    columns = [c for c in expected if c not in records or not expected[c].equals(records[c])]
-    return ", ".join(map(str, columns)) or f"{len(expected)} and {len(records)} rows"

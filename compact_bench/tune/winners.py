@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from compact_bench.analysis import results
@@ -53,19 +54,13 @@ def winners(study: Study) -> list[tuple[str, Trial]]:
         return []
     if len(study.objectives) == 1:
         return [(f"{study.label}, {TUNED}", front[0])]
-    first, last = front[0].values, front[-1].values
-    ideal = (first[0], last[1])
-    extent = [abs(a - b) or 1.0 for a, b in zip(first, last, strict=True)]
-
-    def distance(trial: Trial) -> float:
-        parts = zip(trial.values, ideal, extent, strict=True)
-        return sum(((value - best) / size) ** 2 for value, best, size in parts)
-
-    between = min(front, key=distance)
+    values = np.array([trial.values for trial in front])  # (n,2)
+    ideal, extent = [values[0, 0], values[-1, 1]], np.abs(values[0] - values[-1])
+    distance = np.square((values - ideal) / np.where(extent > 0, extent, 1.0)).sum(axis=1)  # (n,)
+    between = front[distance.argmin()]
+    names = {"for reasoning": front[0], "for old skills": front[-1], "between": between}
     by_number: dict[int, tuple[str, Trial]] = {}
-    for name, trial in (
-        ("for reasoning", front[0]), ("for old skills", front[-1]), ("between", between),
-    ):  # fmt: skip
+    for name, trial in names.items():
         by_number.setdefault(trial.number, (f"{study.label}, {TUNED} {name}", trial))
     return list(by_number.values())
 

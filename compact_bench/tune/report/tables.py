@@ -52,20 +52,15 @@ class Winner:
 
 def build(search: Search, test: Results | None) -> list[Table]:
     """All tables, the one of the test first where there is one."""
-    lines = winning(search, test)
-    of_test = [tuned_vs_default(test, lines), optimism(search, test, lines)] if test else []
-    tables = [*of_test, settings(search, lines), cost(search, test), trials(search)]
-    return [table for table in tables if table]
-
-
-def winning(search: Search, test: Results | None) -> list[Winner]:
-    """The winners in the order of the studies."""
     rows = {row.name: row for row in reversed(test.rows)} if test else {}
-    return [
+    lines = [
         Winner(study, label, trial, rows.get(study.label), rows.get(label))
         for study in search.studies
         for label, trial in winners(study)
     ]
+    of_test = [tuned_vs_default(test, lines), optimism(search, test, lines)] if test else []
+    tables = [*of_test, settings(search, lines), cost(search, test), trials(search)]
+    return [table for table in tables if table]
 
 
 def _table(
