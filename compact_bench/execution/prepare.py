@@ -28,7 +28,7 @@ from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
 if TYPE_CHECKING:
-    from compact_bench.suite.sections import DataSpec, TaskSpec
+    from compact_bench.suite.sections import TaskSpec
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,11 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
             f"{suite.data.source}: no training question is left with the teachers "
             f"{', '.join(split.train.teachers) or '(none)'}; {'; '.join(split.notes)}"
         )
-    split = _corrupted(split, suite.data)
+    if shares := suite.data.corrupt:
+        # The seed is that of the generated data, for every source: a suite's data has one seed.
+        train = corrupt(split.train, shares, suite.data.mini.seed)
+        notes = (*split.notes, *corruption_notes(split.train, train, shares))
+        split = replace(split, train=train, notes=notes)
     tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
     # With select the in-domain task is the dev split itself.
     held_out_tasks = [t for t in tasks if not (suite.evaluation.select and t.name == IN_DOMAIN)]
@@ -141,18 +145,6 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
         notes.append(f"{len(ids)} training questions instead of the {size} asked for")
     dev = lowest(everything.questions[dev_mask], _least(data.dev, suite.limit))
     return _Split(chosen.keep(ids[:size]), dev, source.test, {}, tuple(notes))
-
-
-def _corrupted(split: _Split, data: DataSpec) -> _Split:
-    """The sets with training rationales corrupted by the suite's shares; dev and test stay.
-
-    The seed is that of the generated data, for every source: a suite's data has one seed.
-    """
-    if not data.corrupt:
-        return split
-    train = corrupt(split.train, data.corrupt, data.mini.seed)
-    notes = corruption_notes(split.train, train, data.corrupt)
-    return replace(split, train=train, notes=(*split.notes, *notes))
 
 
 def _is_file(source: str) -> bool:

@@ -351,7 +351,10 @@ class Searcher:
         """
         attempt = self.attempts[slot]
         cell = read_cell(self._folder(attempt.spec))
-        self._count(attempt, cell)
+        paid = (t.user_attrs.get(FACTS, {}).get("cells", ()) for t in attempt.shared.finished())
+        if not any(cell.run_id in run_ids for run_ids in paid):  # else one with its settings has
+            attempt.tokens += float(cell.status.get("tokens") or 0)
+            attempt.flops += float(cell.status.get("flops") or 0)
         reason = str(cell.status.get("reason", ""))
         if cell.state in ("pruned", "diverged"):
             self._finish(slot, cell.state, reason)
@@ -365,13 +368,6 @@ class Searcher:
                 self._seed_done(slot, values)
             else:
                 self._fail(slot, f"no {' or '.join(self.bench.spec.objective)} in its records")
-
-    def _count(self, attempt: Attempt, cell: Cell) -> None:
-        """Add up what a cell cost, unless a trial with the same settings has paid for it."""
-        paid = (t.user_attrs.get(FACTS, {}).get("cells", ()) for t in attempt.shared.finished())
-        if not any(cell.run_id in run_ids for run_ids in paid):
-            attempt.tokens += float(cell.status.get("tokens") or 0)
-            attempt.flops += float(cell.status.get("flops") or 0)
 
     def _seed_done(self, slot: int, values: tuple[float, ...]) -> None:
         attempt, spec = self.attempts[slot], self.bench.spec
@@ -406,7 +402,7 @@ class Searcher:
         attempt.release()
         del self.attempts[slot]
         self.display.ended(slot, attempt.name, outcome, shown)
-        self.failures[attempt.target.label] = 0
+        self.failures.pop(attempt.target.label, None)
 
     def _fail(self, slot: int, reason: str) -> None:
         attempt = self.attempts.pop(slot)

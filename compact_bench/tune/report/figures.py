@@ -11,6 +11,7 @@ import math
 import re
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import chain, count
 from typing import TYPE_CHECKING, Any, cast
 from unittest.mock import patch
 
@@ -90,11 +91,9 @@ def slugs(labels: Iterable[str]) -> list[str]:
     names: list[str] = []
     for label in labels:
         plain = re.sub(r"[^A-Za-z0-9]+", "_", label).strip("_")[:SLUG_WIDTH] or "study"
-        slug, number = plain, 1
-        while slug.casefold() in map(str.casefold, names):
-            number += 1
-            slug = f"{plain}_{number}"
-        names.append(slug)
+        taken = {name.casefold() for name in names}
+        options = chain([plain], (f"{plain}_{number}" for number in count(2)))
+        names.append(next(name for name in options if name.casefold() not in taken))
     return names
 
 

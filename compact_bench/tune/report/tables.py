@@ -91,12 +91,10 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
         for line, row, values, one, p in zip(
             lines, rows, numbers, differences, adjusted, strict=True
         ):
-            sides = {"own settings": line.own, "tuned": line.tuned}
-            for name, side in sides.items():
-                text = with_sd(side.summary(measure), measure) if side else NONE
-                row[f"{heading(measure)}, {name}"] = text
-                key = f"{measure.key}.{name.split()[0]}"
-                values[key] = side.summary(measure).mean if side else math.nan
+            for name, side in {"own settings": line.own, "tuned": line.tuned}.items():
+                found = side.summary(measure) if side else None
+                row[f"{heading(measure)}, {name}"] = with_sd(found, measure) if found else NONE
+                values[f"{measure.key}.{name.split()[0]}"] = found.mean if found else math.nan
             star = STAR if tested and p < claims.LEVEL else ""
             row[f"Δ {heading(measure)}"] = with_half_width(one, measure) + star
             values |= _numbers(measure.key, one)
