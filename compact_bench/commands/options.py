@@ -35,14 +35,6 @@ _OVERRIDES = click.option(
 _LIMIT = click.option("--limit", metavar="N", help="N training questions and N items a task.")
 
 
-def _seeds(text: str) -> Callable[..., Any]:
-    return click.option("--seeds", metavar="0,1,2", help=text)
-
-
-def _jobs(text: str) -> Callable[..., Any]:
-    return click.option("--jobs", type=click.IntRange(min=1), help=text)
-
-
 def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return lambda command: reduce(
         lambda function, option: option(function), reversed(options), command
@@ -61,9 +53,9 @@ CHOOSING = _options(
     READING,
     _OVERRIDES,
     click.option("--only", multiple=True, metavar="METHOD", help="Only this method or row."),
-    _seeds("These seeds: numbers and ranges (0-4)."),
+    click.option("--seeds", metavar="0,1,2", help="These seeds: numbers and ranges (0-4)."),
     _LIMIT,
-    _jobs("Cells at the same time."),
+    click.option("--jobs", type=click.IntRange(min=1), help="Cells at the same time."),
     MIRROR,
     PLUGINS,
     click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
@@ -90,9 +82,9 @@ TUNING = _options(
     click.option("--study", default="", metavar="NAME", help="Keep this search apart from others."),
     click.option("--no-test", is_flag=True, help="Search only; leave the test split alone."),
     _OVERRIDES,
-    _seeds("Seeds that test the winner."),
+    click.option("--seeds", metavar="0,1,2", help="Seeds that test the winner."),
     _LIMIT,
-    _jobs("Trials at the same time."),
+    click.option("--jobs", type=click.IntRange(min=1), help="Trials at the same time."),
     MIRROR,
     PLUGINS,
 )

@@ -13,6 +13,7 @@ import filelock
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.errors import UserError
 from compact_bench.execution.plan import (
+    ENDED_WELL,
     WAITING,
     Options,
     Plan,
@@ -58,13 +59,10 @@ def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | N
         write_records(plan)
         states = Counter(plan.status(spec) for spec in plan.selected)
         say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    return 0 if all(_went_well(plan, spec) for spec in plan.selected) else 1
-
-
-def _went_well(plan: Plan, spec: RunSpec) -> bool:
-    """Whether a cell is no failure; that one of several learning rates diverges is none."""
-    allowed = {"done", "skipped"} | ({"diverged"} if spec.run_id in plan.tried_ids else set())
-    return plan.status(spec) in allowed
+    # That one of several learning rates diverges is no failure.
+    tried = {(spec.run_id, "diverged") for spec in plan.tries}
+    ends = ((spec.run_id, plan.status(spec)) for spec in plan.selected)
+    return 0 if all(end[1] in ENDED_WELL or end in tried for end in ends) else 1
 
 
 def check_writable(root: Path) -> None:

@@ -8,6 +8,7 @@ had not been.
 from __future__ import annotations
 
 import ast
+import contextlib
 import math
 import random
 import warnings
@@ -73,11 +74,9 @@ def unreachable(url: str | None, error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     reason = " ".join(str(error).split()) or type(error).__name__
-    try:
-        secret = make_url(url).password if url else None
-    except ArgumentError:
-        secret = None
-    reason = reason.replace(str(secret), "***") if secret else reason
+    with contextlib.suppress(ArgumentError):
+        if url and (secret := make_url(url).password):
+            reason = reason.replace(str(secret), "***")
     return f"can't reach the storage {without_password(url)}: {reason}"
 
 
