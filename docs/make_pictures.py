@@ -27,7 +27,7 @@ from compact_bench.execution.prepare import prepare
 from compact_bench.methods.scores.consensus import to_networkx
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record
-from compact_bench.report.parts.style import PALETTE, STYLE, legend_width, render
+from compact_bench.report.parts.style import PALETTE, STYLE, Rendering, legend_width
 from compact_bench.student.encode import collate, encode_bank
 from compact_bench.student.load import load_student
 from compact_bench.suite.schema import load_suite
@@ -48,7 +48,7 @@ def consensus_graph(
     right: Sequence[bool],
     centralities: Sequence[float],
 ) -> Mapping[str, bytes]:
-    """Draw one question's rationales as a graph, in the formats of `render`.
+    """Draw one question's rationales as a graph, in the formats of `Rendering`.
 
     Nodes are rationales: green circles with the right answer, orange squares with a wrong one,
     their size and number the centrality; an edge is as wide as the two agree.
@@ -71,7 +71,7 @@ def consensus_graph(
             )
         ]
         figure.legend(handles=handles, loc="outside lower center", ncols=2)
-        return render(figure)
+        return Rendering(figure)
 
 
 def _graph(
@@ -150,7 +150,7 @@ def epiphany_curve(
             )  # fmt: skip
         _epiphany_axes(axis, max((len(steps) for steps in gains.values()), default=1))
         figure.legend(handles=_epiphany_legend(gains, right), loc="outside right center")
-        return render(figure)
+        return Rendering(figure)
 
 
 def _epiphany_axes(axis: Panel, steps: int) -> None:

@@ -66,9 +66,9 @@ def publish(file: Path, profile: str | None, results: Path) -> None:
 @READING
 def reproduce(file: Path, profile: str | None, results: Path) -> int:
     """Compare the results of FILE with the published ones; exit code 1 if they differ."""
-    from compact_bench.report.reproduce import reproduce as compare_folders
+    from compact_bench.report import comparison
 
     published = results_folder(file, profile, results / "published")
-    rows = compare_folders(results_folder(file, profile, results), published)
+    rows = comparison.reproduce(results_folder(file, profile, results), published)
     click.echo(printing.table_text(rows))
     return 0 if all(row.get("same", True) for row in rows) else 1

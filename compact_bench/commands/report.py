@@ -61,7 +61,7 @@ def compare(results: Path, method_a: str, method_b: str, as_json: bool) -> None:
     if as_json:
         click.echo(printing.as_json(comparison.content(compared)))
     else:
-        click.echo(comparison.text(compared, printing.table_text))
+        click.echo(comparison.text(compared))
 
 
 @click.command()
@@ -76,5 +76,4 @@ def agree(results_a: Path, results_b: Path, as_json: bool) -> None:
     if as_json:
         click.echo(printing.as_json(comparison.ranking_content(agreed)))
     else:
-        lines = printing.table_text(comparison.ranking_lines(agreed))
-        click.echo(f"{comparison.ranking_text(agreed)}\n\n{lines}")
+        click.echo(comparison.ranking_text(agreed))

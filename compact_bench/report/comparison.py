@@ -1,4 +1,4 @@
-"""Two rows of some results, or the rankings of two results, beside each other."""
+"""Results beside each other: two rows, two rankings, or a new run and the published one."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from compact_bench.analysis import claims, statistics
 from compact_bench.analysis.results import Results, Row, difference, read
 from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.errors import UserError, nearest
+from compact_bench.records.cells import without_paths
 from compact_bench.report.parts.numbers import (
     NONE,
     decimals,
@@ -22,12 +23,22 @@ from compact_bench.report.parts.numbers import (
     number,
     p_value,
     share,
-    with_half_width,
+    with_spread,
 )
+from compact_bench.report.tables.changes import ladder_measures
 from compact_bench.report.tables.descriptive import ROLES, aggregates, bootstrap_interval, described
 from compact_bench.suite.metrics import Measure
+from compact_bench.utils.printing import table_text
 
 FEWEST = 5  # rows: Fieller's variance has n - 4 below the line
+
+# What decides a cell's numbers: where these differ, the runs were asked for different things.
+COMPARED = (
+    "version", "config", "student", "student_hash", "data", "data_hash", "training", "evaluation",
+    "limit", "threads", "engine_version",
+)  # fmt: skip
+
+_EXACT = 1e-9  # differences below this are rounding
 
 
 @dataclass(frozen=True)
@@ -62,17 +73,16 @@ def find(results: Results, wanted: str) -> Row:
 
     Raises UserError, with the nearest known name, where there is none or more than one.
     """
-    for names in ([r.label for r in results.rows], [r.name for r in results.rows],
-                  [r.method for r in results.rows]):  # fmt: skip
-        found = [row for row, name in zip(results.rows, names, strict=True) if name == wanted]
+    names = {row.label: (row.label, row.name, row.method) for row in results.rows}
+    for kind in range(3):
+        found = [row for row in results.rows if names[row.label][kind] == wanted]
         if len(found) == 1:
             return found[0]
         if found:
             labels = ", ".join(row.label for row in found)
             raise UserError(f"{wanted!r} is {len(found)} rows: name one of {labels}")
-    known = dict.fromkeys(name for r in results.rows for name in (r.label, r.name, r.method))
-    rows = ", ".join(row.label for row in results.rows)
-    raise UserError(f"no row {wanted!r}{nearest(wanted, known)}; there are {rows}")
+    known = dict.fromkeys(name for row_names in names.values() for name in row_names)
+    raise UserError(f"no row {wanted!r}{nearest(wanted, known)}; there are {', '.join(names)}")
 
 
 def compare(folder: Path, first: str, second: str) -> RowComparison:
@@ -84,14 +94,10 @@ def compare(folder: Path, first: str, second: str) -> RowComparison:
     one, other = find(results, first), find(results, second)
     if one is other:
         raise UserError(f"{first!r} and {second!r} are the same row: {one.label}")
-    found = [
-        (measure, got)
-        for measure in results.main_measures
-        if (got := difference(one, other, measure)) is not None
-    ]
+    found = {m: got for m in results.main_measures if (got := difference(one, other, m))}
     if not found:
         raise UserError(f"{one.label} and {other.label} have no finished seed in common")
-    adjusted = statistics.holm([got.p for _, got in found])
+    adjusted = statistics.holm([got.p for got in found.values()])
     lines = (
         Line(
             measure,
@@ -101,7 +107,7 @@ def compare(folder: Path, first: str, second: str) -> RowComparison:
             float(holm),
             described(one, other, measure) if measure.shown.item_column else {},
         )
-        for (measure, got), holm in zip(found, adjusted, strict=True)
+        for (measure, got), holm in zip(found.items(), adjusted, strict=True)
     )
     return RowComparison(results, one, other, tuple(lines))
 
@@ -129,14 +135,13 @@ def paragraph(found: RowComparison) -> str:
     """One paragraph: who, how much, interval, p, seeds x items, and whether it is a claim."""
     line = found.lines[0]
     measure, got = line.measure, line.found
-    percent = measure.shown.percent
-    unit, sign = (" points", "%") if percent else ("", "")
+    unit, sign = (" points", "%") if measure.shown.percent else ("", "")
     title = f"{measure.shown.title} on {measure.task_title}"
     more = "above" if got.mean > 0 else "below"
     by = f"{number(abs(got.mean), measure)}{unit} {more}" if got.mean else "level with"
-    ends = [number(got.mean + side * got.half_width, measure, signed=True) for side in (-1, 1)]
     interval = ""
     if np.isfinite(got.half_width):
+        ends = [number(got.mean + side * got.half_width, measure, signed=True) for side in (-1, 1)]
         p = p_value(got.p)
         interval = f", 95% interval {ends[0]} to {ends[1]}, p {p if p[0] == '<' else f'= {p}'}"
     seeds = f"{got.seeds} seed{'s' if got.seeds != 1 else ''}"
@@ -146,26 +151,6 @@ def paragraph(found: RowComparison) -> str:
         f"{found.second.label} in {title} ({number(line.first, measure)}{sign} against "
         f"{number(line.second, measure)}{sign}{interval}; {seeds}{items}). {verdict(found, line)}"
     )
-
-
-def rows(found: RowComparison) -> list[dict[str, str]]:
-    """The table as text, a line a measure."""
-    return [
-        {
-            "measure": heading(line.measure),
-            found.first.label: number(line.first, line.measure),
-            found.second.label: number(line.second, line.measure),
-            "difference": with_half_width(line.found, line.measure)
-            + ("*" if line.holm < claims.LEVEL else ""),
-            "p": p_value(line.found.p),
-            "p (Holm)": p_value(line.holm),
-            "detectable": number(line.found.detectable, line.measure),
-            "McNemar p": p_value(line.extras.get("mcnemar_p", NAN)),
-            "bootstrap, items": bootstrap_interval(line.extras, "items", line.measure),
-            "bootstrap, both": bootstrap_interval(line.extras, "both", line.measure),
-        }
-        for line in found.lines
-    ]
 
 
 def by_role(found: RowComparison) -> list[dict[str, Any]]:
@@ -189,8 +174,24 @@ NOTES = (
 )
 
 
-def text(found: RowComparison, table: Any) -> str:
-    """Paragraph and tables; `table` turns rows into aligned text."""
+def text(found: RowComparison) -> str:
+    """What `compare` prints: a paragraph, a table of measures and one of kinds of tasks."""
+    measures = [
+        {
+            "measure": heading(line.measure),
+            found.first.label: number(line.first, line.measure),
+            found.second.label: number(line.second, line.measure),
+            "difference": with_spread(line.found, line.measure)
+            + ("*" if line.holm < claims.LEVEL else ""),
+            "p": p_value(line.found.p),
+            "p (Holm)": p_value(line.holm),
+            "detectable": number(line.found.detectable, line.measure),
+            "McNemar p": p_value(line.extras.get("mcnemar_p", NAN)),
+            "bootstrap, items": bootstrap_interval(line.extras, "items", line.measure),
+            "bootstrap, both": bootstrap_interval(line.extras, "both", line.measure),
+        }
+        for line in found.lines
+    ]
     titles = {"tasks": "tasks", "P(better)": "P(better), %"}
     aggregated = [
         {
@@ -199,7 +200,7 @@ def text(found: RowComparison, table: Any) -> str:
         }
         for line in by_role(found)
     ]
-    parts = [paragraph(found), table(rows(found)), table(aggregated), NOTES]
+    parts = [paragraph(found), table_text(measures), table_text(aggregated), NOTES]
     return "\n\n".join(part for part in parts if part)
 
 
@@ -256,15 +257,17 @@ def tau(first: Sequence[float], second: Sequence[float], level: float = 0.95) ->
     The interval takes the n rows for a sample of methods, and the values for exact: it holds for
     more methods like these, not for more seeds.  It is undefined at -1 and 1 and below 5 rows.
 
-    first, second: (n,) float, paired.
+    first, second: (n,) float, paired; pairs with a value that isn't finite don't count.
     Source: Kendall 1945; Fieller, Hartley and Pearson 1957, Tests for rank correlation.
     """
-    n = len(first)
+    values = np.array([first, second], dtype=float)
+    x, y = values[:, np.isfinite(values).all(axis=0)]
+    n = len(x)
     if n < 2:
         return Tau(rows=n, why="fewer than two rows in common")
-    if len(set(first)) == 1 or len(set(second)) == 1:
+    if not np.ptp(x) or not np.ptp(y):
         return Tau(rows=n, why="all rows have the same value on one side")
-    found = distributions.kendalltau(first, second)
+    found = distributions.kendalltau(x, y)
     value, p = float(found.statistic), float(found.pvalue)
     if n < FEWEST:
         return Tau(value, p=p, rows=n, why=f"no interval below {FEWEST} rows")
@@ -296,25 +299,19 @@ def agree(first: Path, second: Path) -> Agreement:
     left, right = ({row.label: row for row in one.rows if row.done} for one in sides)
     common = [label for label in left if label in right]
     ranked = [label for label in common if left[label].trained and right[label].trained]
-    names = _suite_name(sides[0]), _suite_name(sides[1])
     if not ranked:
         raise UserError(f"{first} and {second} have no trained row in common")
-    values = [
-        quantities(one, [rows[label] for label in ranked])
-        for one, rows in zip(sides, (left, right), strict=True)
-    ]
-    taus = {}
-    for title in values[0]:
-        x, y = (np.array(one[title], dtype=float) for one in values)
-        known = np.isfinite(x) & np.isfinite(y)
-        taus[title] = tau(x[known].tolist(), y[known].tolist())
+    one, other = (
+        quantities(side, [rows[label] for label in ranked])
+        for side, rows in zip(sides, (left, right), strict=True)
+    )
     return Agreement(
-        taus,
+        {title: tau(one[title], other[title]) for title in one},
         tuple(ranked),
         tuple(label for label in common if label not in ranked),
         tuple(label for label in left if label not in right),
         tuple(label for label in right if label not in left),
-        names,
+        (_suite_name(sides[0]), _suite_name(sides[1])),
     )
 
 
@@ -324,24 +321,26 @@ def quantities(results: Results, rows: Sequence[Row]) -> dict[str, list[float]]:
     NaN where these results don't have it.  All three point the same way on both sides, and tau
     doesn't ask which way that is.
     """
-    headline = next(iter(results.headlines("reasoning")), None)
-    nll = next(
-        (m for m in results.measures
-         if headline and m.task == headline.task and m.metric == "marginal_nll"), None
-    )  # fmt: skip
-    return {
-        "first reasoning headline": [_mean(row, headline) for row in rows],
-        "answer NLL": [_mean(row, nll) for row in rows],
-        "old skill kept": [results.retention_summary(row).mean for row in rows],
+    shown = ladder_measures(results)
+    by_title = {
+        "first reasoning headline": shown[:1],
+        "answer NLL": [measure for measure in shown if measure.metric == "marginal_nll"],
     }
+    values = {
+        title: [row.summary(found[0]).mean if found else NAN for row in rows]
+        for title, found in by_title.items()
+    }
+    return values | {"old skill kept": [results.retention_summary(row).mean for row in rows]}
 
 
-def _mean(row: Row, measure: Any) -> float:
-    return row.summary(measure).mean if measure else NAN
-
-
-def ranking_lines(found: Agreement) -> list[dict[str, Any]]:
-    """A line for each quantity."""
+def ranking_text(found: Agreement) -> str:
+    """What `agree` prints: what was ranked and left out, how to read it, a line a quantity."""
+    left_out = {
+        "not trained": found.untrained,
+        "only in the first": found.only_first,
+        "only in the second": found.only_second,
+    }
+    parts = [f"{len(rows)} {why} ({_listed(rows)})" for why, rows in left_out.items() if rows]
     lines = []
     for title, one in found.taus.items():
         value, low, high = (decimals(x, 2, signed=True) for x in (one.value, one.low, one.high))
@@ -350,23 +349,13 @@ def ranking_lines(found: Agreement) -> list[dict[str, Any]]:
         lines.append(
             {"ranked by": title, **shown, "p": p_value(one.p), "rows": one.rows, "why": one.why}
         )
-    return lines
-
-
-def ranking_text(found: Agreement) -> str:
-    """What was ranked, what was left out, and how to read the interval."""
-    left_out = {
-        "not trained": found.untrained,
-        "only in the first": found.only_first,
-        "only in the second": found.only_second,
-    }
-    parts = [f"{len(rows)} {why} ({_listed(rows)})" for why, rows in left_out.items() if rows]
     return (
         f"Kendall's tau-b between the rankings of {len(found.rows)} rows by {found.names[0]} and "
         f"by {found.names[1]}: 1 the same order, 0 none, −1 the reverse. "
         f"Left out: {'; '.join(parts) or 'none'}. "
         "The interval is Fieller's, for more methods like these; it takes the rows' values for "
         "exact, and with few seeds they aren't, which pulls tau towards 0."
+        f"\n\n{table_text(lines)}"
     )
 
 
@@ -379,3 +368,50 @@ def ranking_content(found: Agreement) -> dict[str, Any]:
     """What `agree --json` prints; undefined numbers are null, with the reason."""
     taus = {title: _without_nan(asdict(one)) for title, one in found.taus.items()}
     return asdict(found) | {"taus": taus}
+
+
+def reproduce(folder_new: Path, folder_published: Path) -> list[dict[str, Any]]:
+    """Compare a run to the published one: a row to print by row and headline that either has.
+
+    verdict: "same" where the difference is within the half-width of its 95% interval, by the
+    crossed test of seeds and items or, for one common seed, over the items alone; equal values are
+    the same in any case.  asked: the parts of the spec that differ.  Raises UserError where one of
+    the folders holds no results.
+    """
+    new, old = read(folder_new), read(folder_published)
+    rows_new, rows_old = ({row.label: row for row in run.rows} for run in (new, old))
+    measures = dict.fromkeys([*old.main_measures, *new.main_measures])
+    lines = []
+    for label in dict.fromkeys([*rows_old, *rows_new]):
+        row, before = (rows.get(label, Row(label, "", {})) for rows in (rows_new, rows_old))
+        specs = [
+            without_paths(next((cell.spec for cell in one.cells.values() if cell.spec), {}))
+            for one in (row, before)
+        ]
+        asked = [name for name in COMPARED if specs[0].get(name) != specs[1].get(name)]
+        for measure in measures:
+            if measure not in row.values and measure not in before.values:
+                continue
+            found = difference(row, before, measure, one_seed=True)
+            verdict = _same(found)
+            lines.append({
+                "method": label,
+                "task": measure.task_title,
+                "metric": measure.shown.title,
+                "published": with_spread(before.summary(measure), measure),
+                "new": with_spread(row.summary(measure), measure),
+                "difference": with_spread(found, measure),
+                "same": verdict == "same",
+                "verdict": verdict,
+                "asked": f"other {', '.join(asked)}" if asked and all(specs) else "",
+            })  # fmt: skip
+    return lines
+
+
+def _same(found: Difference | None) -> str:
+    if found is None:
+        return "missing"
+    known = math.isfinite(found.half_width)
+    if abs(found.mean) <= max(_EXACT, found.half_width if known else 0):
+        return "same"
+    return "different" if known else "no interval"

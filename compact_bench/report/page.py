@@ -31,7 +31,6 @@ from compact_bench.utils.processes import mapped
 PAGE = "report.html"
 
 MOST_SAMPLES = 3  # right ones, and wrong ones, of a row
-
 LONGEST_SAMPLE = 1200  # characters
 
 
@@ -56,22 +55,16 @@ def _samples(
     samples = sorted(trained or samples, key=lambda sample: str(sample.get("question_id")))
     right = [sample for sample in samples if sample.get("right")][:MOST_SAMPLES]
     wrong = [sample for sample in samples if not sample.get("right")][:MOST_SAMPLES]
-    return [
-        {
-            "right": bool(sample.get("right")),
-            "question_id": sample.get("question_id"),
-            "question": questions.get((str(sample.get("task")), str(sample.get("question_id")))),
-            "output": _cut(str(sample.get("output", ""))),
-            "extracted": sample.get("extracted"),
-            "answer": sample.get("answer"),
-        }
-        for sample in [*right, *wrong]
-    ]
-
-
-def _cut(text: str) -> str:
-    over = len(text) - LONGEST_SAMPLE
-    return text if over <= 0 else f"{text[:LONGEST_SAMPLE]} … ({over} more characters)"
+    shown = []
+    for sample in [*right, *wrong]:
+        output = str(sample.get("output", ""))
+        if (over := len(output) - LONGEST_SAMPLE) > 0:
+            output = f"{output[:LONGEST_SAMPLE]} … ({over} more characters)"
+        key = str(sample.get("task")), str(sample.get("question_id"))
+        values = {name: sample.get(name) for name in ("question_id", "extracted", "answer")}
+        values |= {"right": bool(sample.get("right")), "output": output}
+        shown.append(values | {"question": questions.get(key)})
+    return shown
 
 
 @dataclass(frozen=True)
@@ -168,13 +161,12 @@ def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
 def html(
     results: Results,
     made_tables: Iterable[Table],
-    pictures: Iterable[Picture],
+    pictures: Sequence[Picture],
     questions: Mapping[tuple[str, str], str],
     formats: Sequence[str],
     table_formats: Sequence[str] = tuple(WRITERS),
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
-    rows = [(row, row.problems()) for row in results.rows]
     main, *others = made_tables
     return render(
         suite=results.suite,
@@ -182,7 +174,7 @@ def html(
         main=main,
         others=others,
         pictures=pictures,
-        failures=[(row.label, why) for row, problems in rows for why in problems],
+        failures=[(row.label, why) for row in results.rows for why in row.problems()],
         samples=sample_groups(results, questions),
         environments=_environments(results),
         states=sorted(count_states(results).items()),
@@ -193,7 +185,7 @@ def html(
 
 def render(
     *,
-    pictures: Iterable[Picture],
+    pictures: Sequence[Picture],
     formats: Sequence[str] = ("svg",),
     table_formats: Sequence[str] = tuple(WRITERS),
     **content: Any,
@@ -202,6 +194,11 @@ def render(
 
     `content` is what else page.html.j2 names.
     """
+    # An image of its own: two SVGs inlined as they are would share their ids.  As text, which is
+    # a fifth shorter than in base 64.
+    svgs = [
+        quote(picture.content["svg"], safe=" !$&'()*+,-./:;=?@[]_~<>{|}") for picture in pictures
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -211,27 +208,22 @@ def render(
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html.j2").render(
-        pictures=[(picture, _data_uri(picture.content["svg"])) for picture in pictures],
+        pictures=[
+            (one, f"data:image/svg+xml,{svg}") for one, svg in zip(pictures, svgs, strict=True)
+        ],
         endings=list(table_formats),
         picture_endings=list(formats),
         **content,
     )
 
 
-def _data_uri(svg: bytes) -> str:
-    """An image of its own: two SVGs inlined as they are would share their ids.
-
-    As text, which is a fifth shorter than in base 64.
-    """
-    return "data:image/svg+xml," + quote(svg, safe=" !$&'()*+,-./:;=?@[]_~<>{|}")
-
-
 def _environments(results: Results) -> list[dict[str, Any]]:
     """The distinct machines and versions that cells ran on, with the number of cells."""
-    counts: Counter[tuple[tuple[str, str], ...]] = Counter()
-    for row in results.rows:
-        for cell in row.done.values():
-            flat = {k: v for k, v in cell.env.items() if not isinstance(v, (dict, list))}
-            flat |= cell.env.get("versions", {})
-            counts[tuple((k, str(v)) for k, v in flat.items() if v is not None)] += 1
+
+    def facts_of(cell: Cell) -> tuple[tuple[str, str], ...]:
+        flat = {k: v for k, v in cell.env.items() if not isinstance(v, (dict, list))}
+        flat |= cell.env.get("versions", {})
+        return tuple((k, str(v)) for k, v in flat.items() if v is not None)
+
+    counts = Counter(facts_of(cell) for row in results.rows for cell in row.done.values())
     return [{"cells": n, "facts": facts} for facts, n in sorted(counts.items())]

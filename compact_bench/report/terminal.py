@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from compact_bench.analysis.results import Results, Row
-from compact_bench.report.parts.numbers import NONE, compact, heading, with_sd
+from compact_bench.report.parts import captions
+from compact_bench.report.parts.formats import known
+from compact_bench.report.parts.numbers import compact, heading, with_spread
 from compact_bench.report.tables.main import KEPT, marked_differences, old_skill_kept
 
 GAP = 2  # characters between columns
@@ -49,15 +51,13 @@ def _columns(results: Results, rows: Sequence[Row]) -> tuple[Columns, str]:
     columns: Columns = {}
     legend = ["± sd over seeds"] if len(results.seeds) > 1 else []
     if headline := next(iter(results.headlines("reasoning")), None):
-        columns[heading(headline)] = [with_sd(row.summary(headline), headline) for row in rows]
-        differences = marked_differences(results, rows, headline)
-        if {*differences} - {NONE} and results.reference:
-            columns[f"Δ to {results.reference.name}"] = differences
+        columns[heading(headline)] = [with_spread(row.summary(headline), headline) for row in rows]
+        title = f"Δ to {captions.reference(results)}"
+        columns |= known({title: marked_differences(results, rows, headline)})
+        if title in columns:
             legend.append("Δ ± half-width of the 95% interval, * significant (Holm)")
     if results.headlines("forgetting"):
-        kept = [old_skill_kept(results, row) for row in rows]
-        if {*kept} - {NONE}:
-            columns[KEPT] = kept
+        columns |= known({KEPT: [old_skill_kept(results, row) for row in rows]})
     columns["tokens"] = [compact(row.cost("tokens").mean) for row in rows]
     return columns, "; ".join([*legend, "tokens: trained on, a cell's mean"])
 

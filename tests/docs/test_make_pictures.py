@@ -18,7 +18,7 @@ RIGHT = {"equations": True, "terse": False}
 
 def drawn(monkeypatch: pytest.MonkeyPatch, maker: Any, *given: Any) -> Figure:
     kept: list[Figure] = []
-    monkeypatch.setattr(make_pictures, "render", lambda figure: kept.append(figure) or {})
+    monkeypatch.setattr(make_pictures, "Rendering", lambda figure: kept.append(figure) or {})
     maker(*given)
     return kept[0]
 

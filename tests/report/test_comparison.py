@@ -1,4 +1,4 @@
-"""`compare` and `agree`: what they say, against numbers made apart from them."""
+"""`compare`, `agree` and `reproduce`: what they say, against numbers made apart from them."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from compact_bench.__main__ import commands
 from compact_bench.analysis import statistics
 from compact_bench.errors import UserError
 from compact_bench.records import cells
+from compact_bench.records.published import publish_records
 from compact_bench.report import comparison
 from tests import synthetic
 from tests.synthetic import Made
@@ -194,3 +195,58 @@ def test_old_skill_kept_is_undefined_without_the_untrained_student(root: Path) -
     rows = [row for row in results.rows if row.trained]
     found = comparison.quantities(replace(results, before={}), rows)
     assert np.isnan(found["old skill kept"]).all()
+
+
+def small(**more: object) -> Made:
+    return Made(**{"labels": ("base", "average", "compact"), "items": 30, "steps": 3} | more)  # type: ignore[arg-type]
+
+
+def test_a_run_reproduces_itself(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "new", small())
+    publish_records(root, tmp_path / "published")
+    rows = comparison.reproduce(root, tmp_path / "published")
+    assert len(rows) == 3 * 5
+    assert {row["verdict"] for row in rows} == {"same"}
+    assert {row["asked"] for row in rows} == {""}
+    assert all(row["same"] is True for row in rows)
+    # Of one seed, too, there is an interval: over its items.
+    assert all("±" in row["difference"] for row in rows if row["metric"] == "accuracy")
+
+
+def test_other_noise_is_the_same_and_another_skill_is_not(tmp_path: Path) -> None:
+    old = synthetic.make(tmp_path / "old", small(items=120))
+    noisy = synthetic.make(tmp_path / "noisy", small(items=120, random=1))
+    worse = synthetic.make(tmp_path / "worse", small(items=120, shift=-0.35))
+    again = [one for one in comparison.reproduce(noisy, old) if one["method"] != "base"]
+    assert sum(one["verdict"] == "same" for one in again) >= 0.8 * len(again)
+    other = [one for one in comparison.reproduce(worse, old) if one["metric"] == "accuracy"]
+    assert sum(one["verdict"] == "different" for one in other) >= 0.8 * len(other)
+
+
+def test_missing_rows_and_other_settings_are_named(tmp_path: Path) -> None:
+    old = synthetic.make(tmp_path / "old", small())
+    new = synthetic.make(tmp_path / "new", small(labels=("base", "average")))
+    for cell in cells.read_cells(new):
+        cells.CellWriter(cell.folder).spec({**cell.spec, "threads": 2, "data_hash": "other"})
+    rows = comparison.reproduce(new, old)
+    assert {row["verdict"] for row in rows if row["method"] == "compact"} == {"missing"}
+    assert not any(row["same"] for row in rows if row["method"] == "compact")
+    assert {row["asked"] for row in rows if row["method"] == "average"} == {
+        "other data_hash, threads"
+    }
+
+
+def test_without_items_there_is_no_interval(tmp_path: Path) -> None:
+    old = synthetic.make(tmp_path / "old", small(seeds=(0,)))
+    new = synthetic.make(tmp_path / "new", small(seeds=(0,), random=1))
+    for path in new.glob("runs/*/samples.jsonl"):
+        path.unlink()
+    verdicts = {one["verdict"] for one in comparison.reproduce(new, old)}
+    assert "no interval" in verdicts
+    assert verdicts <= {"no interval", "same"}
+
+
+def test_reproduce_needs_both(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "new", small())
+    with pytest.raises(UserError, match="run the suite first"):
+        comparison.reproduce(root, tmp_path / "published")

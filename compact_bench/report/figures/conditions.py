@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
 
 import numpy as np
 from matplotlib import rc_context
@@ -24,70 +24,63 @@ from compact_bench.report.parts.style import (
     UNTRAINED,
     Look,
     Picture,
+    Rendering,
     legend,
     legend_width,
     looks,
-    render,
     row_handles,
 )
-from compact_bench.report.tables import ladder
-from compact_bench.suite.metrics import Measure
+from compact_bench.report.tables.changes import ladder_measures
 
 MOST_COLUMNS = 4
-
 _PANEL = (2.7, 2.3)  # inches
-
 _MOST_TICKS = 7
 
-
-@dataclass(frozen=True)
-class Series:
-    """Conditions along one line: their places on the axis, in ascending order."""
-
-    title: str
-    places: Mapping[str, float]  # condition -> x
+Series = dict[str, dict[str, float]]  # title -> condition -> its place on the axis, ascending
 
 
-def series(results: Results) -> list[Series]:
+def series(results: Results) -> Series:
     """The series of the suite's conditions that have a place, in the suite's order."""
-    found: dict[str, dict[str, float]] = {}
+    found: Series = {}
     for one in results.conditions:
         if one.get("x") is not None:
             places = found.setdefault(str(one.get("series") or ""), {})
             places[str(one["name"])] = float(one["x"])
-    return [
-        Series(title, dict(sorted(places.items(), key=lambda pair: pair[1])))
+    return {
+        title: dict(sorted(places.items(), key=lambda pair: pair[1]))
         for title, places in found.items()
-    ]
+    }
 
 
 @rc_context(STYLE)
 def curves(results: Results) -> Picture | None:
     """Reasoning accuracy and the answer's NLL against the conditions' place; None without."""
-    found, measures = series(results), ladder.measures(results)
+    found, measures = series(results), ladder_measures(results)
     if not found or not any(row.values.get(m) for m in measures for row in results.rows):
         return None
-
-    def value(measure: Measure) -> Callable[[Row], Summary]:
-        return lambda row: row.summary(measure)
-
-    panels = [PanelRow(titled(measure), value(measure), scale(measure)) for measure in measures]
+    panels = [
+        PanelRow(titled(measure), partial(Row.summary, measure=measure), scale(measure))
+        for measure in measures
+    ]
     figure = _figure(results, found, panels)
+    untrained = ", ".join(row.name for row in _untrained(results))
     text = captions.caption(
         results,
-        f"{ladder.measures(results)[0].task_title.capitalize()} against {_axis(results)}, a column "
+        f"{measures[0].task_title.capitalize()} against {_axis(results)}, a column "
         "of panels for each series of conditions. Points: mean over seeds; bars: standard "
         "deviation over seeds, no interval. Points are shifted sideways a little where they would "
-        f"cover each other. {_untrained_names(results)}",
+        "cover each other",
+        f"Dashed: {untrained}, the same under every condition" if untrained else "",
     )
-    return Picture("curves", f"Reasoning against {_axis(results)}", text, render(figure))
+    return Picture("curves", f"Reasoning against {_axis(results)}", text, Rendering(figure))
 
 
 @rc_context(STYLE)
 def corrupted_weight(results: Results) -> Picture | None:
     """What weight spoilt rationales get, over what equal weights would give them."""
-    spoilt = {str(one["name"]) for one in results.conditions if _corrupts(one)}
-    found = [one for one in series(results) if spoilt & set(one.places)]
+    corrupts = {str(c["name"]): c.get("data", {}).get("corrupt") or {} for c in results.conditions}
+    spoilt = {name for name, shares in corrupts.items() if any(shares.values())}
+    found = {title: places for title, places in series(results).items() if spoilt & set(places)}
     known = rationale_stats(results) if found else {}
 
     def value(row: Row) -> Summary:
@@ -103,11 +96,7 @@ def corrupted_weight(results: Results) -> Picture | None:
         "all teachers' rationales would give them: 1 where they are not told apart, 0 where they "
         "are ignored. Mean over questions, passes and seeds; bars: standard deviation over seeds",
     )
-    return Picture("corrupted_weight", "Weight of spoilt rationales", text, render(figure))
-
-
-def _corrupts(condition: Mapping[str, Any]) -> bool:
-    return any((condition.get("data", {}).get("corrupt") or {}).values())
+    return Picture("corrupted_weight", "Weight of spoilt rationales", text, Rendering(figure))
 
 
 def _axis(results: Results) -> str:
@@ -117,11 +106,6 @@ def _axis(results: Results) -> str:
 def _untrained(results: Results) -> list[Row]:
     """Rows without a condition: they hold for every one."""
     return [row for row in results.rows if not row.condition and row.done]
-
-
-def _untrained_names(results: Results) -> str:
-    names = ", ".join(row.name for row in _untrained(results))
-    return f"Dashed: {names}, the same under every condition" if names else ""
 
 
 @dataclass(frozen=True)
@@ -134,29 +118,32 @@ class PanelRow:
     levels: tuple[float, ...] = ()
 
 
-def _figure(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]) -> Figure:
+def _figure(results: Results, found: Series, lines: Sequence[PanelRow]) -> Figure:
     """Columns are series, rows are kinds of lines; more series than columns start a new block."""
     columns = -(-len(found) // -(-len(found) // MOST_COLUMNS))  # blocks of about equal size
-    blocks = [found[at : at + columns] for at in range(0, len(found), columns)]
-    shown = _looks(results, found, lines)
+    panels = [*found.items()]
+    blocks = [panels[at : at + columns] for at in range(0, len(panels), columns)]
+    known = looks(results.rows, captions.reference(results))
+    shown = {
+        row.name: known[row.label]
+        for row in results.rows
+        if any(row.condition in places for places in found.values())
+        and any(line.value(row).n for line in lines)
+    }
     count = len(blocks) * len(lines)
     size = (_PANEL[0] * columns + legend_width([*shown]), _PANEL[1] * count + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
     for number, line in enumerate(lines):
-        mine = [axes[block * len(lines) + number] for block in range(len(blocks))]
-        used = [
-            (axis, one)
-            for row, block in zip(mine, blocks, strict=True)
-            for axis, one in zip(row, block, strict=False)
-        ]
-        for axis, one in used:
-            axis.sharey(used[0][0]) if axis is not used[0][0] else None
-            _panel(axis, results, one, line, shown)
-            axis.set_title(one.title if number == 0 else "")
-            axis.set_xlabel(_axis(results) if number == len(lines) - 1 else "")
-        for row in mine:
+        rows = axes[number :: len(lines)]
+        for row, block in zip(rows, blocks, strict=True):
             row[0].set_ylabel(line.label)
+            for axis, (title, places) in zip(row, block, strict=False):
+                if axis is not rows[0][0]:
+                    axis.sharey(rows[0][0])
+                _panel(axis, results, places, line, shown)
+                axis.set_title(title if number == 0 else "")
+                axis.set_xlabel(_axis(results) if number == len(lines) - 1 else "")
     for axis in axes.flat:
         if not axis.has_data():
             axis.remove()
@@ -170,36 +157,26 @@ def _figure(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]
     return figure
 
 
-def _looks(results: Results, found: Sequence[Series], lines: Sequence[PanelRow]) -> dict[str, Look]:
-    """By name, the looks of the rows that have anything to draw."""
-    places = {name for one in found for name in one.places}
-    known = looks(results.rows, captions.reference(results))
-    return {
-        row.name: known[row.label]
-        for row in results.rows
-        if row.condition in places and any(line.value(row).n for line in lines)
-    }
-
-
 def _panel(
-    axis: Axes, results: Results, one: Series, line: PanelRow, shown: Mapping[str, Look]
+    axis: Axes,
+    results: Results,
+    places: Mapping[str, float],
+    line: PanelRow,
+    shown: Mapping[str, Look],
 ) -> None:
-    places = list(one.places.values())
-    ticks = np.unique(places)
+    ticks = np.unique([*places.values()])
     # Lines stand side by side, so that bars of equal means don't hide each other.
     room = min(0.06 * (ticks[-1] - ticks[0]), 0.35 * min(np.diff(ticks), default=0.0))
     shifts = np.linspace(-room / 2, room / 2, len(shown)) if len(shown) > 1 else [0.0]
     for level in line.levels:
         axis.axhline(level, color="#888888", linewidth=0.9, linestyle=":", zorder=1)
+    dashed = {"color": UNTRAINED, "linewidth": 1.0, "linestyle": DASHED, "zorder": 1}
     for row in _untrained(results):
         if line.value(row).n:
-            axis.axhline(
-                line.scale * line.value(row).mean, color=UNTRAINED, linewidth=1.0,
-                linestyle=DASHED, zorder=1,
-            )  # fmt: skip
+            axis.axhline(line.scale * line.value(row).mean, **dashed)
     for shift, (name, look) in zip(shifts, shown.items(), strict=True):
         rows = {row.condition: row for row in results.rows if row.name == name}
-        points = [(x, line.value(rows[c])) for c, x in one.places.items() if c in rows]
+        points = [(x, line.value(rows[c])) for c, x in places.items() if c in rows]
         points = [(x, found) for x, found in points if found.n]
         if not points:
             continue
@@ -207,11 +184,6 @@ def _panel(
         y = line.scale * np.array([found.mean for _, found in points])
         sd = line.scale * np.nan_to_num([found.sd for _, found in points])
         axis.errorbar(x, y, yerr=sd, linewidth=1.6, elinewidth=1.0, zorder=3, **look.style(6))
-    _ticks(axis, places)
-
-
-def _ticks(axis: Axes, places: Sequence[float]) -> None:
-    ticks = sorted(set(places))
     if len(ticks) <= _MOST_TICKS:
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     margin = 0.08 * (ticks[-1] - ticks[0]) or 0.5

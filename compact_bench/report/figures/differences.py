@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 import seaborn
@@ -18,16 +20,13 @@ from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.numbers import scale, titled
-from compact_bench.report.parts.style import STYLE, Picture, label_width, render
-from compact_bench.report.tables import ablation as ablations
-from compact_bench.report.tables import ladder as ladders
-from compact_bench.report.tables.ladder import BEFORE, START, Ladder, RungComparison
+from compact_bench.report.parts.style import STYLE, Picture, Rendering, label_width
+from compact_bench.report.tables import changes
+from compact_bench.report.tables.changes import BEFORE, START, Change, Column, Ladder
 from compact_bench.suite.metrics import Measure
 
 MOST_LADDERS = 4  # one below the other
-
 _SHOWN = {BEFORE: ("o", "#0072B2", -0.13), START: ("D", "#8a8a8a", 0.17)}
-
 _DEEPEST = 2.7  # half-widths of the darkest colour
 
 
@@ -40,12 +39,14 @@ def differences(results: Results) -> Picture | None:
     if results.conditions or results.reference is None:
         return None
     found = {
-        (row.label, measure): one
-        for row in results.rows
+        measure: {
+            row.label: one
+            for row in results.rows
+            if (one := results.difference(row, measure)) and math.isfinite(one.half_width)
+        }
         for measure in results.main_measures
-        if (one := results.difference(row, measure)) and math.isfinite(one.half_width)
     }
-    if not found:
+    if not any(found.values()):
         return None
     figure = _rows(results, found)
     text = captions.caption(
@@ -54,25 +55,24 @@ def differences(results: Results) -> Picture | None:
         "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
         "side of 0 is the better one. Rows without an interval are left out",
     )
-    return Picture("differences", f"Differences to {results.reference.name}", text, render(figure))
+    return Picture(
+        "differences", f"Differences to {results.reference.name}", text, Rendering(figure)
+    )
 
 
-def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> Figure:
-    labels = [r.label for r in results.rows if any(label == r.label for label, _ in found)]
-    measures = results.main_measures
-    size = (label_width(labels) + 2.2 * len(measures), 1.1 + 0.21 * len(labels))
+def _rows(results: Results, found: Mapping[Measure, Mapping[str, Difference]]) -> Figure:
+    labels = [r.label for r in results.rows if any(r.label in ones for ones in found.values())]
+    size = (label_width(labels) + 2.2 * len(found), 1.1 + 0.21 * len(labels))
     figure = Figure(figsize=size, layout="constrained")
-    axes = figure.subplots(1, len(measures), squeeze=False, sharey=True)[0]
-    for axis, measure in zip(axes, measures, strict=True):
+    axes = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
+    for axis, (measure, ones) in zip(axes, found.items(), strict=True):
         ends = [0.0]
-        for place, label in enumerate(labels):
-            if (one := found.get((label, measure))) is None:
-                continue
+        for label, one in ones.items():
             value, width = scale(measure) * one.mean, scale(measure) * one.half_width
             ends += [value - width, value + width]
             axis.errorbar(
-                value, place, xerr=width, fmt="o", color="#0072B2" if one.clear else "#a9acb0",
-                markersize=4, elinewidth=1.2, zorder=3,
+                value, labels.index(label), xerr=width, fmt="o", markersize=4, elinewidth=1.2,
+                color="#0072B2" if one.clear else "#a9acb0", zorder=3,
             )  # fmt: skip
         _sides(axis, measure.shown.better, min(ends), max(ends))
         axis.xaxis.set_major_locator(MaxNLocator(4))
@@ -85,17 +85,17 @@ def _rows(results: Results, found: Mapping[tuple[str, Measure], Difference]) -> 
 @rc_context(STYLE)
 def ladder(results: Results) -> Picture | None:
     """Each rung's difference to the one before it and to the first, with 95% intervals."""
-    found, measures = ladders.ladders(results)[:MOST_LADDERS], ladders.measures(results)
+    found, measures = changes.ladders(results)[:MOST_LADDERS], changes.ladder_measures(results)
     if not found or not measures:
         return None
-    figure = _forest(results, found, measures)
-    every = [one for rungs in found for m in measures for one in ladders.comparisons(rungs, m)]
+    every = [one for rungs in found for m in measures for one in changes.comparisons(rungs, m)]
     text = captions.caption(
         results,
-        *ladders.caption(found[0], every, shares=False),
+        *changes.ladder_caption(found[0], every, shares=False),
         "Points are mean differences, bars their intervals; the shaded side of 0 is the better one",
     )
-    return Picture("ladder", "The ladder: what each rung adds", text, render(figure))
+    figure = _forest(results, found, measures)
+    return Picture("ladder", "The ladder: what each rung adds", text, Rendering(figure))
 
 
 def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measure]) -> Figure:
@@ -109,7 +109,7 @@ def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measur
     )  # fmt: skip
     for line, one in zip(axes, found, strict=True):
         for axis, measure in zip(line, measures, strict=True):
-            _rungs(axis, one, measure, list(ladders.comparisons(one, measure)))
+            _rungs(axis, one, measure)
         if results.conditions:
             line[0].set_title(one.rungs[0].condition)
     for axis, measure in zip(axes[-1], measures, strict=True):
@@ -124,21 +124,22 @@ def _forest(results: Results, found: Sequence[Ladder], measures: Sequence[Measur
     return figure
 
 
-def _rungs(axis: Axes, one: Ladder, measure: Measure, found: Sequence[RungComparison]) -> None:
-    rows = one.rows[1:]
+def _rungs(axis: Axes, ladder: Ladder, measure: Measure) -> None:
+    rows = ladder.rows[1:]
     place = {row.label: number for number, row in enumerate(rows)}
     ends = [0.0]
-    drawn = [(c, c.found) for c in found if c.found is not None and c.against in _SHOWN]
-    for comparison, difference in drawn:
-        marker, colour, shift = _SHOWN[comparison.against]
-        if sum(other.row.label == comparison.row.label for other, _ in drawn) == 1:
-            shift = 0.0
+    drawn = [
+        (one.row.label, one.found, *_SHOWN[one.against])
+        for one in changes.comparisons(ladder, measure)
+        if one.found is not None and one.against in _SHOWN
+    ]
+    for label, difference, marker, colour, shift in drawn:
+        alone = sum(other == label for other, *_ in drawn) == 1
         value = scale(measure) * difference.mean
-        width = scale(measure) * difference.half_width
-        width = width if math.isfinite(width) else 0.0
+        width = scale(measure) * np.nan_to_num(difference.half_width)
         ends += [value - width, value + width]
         axis.errorbar(
-            value, place[comparison.row.label] + shift, xerr=width or None, fmt=marker,
+            value, place[label] + (0.0 if alone else shift), xerr=width or None, fmt=marker,
             color=colour, markersize=5.5, elinewidth=1.4, capsize=2.5, zorder=3,
         )  # fmt: skip
     _sides(axis, measure.shown.better, min(ends), max(ends))
@@ -169,24 +170,22 @@ def _sides(axis: Axes, better: int, low: float, high: float) -> None:
 @rc_context(STYLE)
 def ablation(results: Results) -> Picture | None:
     """Changes x measures: the difference to the base row, coloured by how clear it is."""
-    changes = ablations.changes(results)
-    if not changes:
+    changed = changes.changes(results)
+    if not changed:
         return None
-    columns = ablations.columns(results)
-    found = [[column.difference(change) for column in columns] for change in changes]
-    figure = _heat(changes, columns, found)
+    figure = _heat(changed, changes.ablation_columns(results))
     text = captions.caption(
         results,
-        *ablations.caption(results),
+        *changes.ablation_caption(results),
         "Colour: the difference over the half-width of its interval, blue where the change is "
         "better and red where it is worse; bold and ∗ where the interval excludes 0; grey where "
         "there is no interval. Numbers: points for %, else the measure's own unit",
     )
-    base = ablations.base_label(results)
-    return Picture("ablation", f"What each change of {base} does", text, render(figure))
+    base = changes.base_label(results)
+    return Picture("ablation", f"What each change of {base} does", text, Rendering(figure))
 
 
-def heat(column: ablations.Column, found: Difference | None) -> float:
+def heat(column: Column, found: Difference | None) -> float:
     """The difference over the half-width of its interval, positive where the change is better."""
     if found is None or not math.isfinite(found.half_width):
         return math.nan
@@ -195,16 +194,11 @@ def heat(column: ablations.Column, found: Difference | None) -> float:
     return column.better * found.mean / found.half_width
 
 
-def _heat(
-    changes: Sequence[ablations.Change],
-    columns: Sequence[ablations.Column],
-    found: Sequence[Sequence[Difference | None]],
-) -> Figure:
-    values = np.array(
-        [[heat(column, one) for column, one in zip(columns, line, strict=True)] for line in found]
-    )
-    labels = [change.row.label for change in changes]
-    size = (label_width(labels) + 1.12 * len(columns) + 0.9, 1.5 + 0.36 * len(changes))
+def _heat(changed: Sequence[Change], columns: Sequence[Column]) -> Figure:
+    found = [[(column, column.difference(change)) for column in columns] for change in changed]
+    values = np.array([[heat(*pair) for pair in line] for line in found])
+    labels = [change.row.label for change in changed]
+    size = (label_width(labels) + 1.12 * len(columns) + 0.9, 1.5 + 0.36 * len(changed))
     figure = Figure(figsize=size, layout="constrained")
     axis = figure.subplots()
     seaborn.heatmap(
@@ -214,7 +208,7 @@ def _heat(
                   "label": "half-widths"},
     )  # fmt: skip
     for y, line in enumerate(found):
-        for x, (column, one) in enumerate(zip(columns, line, strict=True)):
+        for x, (column, one) in enumerate(line):
             clear = one is not None and math.isfinite(one.half_width) and one.clear
             text = column.text(one).split(" ")[0] + (" ∗" if clear else "")
             dark = abs(values[y, x]) > 0.62 * _DEEPEST
@@ -231,11 +225,6 @@ def _heat(
 
 def wrapped(title: str, width: int = 15) -> str:
     """A heading over several lines, the task on a line of its own."""
-    lines: list[str] = []
-    for part in title.replace(": ", ":\n").split("\n"):
-        lines.append("")
-        for word in part.split(" "):
-            if lines[-1] and len(lines[-1]) + 1 + len(word) > width:
-                lines.append("")
-            lines[-1] = f"{lines[-1]} {word}".strip()
-    return "\n".join(lines)
+    parts = title.replace(": ", ":\n").split("\n")
+    fill = partial(textwrap.fill, break_long_words=False, break_on_hyphens=False)
+    return "\n".join(fill(part, width) for part in parts)

@@ -22,21 +22,19 @@ from compact_bench.report.parts.style import (
     STYLE,
     Look,
     Picture,
+    Rendering,
     grid,
     label_width,
     legend,
     legend_width,
     looks,
-    render,
     row_handles,
 )
 
 MOST_MAPS, MOST_ROWS = 6, 60
 
 _RANDOM, _BEFORE = "#8a8a8a", "#9aa0a6"
-
 _KINDS = (("cka", "CKA to before"), ("drift", "drift, base's spreads"))
-
 _TASK_MARKERS = "os^DvP"
 
 
@@ -58,7 +56,7 @@ def latent(results: Results) -> Picture | None:
         "seeds; hollow: the row's own random change. States are those of the last token of "
         f"{len(found.base.record.probes)} prompts",
     )
-    return Picture("latent", "How far hidden states moved", text, render(figure))
+    return Picture("latent", "How far hidden states moved", text, Rendering(figure))
 
 
 def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
@@ -68,25 +66,26 @@ def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
     size = (label_width(labels) + 6.4 + legend_width(labels), 3.6 + 0.2 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[2.6, 0.5 + 0.2 * len(rows)])
-    for column, (name, title) in enumerate(_KINDS):
-        _by_layer(axes[0][column], found, rows, known, name)
-        axes[0][column].set_ylabel(title)
-        axes[0][column].set_xlabel("layer")
-        axes[0][column].xaxis.set_major_locator(MaxNLocator(8, integer=True))
-        _by_row(axes[1][column], found, rows, known, name)
-        axes[1][column].set_xlabel(title)
-        axes[1][column].set_yticks(range(len(rows)), labels if column == 0 else [""] * len(rows))
+    for above, below, (name, title) in zip(*axes, _KINDS, strict=True):
+        _by_layer(above, found, known, name)
+        above.set(xlabel="layer", ylabel=title)
+        above.xaxis.set_major_locator(MaxNLocator(8, integer=True))
+        _by_row(below, found, known, name)
+        below.set_xlabel(title)
+        below.set_yticks(range(len(rows)), labels if name == "cka" else [""] * len(rows))
     handles = row_handles(known, 5.5, linewidth=1.5)
     handles.append(Line2D([], [], color=_RANDOM, linestyle=DASHED, label="random change"))
     legend(figure, handles, labels)
     return figure
 
 
-def _by_layer(
-    axis: Axes, found: StateStats, rows: Sequence[Row], known: dict[str, Look], name: str
-) -> None:
+def _by_layer(axis: Axes, found: StateStats, known: Mapping[str, Look], name: str) -> None:
+    def means(kind: str) -> np.ndarray:
+        """Mean over seeds. (rows,layers) float64."""
+        return np.array([[found.summary(row, kind, at).mean for at in layers] for row in known])
+
     layers = np.array(found.base.layers)
-    control = _means(found, rows, f"{name}_random")
+    control = means(f"{name}_random")
     known_at = np.isfinite(control).any(axis=0)  # states that don't differ have no value
     if known_at.any():
         at, control = layers[known_at], control[:, known_at]
@@ -94,34 +93,24 @@ def _by_layer(
         axis.fill_between(at, low, high, color=_RANDOM, alpha=0.2, linewidth=0, zorder=1)
         middle = np.nanmean(control, axis=0)
         axis.plot(at, middle, color=_RANDOM, linestyle=DASHED, linewidth=1.8, zorder=2)
-    for row, values in zip(rows, _means(found, rows, name), strict=True):
-        look = known[row.label]
+    for look, values in zip(known.values(), means(name), strict=True):
         first = look.marker == "*"  # the row that others are compared to
         order, width = (4, 2.4) if first else (3, 1.0)
         axis.plot(layers, values, linewidth=width, zorder=order, **look.style(4.5))
 
 
-def _means(found: StateStats, rows: Sequence[Row], name: str) -> np.ndarray:
-    """Mean over seeds. (rows,layers) float64."""
-    layers = found.base.layers
-    return np.array([[found.summary(r.label, name, at).mean for at in layers] for r in rows])
+def _by_row(axis: Axes, found: StateStats, known: Mapping[str, Look], name: str) -> None:
+    def bar(sd: float) -> float | None:
+        return sd if np.isfinite(sd) else None
 
-
-def _by_row(
-    axis: Axes, found: StateStats, rows: Sequence[Row], known: dict[str, Look], name: str
-) -> None:
-    for place, row in enumerate(rows):
-        look, last = known[row.label], found.base.layers[-1]
-        mine, control = (found.summary(row.label, kind, last) for kind in (name, f"{name}_random"))
+    last = found.base.layers[-1]
+    for place, (label, look) in enumerate(known.items()):
+        mine, control = (found.summary(label, kind, last) for kind in (name, f"{name}_random"))
         style = look.style(5.5) | {"elinewidth": 1.1, "linestyle": ""}
         hollow = style | {"markerfacecolor": "white", "markeredgecolor": look.colour, "alpha": 0.75}
-        axis.errorbar(control.mean, place + 0.2, xerr=_bar(control.sd), **hollow)
-        axis.errorbar(mine.mean, place - 0.1, xerr=_bar(mine.sd), zorder=3, **style)
-    axis.set_ylim(len(rows) - 0.5, -0.5)  # in the table's order
-
-
-def _bar(sd: float) -> float | None:
-    return sd if np.isfinite(sd) else None
+        axis.errorbar(control.mean, place + 0.2, xerr=bar(control.sd), **hollow)
+        axis.errorbar(mine.mean, place - 0.1, xerr=bar(mine.sd), zorder=3, **style)
+    axis.set_ylim(len(known) - 0.5, -0.5)  # in the table's order
 
 
 @rc_context(STYLE)
@@ -153,7 +142,7 @@ def latent_map(results: Results) -> Picture | None:
         "isn't seen. One seed, the first, of the reference row and of others at even distances in "
         "the order of their drift, from the least to the most",
     )
-    return Picture("latent_map", "Where training moved the prompts", text, render(figure))
+    return Picture("latent_map", "Where training moved the prompts", text, Rendering(figure))
 
 
 def chosen(results: Results, found: StateStats) -> list[Row]:

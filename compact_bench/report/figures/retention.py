@@ -23,10 +23,10 @@ from compact_bench.report.parts.style import (
     STYLE,
     Look,
     Picture,
+    Rendering,
     grid,
     legend,
     looks,
-    render,
     row_handles,
 )
 from compact_bench.suite.metrics import Measure
@@ -34,15 +34,13 @@ from compact_bench.suite.metrics import Measure
 MOST_PANELS = 30
 _COLUMNS = 5
 _PANEL = (2.05, 1.75)  # inches
+_TITLE = 26  # characters of a label that fit above a panel
 
 _GREY = "#a9acb0"
-
 _LINES: Mapping[str, tuple[str, str, Any, str]] = {
     CHECKPOINT: ("#0072B2", "o", "-", "over training"),
     SCALE: ("#D55E00", "D", (0, (4, 2)), "over the scale of the change"),
 }
-
-_TITLE = 26  # characters of a label that fit above a panel
 
 Paths = Mapping[str, tuple[Point, ...]]  # by kind
 
@@ -88,7 +86,7 @@ def tradeoff(results: Results) -> Picture | None:
         "Large markers: mean over seeds, bars: standard deviation, small markers: single seeds. "
         "Dashed: nothing forgotten. Upper right is better",
     )
-    return Picture("tradeoff", "Reasoning against forgetting", text, render(figure))
+    return Picture("tradeoff", "Reasoning against forgetting", text, Rendering(figure))
 
 
 def _points(
@@ -140,13 +138,18 @@ def retention_curves(results: Results) -> Picture | None:
     """
     if results.conditions:
         return None
-    paths = {row.label: _paths(results, row) for row in results.rows}
+    paths = {
+        row.label: {
+            kind: points for kind in _LINES if (points := mean_path(path(results, row, kind)))
+        }
+        for row in results.rows
+    }
     rows = [row for row in results.rows if paths[row.label]]
     if not rows or len(rows) > MOST_PANELS:
         return None
     reference = results.reference.label if results.reference else ""
     against = f"Grey in every panel: {reference}. " if paths.get(reference) else ""
-    figure = _figure(rows, paths, reference)
+    figure = _figure(rows, paths, reference if paths.get(reference) else "")
     text = captions.caption(
         results,
         "Old skill kept, mean over forgetting tasks, against what was gained in domain over the "
@@ -156,12 +159,7 @@ def retention_curves(results: Results) -> Picture | None:
         f"{against}Further up at the same gain is better. Means carry no interval: differences at "
         "equal gain are in the table of matched gain",
     )
-    return Picture("retention_curves", "Retention against gain", text, render(figure))
-
-
-def _paths(results: Results, row: Row) -> Paths:
-    found = {kind: mean_path(path(results, row, kind)) for kind in _LINES}
-    return {kind: points for kind, points in found.items() if points}
+    return Picture("retention_curves", "Retention against gain", text, Rendering(figure))
 
 
 def _figure(rows: Sequence[Row], paths: Mapping[str, Paths], reference: str) -> Figure:
@@ -174,27 +172,32 @@ def _figure(rows: Sequence[Row], paths: Mapping[str, Paths], reference: str) -> 
     for axis in flat[len(rows) :]:
         axis.remove()
     for number, (axis, row) in enumerate(zip(flat, rows, strict=False)):
-        _panel(axis, paths[row.label], paths.get(reference, {}) if row.label != reference else {})
-        short = row.label if len(row.label) <= _TITLE else row.label[: _TITLE - 1] + "…"
-        axis.set_title(short, fontsize=8.5)
+        for level in (axis.axhline(100), axis.axvline(0)):
+            level.set(color="#888888", linewidth=0.8, linestyle=":", zorder=1)
+        if reference and row.label != reference:
+            for kind, points in paths[reference].items():
+                _line(axis, points, kind, _GREY, 2)
+        for kind, points in paths[row.label].items():
+            _line(axis, points, kind, _LINES[kind][0], 4)
+        axis.margins(0.1)
+        title = row.label if len(row.label) <= _TITLE else row.label[: _TITLE - 1] + "…"
+        axis.set_title(title, fontsize=8.5)
         if number + columns >= len(rows):
             axis.tick_params(labelbottom=True)
     figure.supxlabel("gained in domain, points", fontsize=9)
     figure.supylabel("old skill kept, %", fontsize=9)
-    kinds = [kind for kind in _LINES if any(kind in paths[row.label] for row in rows)]
-    figure.legend(handles=_path_handles(kinds, reference if paths.get(reference) else ""),
-                  loc="outside upper center", ncols=4)  # fmt: skip
+    handles = [
+        Line2D([], [], color=colour, marker=marker, linestyle=style, markersize=4, label=label)
+        for kind, (colour, marker, style, label) in _LINES.items()
+        if any(kind in paths[row.label] for row in rows)
+    ]
+    handles.append(
+        Line2D([], [], color="black", marker="o", linewidth=0, markersize=6, label="trained")
+    )
+    if reference:
+        handles.append(Line2D([], [], color=_GREY, linewidth=1.6, label=reference))
+    figure.legend(handles=handles, loc="outside upper center", ncols=4)
     return figure
-
-
-def _panel(axis: Axes, own: Paths, reference: Paths) -> None:
-    axis.axhline(100, color="#888888", linewidth=0.8, linestyle=":", zorder=1)
-    axis.axvline(0, color="#888888", linewidth=0.8, linestyle=":", zorder=1)
-    for kind, points in reference.items():
-        _line(axis, points, kind, _GREY, 2)
-    for kind, points in own.items():
-        _line(axis, points, kind, _LINES[kind][0], 4)
-    axis.margins(0.1)
 
 
 def _line(axis: Axes, points: Sequence[Point], kind: str, colour: str, order: int) -> None:
@@ -205,16 +208,3 @@ def _line(axis: Axes, points: Sequence[Point], kind: str, colour: str, order: in
               zorder=order)  # fmt: skip
     axis.plot(x[-1:], y[-1:], color="black" if colour != _GREY else _GREY, marker="o",
               markersize=6, markeredgecolor="white", linewidth=0, zorder=order + 1)  # fmt: skip
-
-
-def _path_handles(kinds: Sequence[str], reference: str) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=colour, marker=marker, linestyle=style, markersize=4, label=label)
-        for colour, marker, style, label in (_LINES[kind] for kind in kinds)
-    ]
-    handles.append(
-        Line2D([], [], color="black", marker="o", linewidth=0, markersize=6, label="trained")
-    )
-    if reference:
-        handles.append(Line2D([], [], color=_GREY, linewidth=1.6, label=reference))
-    return handles

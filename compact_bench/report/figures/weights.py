@@ -13,12 +13,10 @@ from matplotlib.lines import Line2D
 from compact_bench.analysis.results import Results, Row
 from compact_bench.records import joining
 from compact_bench.report.parts import captions
-from compact_bench.report.parts.style import PALETTE, STYLE, Picture, grid, legend, render
+from compact_bench.report.parts.style import PALETTE, STYLE, Picture, Rendering, grid, legend
 
 BINS = 30
-
 MAX_COLUMNS = 3
-
 MAX_PANELS = 24
 
 
@@ -32,15 +30,13 @@ def weighted(row: Row) -> pd.DataFrame:
     columns = ["seed", "step", "teacher", "weight"]
     needed = {"step", "question_id", "teacher", "weight"}
     frame = joining.steps(row.done, needed.__contains__, needed)
-    frame = frame.dropna(subset=["weight"]) if len(frame) else frame
-    if frame.empty:
+    if frame.empty or (frame := frame.dropna(subset=["weight"])).empty:
         return pd.DataFrame(columns=columns)
     # Numbers, since texts take long to group.
     frame = frame.assign(question_id=pd.factorize(frame["question_id"])[0])
     equal = 1.0 / frame.groupby(["seed", "step", "question_id"])["weight"].transform("size")
     chosen = ((frame["weight"] - equal).abs() > 1e-6).groupby(frame["seed"]).transform("any")
-    frame = frame[chosen]
-    if frame.empty:
+    if (frame := frame[chosen]).empty:
         return pd.DataFrame(columns=columns)
     questions = frame.groupby(["seed", "step"])["question_id"].nunique()
     total = frame.groupby(["seed", "step", "teacher"], observed=True)["weight"].sum().unstack()
@@ -77,10 +73,7 @@ def weights(results: Results) -> Picture | None:
         axis.set_title(row.label)
     axes[0].set_ylim(0, max(axis.dataLim.y1 for axis in axes) * 1.05)
     axes[0].set_xlim(0, max(axis.dataLim.x1 for axis in axes))
-    handles = [
-        Line2D([], [], color=_teacher_colour(i), linestyle=_dash(i), linewidth=1.8, label=name)
-        for i, name in enumerate(teachers)
-    ]
+    handles = [Line2D([], [], **_line_style(i), label=name) for i, name in enumerate(teachers)]
     handles.append(Line2D([], [], color="#888888", linewidth=0.9, linestyle=":", label="equal"))
     legend(figure, handles, teachers, title="teacher")
     text = captions.caption(
@@ -88,24 +81,22 @@ def weights(results: Results) -> Picture | None:
         "Weight of each teacher's rationales over training, mean over the questions of a stretch "
         "of steps and over seeds; bands: lowest to highest seed. Dotted: equal weights",
     )
-    return Picture("weights", "Weights by teacher over training", text, render(figure))
+    return Picture("weights", "Weights by teacher over training", text, Rendering(figure))
 
 
-def _teacher_colour(index: int) -> str:
-    return PALETTE[index % len(PALETTE)]
-
-
-def _dash(index: int) -> Any:
-    return ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (6, 2, 1.5, 2)))[index // len(PALETTE) % 4]
+def _line_style(index: int) -> dict[str, Any]:
+    """Colour and dashes of a teacher's line."""
+    dashes: Any = ("-", (0, (6, 2)), (0, (2, 1.2)), (0, (6, 2, 1.5, 2)))
+    dash = dashes[index // len(PALETTE) % len(dashes)]
+    return {"color": PALETTE[index % len(PALETTE)], "linestyle": dash, "linewidth": 1.8}
 
 
 def _weight_lines(axis: Axes, frame: pd.DataFrame, teachers: Sequence[str]) -> None:
     present = [name for name in teachers if name in set(frame["teacher"])]
     axis.axhline(1 / len(present), color="#888888", linewidth=0.9, linestyle=":", zorder=1)
     for index, teacher in enumerate(teachers):
-        one = (
-            frame[frame["teacher"] == teacher].groupby("step")["weight"].agg(["mean", "min", "max"])
-        )
-        colour = _teacher_colour(index)
-        axis.fill_between(one.index, one["min"], one["max"], color=colour, alpha=0.18, linewidth=0)
-        axis.plot(one.index, one["mean"], color=colour, linestyle=_dash(index), linewidth=1.8)
+        own = frame[frame["teacher"] == teacher].groupby("step")["weight"]
+        one, style = own.agg(["mean", "min", "max"]), _line_style(index)
+        band = {"color": style["color"], "alpha": 0.18, "linewidth": 0}
+        axis.fill_between(one.index, one["min"], one["max"], **band)
+        axis.plot(one.index, one["mean"], **style)

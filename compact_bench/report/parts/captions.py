@@ -20,13 +20,14 @@ from compact_bench.suite.schema import RATE
 def setting(results: Results) -> list[str]:
     """Sentences that hold for every table and figure of these results."""
     suite = results.suite
+    names = ", ".join(str(one["name"]) for one in results.conditions)
     parts = [
         *opening(suite, results.teachers),
-        conditions(results),
+        f"Conditions of the training data: {names}." if names else "",
         _tasks(results),
         seeds(results),
         at_chance(results),
-        _training(suite.get("training", {}), suite.get("selection"), _own_rates(suite)),
+        _training(suite) if suite.get("training") else "",
         *limits(suite, results.splits),
         suite.get("notes", ""),
         *results.plan.notes,
@@ -36,11 +37,20 @@ def setting(results: Results) -> list[str]:
 
 def opening(suite: Mapping[str, Any], teachers: tuple[str, ...]) -> list[str]:
     """Say which suite and profile, student and data."""
-    name, profile = suite.get("suite"), suite.get("profile")
+    name, student, data = suite.get("suite"), suite.get("student", {}), suite.get("data", {})
+    lora, train = student.get("lora"), data.get("train")
+    how = f"LoRA r {lora['r']}, alpha {lora['alpha']:g}" if lora else "all weights trained"
+    revision = f" at {student['revision']}" if student.get("revision") else ""
+    # GGUF files hold quantised weights as a rule; the student is not the original model then.
+    gguf = str(student.get("id")).lower().endswith(".gguf")
+    weights = " (weights de-quantised from the GGUF file)" if gguf else ""
+    dtype = student.get("dtype", "float32")
+    size = f"{train} training questions" if train else "all training questions"
+    names = f"; teachers {', '.join(teachers)}" if teachers else ""
     return [
-        f"{suite.get('title') or name} (suite {name}, profile {profile}).",
-        _student(suite.get("student", {})),
-        _data(suite.get("data", {}), teachers),
+        f"{suite.get('title') or name} (suite {name}, profile {suite.get('profile')}).",
+        f"Student: {student.get('id')}{revision}{weights}, {dtype}, {how}.",
+        f"Data: {data.get('source')}, {size}{names}.",
     ]
 
 
@@ -51,41 +61,13 @@ def sentence(text: str) -> str:
     return text if text.endswith((".", "!", "?")) else text + "."
 
 
-def _student(student: Mapping[str, Any]) -> str:
-    lora = student.get("lora")
-    how = f"LoRA r {lora['r']}, alpha {lora['alpha']:g}" if lora else "all weights trained"
-    revision = f" at {student['revision']}" if student.get("revision") else ""
-    # GGUF files hold quantised weights as a rule; the student is not the original model then.
-    gguf = str(student.get("id")).lower().endswith(".gguf")
-    weights = " (weights de-quantised from the GGUF file)" if gguf else ""
-    dtype = student.get("dtype", "float32")
-    return f"Student: {student.get('id')}{revision}{weights}, {dtype}, {how}."
-
-
-def _data(data: Mapping[str, Any], teachers: tuple[str, ...]) -> str:
-    source = data.get("source")
-    train = data.get("train")
-    size = f"{train} training questions" if train else "all training questions"
-    names = f"; teachers {', '.join(teachers)}" if teachers else ""
-    return f"Data: {source}, {size}{names}."
-
-
-def conditions(results: Results) -> str:
-    """Name the conditions, which change the data that rows are trained on."""
-    names = [str(one["name"]) for one in results.conditions]
-    return f"Conditions of the training data: {', '.join(names)}." if names else ""
-
-
 def _tasks(results: Results) -> str:
-    counts = []
-    for measure in [*results.headlines("reasoning"), *results.headlines("forgetting")]:
-        n = results.n_items.get(measure, np.nan)
-        counts.append(f"{measure.task_title} {n:.0f}" if np.isfinite(n) else measure.task_title)
+    titles = {m: m.task_title for r in ("reasoning", "forgetting") for m in results.headlines(r)}
+    known = {m: n for m, n in results.n_items.items() if np.isfinite(n)}
     # The marginal NLL samples rationales, and may be asked of the first items only.
-    for measure in results.measures:
-        n = results.n_items.get(measure, np.nan)
-        if measure.metric == "marginal_nll" and np.isfinite(n):
-            counts.append(f"{measure.task_title} answer NLL {n:.0f}")
+    nll = [m for m in results.measures if m.metric == "marginal_nll" and m in known]
+    titles |= {measure: f"{measure.task_title} answer NLL" for measure in nll}
+    counts = [f"{title} {known[m]:.0f}" if m in known else title for m, title in titles.items()]
     split = " and ".join(results.splits)
     return f"Items ({split} split): {', '.join(counts)}." if counts else ""
 
@@ -123,11 +105,8 @@ def at_chance(results: Results) -> str:
     return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
 
 
-def _training(
-    training: Mapping[str, Any], selection: Mapping[str, Any] | None, own_rates: bool
-) -> str:
-    if not training:
-        return ""
+def _training(suite: Mapping[str, Any]) -> str:
+    training, selection = suite["training"], suite.get("selection")
     epochs = training.get("epochs")
     budget = f"{epochs} epoch{'' if epochs == 1 else 's'}"
     if training.get("max_flops"):
@@ -146,14 +125,9 @@ def _training(
     chosen = str(training.get("selected_on") or "").strip().rstrip(".")
     how = f"chosen: {chosen}" if chosen else "how they were chosen is not recorded"
     rate = training.get("learning_rate")
-    if own_rates:
+    if any(isinstance(row, dict) and RATE in row for row in suite.get("methods", [])):
         return f"Learning rates of the rows' own, else {rate:g}; {budget} for every row; {how}."
     return f"Learning rate {rate:g} and {budget} for every row; {how}."
-
-
-def _own_rates(suite: Mapping[str, Any]) -> bool:
-    """Whether a row of the suite has a learning rate of its own."""
-    return any(isinstance(row, dict) and RATE in row for row in suite.get("methods", []))
 
 
 def limits(suite: Mapping[str, Any], splits: tuple[str, ...]) -> list[str]:
@@ -173,30 +147,29 @@ def differences(results: Results, measure: Measure | None) -> str:
     if results.reference is None:
         return f"No row {results.suite.get('compare_to')} to compare to."
     label = reference_of_rows(results)
-    asked = [measure] if measure else results.main_measures
-    found = [results.difference(row, one) for one in asked for row in results.rows]
-    widths = [one.half_width for one in found if one and np.isfinite(one.half_width)]
+    measures = [measure] if measure else results.main_measures
+    found = {one: [results.difference(row, one) for row in results.rows] for one in measures}
+    widths = [d.half_width for ones in found.values() for d in ones if d]
+    widths = [width for width in widths if np.isfinite(width)]
     if not widths:
         return f"Differences are to {label}, paired by seed; without intervals they are no claim."
+    detectable = []
+    for one, ones in found.items():
+        if values := claims.detectable(ones):
+            answer = " answer NLL" if one.metric == "marginal_nll" else ""
+            what = "" if measure else f" for {one.task_title}{answer}"
+            detectable.append(f"{_bounds(values, one)}{what}")
+    family = claims.family(results)
+    rows = len({label for label, _ in family.adjusted})
+    tasks = ", ".join(one.task_title for one in claims.primary(results))
     return (
         f"Differences are to {label}, paired by seed and item; ± is the half-width of the 95% "
         "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
         f"{f', {_bounds(widths, measure)} for {measure.task_title}' if measure else ''}. "
-        f"{_detectable(results, measure)}. {marks(results)}."
-    )
-
-
-def _detectable(results: Results, measure: Measure | None) -> str:
-    parts = []
-    for one in [measure] if measure else results.main_measures:
-        found = claims.detectable(results.difference(row, one) for row in results.rows)
-        if found:
-            what = f" for {one.task_title}"
-            what += " answer NLL" if one.metric == "marginal_nll" else ""
-            parts.append(f"{_bounds(found, one)}{'' if measure else what}")
-    return (
         "Minimum detectable difference (the true difference that such a test finds in 80% of "
-        f"cases): {', '.join(parts)}"
+        f"cases): {', '.join(detectable)}. * marks the differences that survive Holm's correction "
+        f"at 5% for {family.size} comparisons: {rows} rows, each on its tasks of {tasks}. "
+        "Intervals are not corrected, and what isn't marked is no claim."
     )
 
 
@@ -208,18 +181,6 @@ def reference(results: Results) -> str:
 def reference_of_rows(results: Results) -> str:
     """The same in a sentence: with conditions each row is compared to that of its own."""
     return reference(results) + (" of the same condition" if results.conditions else "")
-
-
-def marks(results: Results) -> str:
-    """Say what * means and for how many comparisons it is corrected."""
-    size = claims.family(results).size
-    rows = len({label for label, _ in claims.family(results).adjusted})
-    tasks = ", ".join(measure.task_title for measure in claims.primary(results))
-    return (
-        f"* marks the differences that survive Holm's correction at 5% for {size} comparisons: "
-        f"{rows} rows, each on its tasks of {tasks}. Intervals are not corrected, and what isn't "
-        "marked is no claim"
-    )
 
 
 def bold(results: Results) -> str:
@@ -250,13 +211,6 @@ def _bounds(values: list[float], measure: Measure) -> str:
     return lowest_to_highest(ends) + (" points" if measure.shown.percent else "")
 
 
-def unfinished(results: Results) -> str:
-    """Say that cells are missing, so that nobody reads a part as the whole."""
-    total = sum(len(row.cells) for row in results.rows)
-    done = sum(len(row.done) for row in results.rows)
-    return "" if done == total else f"{done} of {total} planned cells are done."
-
-
 @dataclass(frozen=True)
 class Caption:
     """A caption in two parts: what this table or figure shows, and what holds for all of them."""
@@ -269,11 +223,13 @@ class Caption:
 
 
 def caption(results: Results, *own: str) -> Caption:
-    """A caption whose own part also names the seeds and says when cells are missing."""
-    parts = [
-        *(sentence(text) for text in own if text.strip()),
-        seeds(results),
-        unfinished(results),
-    ]
+    """A caption whose own part also names the seeds and says when cells are missing.
+
+    Nobody should read a part as the whole.
+    """
+    total = sum(len(row.cells) for row in results.rows)
+    done = sum(len(row.done) for row in results.rows)
+    parts = [*(sentence(text) for text in own if text.strip()), seeds(results)]
+    parts += [] if done == total else [f"{done} of {total} planned cells are done."]
     common = [one for one in setting(results) if one not in parts]
-    return Caption(" ".join(part for part in parts if part), " ".join(common))
+    return Caption(" ".join(parts), " ".join(common))

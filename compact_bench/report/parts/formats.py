@@ -13,15 +13,8 @@ from compact_bench.report.parts.captions import Caption
 from compact_bench.report.parts.numbers import NONE
 from compact_bench.utils.files import write_text
 
-_LATEX = {
+_LATEX = {letter: rf"\{letter}" for letter in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
-    "&": r"\&",
-    "%": r"\%",
-    "$": r"\$",
-    "#": r"\#",
-    "_": r"\_",
-    "{": r"\{",
-    "}": r"\}",
     "~": r"\textasciitilde{}",
     "^": r"\textasciicircum{}",
     "<": r"\textless{}",
@@ -38,7 +31,6 @@ _LATEX = {
     "×": r"$\times$",
     "…": r"\dots{}",
 }
-
 _MARKDOWN = re.compile(r"([\\`*|<])")
 
 
@@ -48,6 +40,10 @@ class Entry:
 
     text: str
     best: bool = False
+
+    def marked(self, escape: Callable[[str], str], pattern: str) -> str:
+        """The escaped text, in the pattern for bold where it is the best."""
+        return pattern.format(escape(self.text)) if self.best and self.text else escape(self.text)
 
 
 @dataclass(frozen=True)
@@ -99,7 +95,7 @@ def escape_latex(text: str) -> str:
 def markdown(table: Table) -> str:
     """The table as Markdown, its columns padded so that a terminal shows them aligned."""
     head = [escape_markdown(column) for column in table.columns]
-    body = [[_strong(escape_markdown(e.text), "**{}**", e) for e in row] for row in table.rows]
+    body = [[e.marked(escape_markdown, "**{}**") for e in row] for row in table.rows]
     widths = [max(3, *(len(line[i]) for line in [head, *body])) for i in range(len(head))]
 
     def line(cells: list[str]) -> str:
@@ -113,17 +109,13 @@ def markdown(table: Table) -> str:
     return "\n\n".join([*parts, escape_markdown(str(table.caption))]) + "\n"
 
 
-def _strong(text: str, pattern: str, entry: Entry) -> str:
-    return pattern.format(text) if entry.best and text else text
-
-
 def latex(table: Table) -> str:
     """The table as a LaTeX float with booktabs rules, scaled down where it is too wide."""
 
     def line(cells: list[str]) -> str:
         return "  " + " & ".join(cells) + r" \\"
 
-    body = [[_strong(escape_latex(e.text), r"\textbf{{{}}}", e) for e in r] for r in table.rows]
+    body = [[e.marked(escape_latex, r"\textbf{{{}}}") for e in row] for row in table.rows]
     notes = "".join(rf" \emph{{{escape_latex(note)}}}." for note in table.notes)
     return "\n".join(
         [

@@ -75,13 +75,8 @@ def number(value: float, measure: Measure, signed: bool = False) -> str:
     return decimals(value, _digits(measure), scale(measure), signed)
 
 
-def with_sd(found: Summary, measure: Measure) -> str:
-    """Print mean ± sd, or the value alone where there is one seed."""
-    return spread(found, _digits(measure), scale(measure))
-
-
-def with_half_width(found: Difference | None, measure: Measure) -> str:
-    """Print a difference ± half-width of its 95% interval, or the difference alone."""
+def with_spread(found: Summary | Difference | None, measure: Measure) -> str:
+    """Print a measure's mean ± sd, or a difference ± half-width of its 95% interval."""
     return spread(found, _digits(measure), scale(measure))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,6 @@ UNTRAINED, REFERENCE = "#767676", "#000000"
 LEGEND_ROWS = 24
 
 Marker = str | tuple[int, int, int]
-
 # The last two are stars of four and of six points.
 MARKERS: tuple[Marker, ...] = (*"XosD^vP<>hpd", (4, 1, 0), (6, 1, 0))
 
@@ -75,23 +75,15 @@ METADATA: Mapping[str, dict[str, Any]] = {
 }
 
 
-class Rendering(Mapping[str, bytes]):
-    """A figure's files by ending, each drawn when it is first read and kept from then on."""
+class Rendering(dict[str, bytes]):
+    """A figure's files by ending, each drawn when it is first read; without dates or versions."""
 
     def __init__(self, figure: Figure) -> None:
         self.figure = figure
-        self._drawn: dict[str, bytes] = {}
 
-    def __getitem__(self, ending: str) -> bytes:
-        if ending not in self._drawn:
-            self._drawn[ending] = _draw(self.figure, ending)
-        return self._drawn[ending]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(METADATA)
-
-    def __len__(self) -> int:
-        return len(METADATA)
+    def __missing__(self, ending: str) -> bytes:
+        self[ending] = _draw(self.figure, ending)
+        return self[ending]
 
 
 @dataclass(frozen=True)
@@ -130,27 +122,26 @@ def looks(rows: Iterable[Row], reference: str) -> dict[str, Look]:
     labels: dict[str, Look] = {}
     for row in rows:
         if row.name not in by_name:
-            choices = _choices(row, row.name == reference)
+            choices = _choices(row, reference)
             by_name[row.name] = next(look for look in choices if look not in by_name.values())
         labels[row.label] = by_name[row.name]
     return labels
 
 
-def _choices(row: Row, is_reference: bool) -> Iterator[Look]:
+def _choices(row: Row, reference: str) -> Iterator[Look]:
     """The looks that a row may have, the preferred one first."""
-    if is_reference:
+
+    def rotated(options: Sequence[Any], name: str) -> list[Any]:
+        """The options, from the one that a hash of the name picks onwards."""
+        at = zlib.crc32(f"{_SALT}{name}".encode()) % len(options)
+        return [*options[at:], *options[:at]]
+
+    if row.name == reference:
         yield Look(REFERENCE, "*")
-    family = re.split(r"[\[(]", row.name)[0]
     if row.done and not row.trained:
         yield from (Look(UNTRAINED, marker) for marker in MARKERS)
-    for colour in _from(PALETTE, family):
-        yield from (Look(colour, marker) for marker in _from(MARKERS, row.name))
-
-
-def _from(options: Sequence[Any], name: str) -> list[Any]:
-    """The options, from the one that a hash of the name picks onwards."""
-    at = zlib.crc32(f"{_SALT}{name}".encode()) % len(options)
-    return [*options[at:], *options[:at]]
+    for colour in rotated(PALETTE, re.split(r"[\[(]", row.name)[0]):
+        yield from (Look(colour, marker) for marker in rotated(MARKERS, row.name))
 
 
 def row_handles(looks: Mapping[str, Look], size: float, linewidth: float = 0) -> list[Line2D]:
@@ -159,11 +150,6 @@ def row_handles(looks: Mapping[str, Look], size: float, linewidth: float = 0) ->
         Line2D([], [], label=label, linewidth=linewidth, **look.style(size))
         for label, look in looks.items()
     ]
-
-
-def render(figure: Figure) -> Rendering:
-    """The figure as SVG, PDF and PNG, without dates or versions in the files."""
-    return Rendering(figure)
 
 
 def _draw(figure: Figure, ending: str) -> bytes:
@@ -186,12 +172,14 @@ def _draw(figure: Figure, ending: str) -> bytes:
             figure.savefig(buffer, format=ending, dpi=160, metadata=METADATA[ending])
     finally:
         del vars(figure)["draw"]  # a figure goes to another process without it
-    return _rounded(buffer.getvalue()) if ending == "svg" else buffer.getvalue()
+    if ending != "svg":
+        return buffer.getvalue()
 
+    def rounded(tag: re.Match[bytes]) -> bytes:
+        return re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0])
 
-def _rounded(svg: bytes) -> bytes:
-    """An SVG with hundredths of a point for millionths, in its tags and not in its texts."""
-    return re.sub(rb"<[^>]*>", lambda tag: re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0]), svg)
+    # Hundredths of a point for millionths, in its tags and not in its texts.
+    return re.sub(rb"<[^>]*>", rounded, buffer.getvalue())
 
 
 def write(
@@ -217,11 +205,8 @@ def label_width(labels: Iterable[str]) -> float:
 
 def legend_width(labels: Sequence[str]) -> float:
     """What a legend needs on the right, in inches."""
-    return _legend_columns(labels) * (0.7 + 0.078 * max(map(len, labels), default=0))
-
-
-def _legend_columns(labels: Sequence[str]) -> int:
-    return max(1, -(-len(labels) // LEGEND_ROWS))
+    columns = max(1, math.ceil(len(labels) / LEGEND_ROWS))
+    return columns * (0.7 + 0.078 * max(map(len, labels), default=0))
 
 
 def legend(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str], **more: Any) -> None:
@@ -229,8 +214,8 @@ def legend(figure: Figure, handles: Sequence[Line2D], labels: Sequence[str], **m
 
     labels: those of the rows, which decide its columns.
     """
-    ncols = _legend_columns(labels)
-    figure.legend(handles=handles, loc="outside right center", ncols=ncols, **more)
+    columns = max(1, math.ceil(len(labels) / LEGEND_ROWS))
+    figure.legend(handles=handles, loc="outside right center", ncols=columns, **more)
 
 
 def grid(

@@ -7,13 +7,12 @@ from collections.abc import Callable, Mapping
 from compact_bench.analysis.results import Results
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.tables import (
-    ablation,
+    changes,
     complementarity,
     cost,
     descriptive,
     forgetting,
     hidden_states,
-    ladder,
     main,
     scores,
 )
@@ -22,8 +21,8 @@ MAKERS: Mapping[str, Callable[[Results], Table | None]] = {
     "main": main.main,
     "differences": main.differences,
     "selection": cost.selection,
-    "ladder": ladder.table,
-    "ablation": ablation.table,
+    "ladder": changes.ladder,
+    "ablation": changes.ablation,
     "descriptive": descriptive.table,
     "detection": scores.detection,
     "coverage": scores.coverage,

@@ -21,7 +21,6 @@ from compact_bench.report.parts.numbers import lowest_to_highest, spread
 from compact_bench.suite.schema import IN_DOMAIN
 
 BEYOND, MISSED = "beyond singles", "missed"
-
 BEYOND_SOME, BEYOND_SEEDS = "beyond k singles", "beyond k seeds"
 
 
@@ -72,11 +71,8 @@ def singles_of(results: Results, condition: str) -> dict[Seed, pd.DataFrame]:
     if len(tables) < 2:
         return {}
     seeds = dict.fromkeys(seed for table in tables for seed in table.index)
-    found = {
-        seed: pd.DataFrame([table.loc[seed] for table in tables if seed in table.index])
-        for seed in seeds
-    }
-    return {seed: frame.dropna(axis=1) for seed, frame in found.items()}
+    found = (pd.DataFrame([table.loc[s] for table in tables if s in table.index]) for s in seeds)
+    return {seed: frame.dropna(axis=1) for seed, frame in zip(seeds, found, strict=True)}
 
 
 def _right(row: Row) -> pd.DataFrame | None:
@@ -97,16 +93,17 @@ def counted(row: Row, reference: Row, singles: Mapping[Seed, pd.DataFrame]) -> C
         items = items.intersection(singles[seed].columns, sort=False)
     mine, other = mine[items], other[items]
     among = {seed: _others(other, seed, len(singles[seed])) for seed in seeds}
-    found: list[dict[str, np.ndarray]] = []
-    for table in (mine, other):
-        by_seed = [
+    found = [
+        [
             _outcomes(table.loc[seed].to_numpy(float), singles[seed][items].to_numpy(float),
                       other.loc[among[seed]].to_numpy(float))
             for seed in seeds
-        ]  # fmt: skip
-        found.append({kind: np.stack([one[kind] for one in by_seed]) for kind in by_seed[0]})
+        ]
+        for table in (mine, other)
+    ]  # fmt: skip
+    stacked = ({kind: np.stack([one[kind] for one in ones]) for kind in ones[0]} for ones in found)
     numbers = tuple(len(singles[seed]) for seed in seeds)
-    return Counted(tuple(seeds), numbers, tuple(len(among[s]) for s in seeds), *found)
+    return Counted(tuple(seeds), numbers, tuple(len(among[s]) for s in seeds), *stacked)
 
 
 def _others(reference: pd.DataFrame, seed: Seed, most: int) -> list[Seed]:
@@ -153,7 +150,7 @@ def table(results: Results) -> Table | None:
                 spread(found[row.label].difference(kind) if results.compared_to(row) else None)
                 for row in rows
             ]
-    text = captions.caption(results, *_caption(results, found))
+    text = captions.caption(results, *_caption(results, [*found.values()]))
     title = "Is the whole greater than the sum?"
     return formats.table("beyond", title, text, columns, _numbers(results, rows, found))
 
@@ -164,22 +161,20 @@ def _rows(results: Results) -> Iterator[tuple[str, Counted]]:
     singles = {condition: singles_of(results, condition) for condition in conditions}
     for row in results.rows:
         reference = results.reference_of(row)
-        if not row.trained or is_single(row) or reference is None:
-            continue
-        if (one := counted(row, reference, singles[row.condition])) is not None:
-            yield row.label, one
+        if row.trained and not is_single(row) and reference is not None:
+            if (one := counted(row, reference, singles[row.condition])) is not None:
+                yield row.label, one
 
 
 def _numbers(results: Results, rows: list[Row], found: Mapping[str, Counted]) -> pd.DataFrame:
     """A line a row and kind: items, and the difference to the reference row's."""
     lines: list[dict[str, Any]] = []
+    names = ("mean", "half_width", "p", "df", "test")
     for row in rows:
-        one = found[row.label]
+        one, other = found[row.label], results.compared_to(row)
         for kind in one.shown:
             count = one.items(kind)
-            other = results.compared_to(row)
             compared = one.difference(kind) if other else Difference(statistics.NAN)
-            names = ("mean", "half_width", "p", "df", "test")
             lines.append(
                 results.key(row)
                 | {"outcome": kind, "items": count.mean, "items.sd": count.sd}
@@ -190,16 +185,13 @@ def _numbers(results: Results, rows: list[Row], found: Mapping[str, Counted]) ->
     return pd.DataFrame(lines)
 
 
-def _range(values: list[int]) -> str:
-    return lowest_to_highest([str(min(values)), str(max(values))])
+def _caption(results: Results, found: list[Counted]) -> Iterator[str]:
+    def bounds(values: list[int]) -> str:
+        return lowest_to_highest([str(min(values)), str(max(values))])
 
-
-def _caption(results: Results, found: Mapping[str, Counted]) -> Iterator[str]:
     name = captions.reference(results)
-    ones = list(found.values())
-    singles = _range([number for one in ones for number in one.singles])
-    others = _range([number for one in ones for number in one.others])
-    items = _range([one.mine[BEYOND].shape[1] for one in ones])
+    singles = bounds([number for one in found for number in one.singles])
+    items = bounds([one.mine[BEYOND].shape[1] for one in found])
     yield (
         f"Number of in-domain items, of {items}, mean ± standard deviation over seeds. Solved, by "
         "no single: the row answers right and none of the students of the same seed that are "
@@ -209,8 +201,9 @@ def _caption(results: Results, found: Mapping[str, Counted]) -> Iterator[str]:
         "Any row has such items by luck alone: what counts is whether it has more of them than "
         f"{name}"
     )
-    yield captions.intervals((one.difference(BEYOND) for one in ones), "rows")
-    if any(BEYOND_SEEDS in one.shown for one in ones):
+    yield captions.intervals((one.difference(BEYOND) for one in found), "rows")
+    if any(BEYOND_SEEDS in one.shown for one in found):
+        others = bounds([number for one in found for number in one.others])
         yield (
             f"Control for luck, k = {others}: items that the row solves and none of k other seeds "
             f"of {name} solves, beside those that it solves and none of k single-teacher students "

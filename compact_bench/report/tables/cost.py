@@ -8,13 +8,13 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Summary
 from compact_bench.records import learning_rates
 from compact_bench.records.learning_rates import RateTrial
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Entry, Table
-from compact_bench.report.parts.numbers import NONE, compact, decimals, heading, with_sd
+from compact_bench.report.parts.numbers import NONE, compact, decimals, heading, with_spread
 from compact_bench.suite.metrics import Measure
 from compact_bench.suite.schema import IN_DOMAIN
 
@@ -41,12 +41,15 @@ def cost(results: Results) -> Table:
         ", ".join(sorted({str(c.status.get("layout") or NONE) for c in row.done.values()})) or NONE
         for row in results.rows
     ]
-    lines = []
-    for row in results.rows:
-        line: dict[str, Any] = {**results.key(row)}
-        for name in shown:
-            line |= {f"{name}.mean": row.cost(name).mean, f"{name}.sd": row.cost(name).sd}
-        lines.append(line)
+    numbers = [
+        results.key(row)
+        | {
+            f"{name}.{part}": getattr(row.cost(name), part)
+            for name in shown
+            for part in ("mean", "sd")
+        }
+        for row in results.rows
+    ]
     text = captions.caption(
         results,
         "What one cell costs, mean over seeds. Student tokens are real tokens, the prompt counted "
@@ -56,7 +59,7 @@ def cost(results: Results) -> Table:
         else "",
         "What choosing the learning rates cost is in the table selection" if results.tries else "",
     )
-    return formats.table("cost", "Cost", text, columns, pd.DataFrame(lines))
+    return formats.table("cost", "Cost", text, columns, pd.DataFrame(numbers))
 
 
 SELECTION_COSTS = {"tokens": "tokens of choosing", "flops": "FLOPs of choosing"}
@@ -76,36 +79,40 @@ def selection(results: Results) -> Table | None:
     won = {label: learning_rates.best(some, measure.metric) for label, some in found.items()}
     columns: dict[str, list[Any]] = {"method": [row.label for row in rows]}
     for rate in spec["learning_rates"]:
-        column = [_rate_entry(found[row.label], rate, won[row.label], measure) for row in rows]
-        columns[f"{rate:g}"] = column
+        columns[f"{rate:g}"] = [
+            _rate_entry(found[r.label], rate, won[r.label], measure) for r in rows
+        ]
     for name, title in SELECTION_COSTS.items():
         columns[title] = [compact(_spent(found[row.label], name)) for row in rows]
-    columns["× a cell's"] = [decimals(_times(row, found[row.label])) for row in rows]
+    cells = [row.cost("flops").mean for row in rows]
+    columns["× a cell's"] = [
+        decimals(_spent(found[row.label], "flops") / cell if cell else math.nan)
+        for row, cell in zip(rows, cells, strict=True)
+    ]
     numbers = [
-        results.key(row) | _numbers(one, measure.metric, one is won[row.label])
+        results.key(row)
+        | {"learning_rate": one.rate, measure.metric: one.value(measure.metric)}
+        | {"stderr": one.error(measure.metric), "chosen": one is won[row.label]}
+        | {name: one.cost(name) for name in (*SELECTION_COSTS, "train_seconds")}
         for row in rows
         for one in found[row.label]
     ]
-    own = (*_selection_caption(results, measure), close_choices(found, won, measure))
-    text = captions.caption(results, *own)
-    title = "The learning rates, chosen on the dev split"
-    return formats.table("selection", title, text, columns, pd.DataFrame(numbers))
-
-
-def _selection_caption(results: Results, measure: Measure) -> list[str]:
-    spec = results.suite["selection"]
     seeds = ", ".join(map(str, spec["seeds"]))
-    return [
+    text = captions.caption(
+        results,
         f"{heading(measure)}, on the dev split, by learning rate (seed {seeds}); bold: chosen, the "
         "first of equal values. None of these cells is in any other table",
         "± is one standard error over the questions",
         "Tokens and FLOPs of choosing are those of training with all a row's learning rates; what "
         "asking the dev split takes is not in them. The last column is these FLOPs over those of "
         "training one cell of the row",
-    ]
+        _close_choices(found, won, measure),
+    )
+    title = "The learning rates, chosen on the dev split"
+    return formats.table("selection", title, text, columns, pd.DataFrame(numbers))
 
 
-def close_choices(
+def _close_choices(
     found: Mapping[str, list[RateTrial]], won: Mapping[str, RateTrial | None], measure: Measure
 ) -> str:
     """How many choices are within noise of another, and how many took the highest rate."""
@@ -128,20 +135,9 @@ def _rate_entry(
     one = next(one for one in found if one.rate == rate)
     states = ", ".join(sorted({cell.state for cell in one.cells} - {"done"}))
     score = Summary(one.value(measure.metric), one.error(measure.metric), len(one.cells))
-    return Entry(states or with_sd(score, measure), one is won)
+    return Entry(states or with_spread(score, measure), one is won)
 
 
 def _spent(found: list[RateTrial], name: str) -> float:
     known = [one.cost(name) for one in found if not math.isnan(one.cost(name))]
     return math.fsum(known) if known else math.nan
-
-
-def _times(row: Row, found: list[RateTrial]) -> float:
-    cell = row.cost("flops").mean
-    return _spent(found, "flops") / cell if cell else math.nan
-
-
-def _numbers(one: RateTrial, metric: str, chosen: bool) -> dict[str, Any]:
-    costs = {name: one.cost(name) for name in (*SELECTION_COSTS, "train_seconds")}
-    found = {metric: one.value(metric), "stderr": one.error(metric)}
-    return {"learning_rate": one.rate, **found, "chosen": chosen, **costs}

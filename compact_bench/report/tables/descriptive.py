@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
@@ -32,11 +30,11 @@ def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
     if values is None:
         return {}
     items, both = descriptive.bootstrap(values)
-    found = {"items_low": items[0], "items_high": items[1]}
-    found |= {"both_low": both[0], "both_high": both[1]}
-    if measure.shown.item_column != "right":
-        return found | {"mcnemar_p": NAN}
-    return found | {"mcnemar_p": float(descriptive.mcnemar((values > 0).sum(), (values < 0).sum()))}
+    binary = measure.shown.item_column == "right"
+    names = ("items_low", "items_high", "both_low", "both_high", "mcnemar_p")
+    mcnemar = float(descriptive.mcnemar((values > 0).sum(), (values < 0).sum())) if binary else NAN
+    numbers = (*items, *both, mcnemar)
+    return dict(zip(names, numbers, strict=True))
 
 
 def scores(results: Results, row: Row, role: str) -> list[list[float]]:
@@ -79,38 +77,28 @@ def table(results: Results) -> Table | None:
             texts = [bootstrap_interval(one, name, measure) for one in ones]
             columns[f"{task}: bootstrap, {title}"] = texts
         columns[f"{task}: McNemar p"] = [p_value(one.get("mcnemar_p", NAN)) for one in ones]
-    text = captions.caption(results, WHY, _explained(results))
-    numbers = _numbers(results, found, summary)
-    return formats.table("descriptive", "Descriptive statistics", text, columns, numbers)
-
-
-def bootstrap_interval(found: dict[str, float], name: str, measure: Measure) -> str:
-    """Print the interval of `described` over resampled "items", or "both" seeds and items."""
-    return interval(found.get(f"{name}_low", NAN), found.get(f"{name}_high", NAN), measure)
-
-
-def _explained(results: Results) -> str:
-    return (
+    numbers = [
+        results.key(row)
+        | {"task": measure.task, "metric": measure.metric, "role": measure.role}
+        | ones[place]
+        | dict(zip(("iqm_of_role", "better_of_role"), summary[measure.role][place], strict=True))
+        for place, row in enumerate(results.rows)
+        for measure, ones in found.items()
+    ]
+    text = captions.caption(
+        results,
+        WHY,
         f"All beside {captions.reference_of_rows(results)}. "
         "Bootstrap: 95% percentile interval of the paired difference, "
         f"{statistics.RESAMPLES} resamples. McNemar: exact test of the answers that only one of "
         "both has right, pooled over seeds. IQM: mean of the middle half of all runs' accuracies "
         "(seeds x tasks). P(better): chance that a run is better than one of the reference row, "
-        "mean over tasks, 50 where they are alike"
+        "mean over tasks, 50 where they are alike",
     )
+    title = "Descriptive statistics"
+    return formats.table("descriptive", title, text, columns, pd.DataFrame(numbers))
 
 
-def _numbers(
-    results: Results,
-    found: dict[Measure, list[dict[str, float]]],
-    summary: dict[str, list[tuple[float, float]]],
-) -> pd.DataFrame:
-    """The table unrounded, a line for each row and measure; aggregates repeat by role."""
-    lines: list[dict[str, Any]] = []
-    for place, row in enumerate(results.rows):
-        for measure, ones in found.items():
-            middle, better = summary[measure.role][place]
-            key = results.key(row) | {"task": measure.task, "metric": measure.metric}
-            whole = {"iqm_of_role": middle, "better_of_role": better}
-            lines.append(key | {"role": measure.role} | ones[place] | whole)
-    return pd.DataFrame(lines)
+def bootstrap_interval(found: dict[str, float], name: str, measure: Measure) -> str:
+    """Print the interval of `described` over resampled "items", or "both" seeds and items."""
+    return interval(found.get(f"{name}_low", NAN), found.get(f"{name}_high", NAN), measure)

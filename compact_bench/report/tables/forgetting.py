@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from compact_bench.analysis import forgetting as numbers_of
@@ -23,7 +24,6 @@ from compact_bench.analysis.forgetting import (
     SAME_ITEMS,
     SCALE,
     Forgetting,
-    Point,
     diagnostics_recorded,
     forgetting,
     path,
@@ -44,15 +44,19 @@ def table(results: Results) -> Table | None:
         return None
     # A rule instead of a student forgets nothing, and has no line.
     ones = [one for one in forgetting(results).values() if one.has_values]
+    # Where guessing helps in no task, corrected and observed are the same.
+    guessed = any(results.chance.get(m, 0.0) > 0 for m in results.headlines("forgetting"))
     columns = {"method": [one.row.label for one in ones]}
-    columns |= formats.known(dict(_columns(results, ones)))
-    text = captions.caption(results, *_caption(results, ones))
+    columns |= formats.known(dict(_columns(results, ones, guessed)))
+    text = captions.caption(results, *_caption(results, ones, guessed))
     frame = frame.astype({"seed": "Int64"})
     return formats.table("forgetting", "What was forgotten", text, columns, frame)
 
 
-def _columns(results: Results, ones: list[Forgetting]) -> Iterator[tuple[str, list[str]]]:
-    name, guessed = captions.reference(results), _guessed(results)
+def _columns(
+    results: Results, ones: list[Forgetting], guessed: bool
+) -> Iterator[tuple[str, list[str]]]:
+    name = captions.reference(results)
 
     def shares(quantity: str) -> list[str]:
         return [spread(one.summary(quantity), scale=100) for one in ones]
@@ -75,18 +79,13 @@ def _columns(results: Results, ones: list[Forgetting]) -> Iterator[tuple[str, li
     yield "and once relearned, %", shares(RELEARNT)
 
 
-def _guessed(results: Results) -> bool:
-    """Whether guessing helps in any forgetting task: else corrected and observed are the same."""
-    return any(results.chance.get(m, 0.0) > 0 for m in results.headlines("forgetting"))
-
-
-def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
+def _caption(results: Results, ones: list[Forgetting], guessed: bool) -> Iterator[str]:
     yield (
         "Mean over the forgetting tasks, then mean ± standard deviation over seeds. Kept: (after − "
         "chance) / (before − chance); single tasks are in the CSV file. Right → wrong: items right "
         "before training and wrong after"
     )
-    if _guessed(results):
+    if guessed:
         yield (
             "Forgotten: the share of items known before and not after, which is right → wrong less "
             "what guessing alone would turn over (told from the items that are wrong both times), "
@@ -113,26 +112,17 @@ def _caption(results: Results, ones: list[Forgetting]) -> Iterator[str]:
             "the new task's format; what doesn't was lost, or needs more examples. The untrained "
             "student's row says what the examples alone do"
         )
-    yield from _covariates(results)
-
-
-def _covariates(results: Results) -> Iterator[str]:
     found = {
-        name: one
-        for name, one in numbers_of.rank_correlations(results).items()
-        if math.isfinite(one[0]) and math.isfinite(one[2])
-    }
-    if "KL from the base" not in found:
-        return
-    correlations = "; ".join(
-        f"{name} {decimals(cells, 2, signed=True)} over {n} trained cells, "
+        name: f"{name} {decimals(cells, 2, signed=True)} over {n} trained cells, "
         f"{decimals(rows, 2, signed=True)} over {m} rows' means"
-        for name, (cells, n, rows, m) in found.items()
-    )
-    yield (
-        f"Spearman's rank correlation of kept with {correlations}; cells of one row are not "
-        "independent, so no p value is given"
-    )
+        for name, (cells, n, rows, m) in numbers_of.rank_correlations(results).items()
+        if math.isfinite(cells) and math.isfinite(rows)
+    }
+    if "KL from the base" in found:
+        yield (
+            f"Spearman's rank correlation of kept with {'; '.join(found.values())}; cells of one "
+            "row are not independent, so no p value is given"
+        )
 
 
 SHARES = {0.5: "half", 1.0: "all"}  # of what the reference row gains when it is trained
@@ -140,39 +130,35 @@ SHARES = {0.5: "half", 1.0: "all"}  # of what the reference row gains when it is
 
 @dataclass(frozen=True)
 class Matched:
-    """A row at a share of the reference row's gain: retention by seed, None where not reached."""
+    """A row at a share of the reference row's gain: retention by seed, None where not reached.
+
+    difference: to the reference row's retention at this gain; NaN for the reference row itself.
+    """
 
     row: Row
     share: float
     kept: Mapping[Seed, float | None]
-    reference: Mapping[Seed, float | None]
+    difference: Difference
 
     @property
-    def reached(self) -> list[float]:
-        """Retention at the seeds that reach the gain."""
-        return [value for value in self.kept.values() if value is not None]
-
-    @property
-    def difference(self) -> Difference:
-        """Minus the reference row's retention at this gain: paired t test over seeds."""
-        pairs = [(value, self.reference.get(seed)) for seed, value in self.kept.items()]
-        return over_seeds([a - b for a, b in pairs if a is not None and b is not None])
+    def reached(self) -> Summary:
+        """Retention over the seeds that reach the gain."""
+        return statistics.summarise([*self.kept.values()])
 
 
 def over_seeds(differences: list[float]) -> Difference:
     """Paired t test over seeds, for values that no items stand behind. NaN for none."""
-    found = statistics.over_items(pd.Series(differences, dtype=float).to_numpy())
+    found = statistics.over_items(np.array(differences, dtype=float))
     test = "seeds" if found.test == "items" else found.test
     return replace(found, seeds=len(differences), items=0, test=test)
 
 
-def matched(results: Results) -> list[Matched]:
+def matched(results: Results) -> Iterator[Matched]:
     """Every trained row with a path over the scale of the change, at each of SHARES.
 
     The gain to match is that of the reference row of the same seed, so that the reference reaches
     it by construction; seeds where the reference gains nothing have none.
     """
-    found = []
     for row in results.rows:
         reference = results.reference_of(row)
         paths = path(results, row, SCALE)
@@ -182,51 +168,41 @@ def matched(results: Results) -> list[Matched]:
         seeds = [seed for seed in paths if seed in others and others[seed][-1].gain > 0]
         for part in SHARES if seeds else ():
             gains = {seed: part * others[seed][-1].gain for seed in seeds}
-            found.append(Matched(row, part, _kept(paths, gains), _kept(others, gains)))
-    return found
-
-
-def _kept(
-    paths: Mapping[Seed, tuple[Point, ...]], gains: Mapping[Seed, float]
-) -> dict[Seed, float | None]:
-    return {seed: retention_at_gain(paths[seed], gain) for seed, gain in gains.items()}
+            kept, expected = (
+                {seed: retention_at_gain(curves[seed], gain) for seed, gain in gains.items()}
+                for curves in (paths, others)
+            )
+            pairs = [(kept[seed], expected[seed]) for seed in seeds]
+            change = over_seeds([a - b for a, b in pairs if a is not None and b is not None])
+            compared = results.compared_to(row)
+            yield Matched(row, part, kept, change if compared else Difference(math.nan))
 
 
 def matched_gain(results: Results) -> Table | None:
     """Retention at matched gain; None without records of scaled changes."""
-    every = matched(results)
+    every = list(matched(results))
     if not every:
         return None
-    rows = list({one.row.label: one.row for one in every}.values())
-    by_key = {(one.row.label, one.share): one for one in every}
+    rows = [one.row for one in every if one.share == 1.0]
     name = captions.reference(results)
     columns = {"method": [row.label for row in rows]}
-    columns["gain, points"] = [points(_gain(results, row)) for row in rows]
+    gains = [[curve[-1].gain for curve in path(results, row, SCALE).values()] for row in rows]
+    columns["gain, points"] = [points(statistics.summarise(gained)) for gained in gains]
     for part, words in SHARES.items():
-        ones = [by_key[row.label, part] for row in rows]
+        ones = [one for one in every if one.share == part]
         columns[f"kept at {words} of {name}'s gain, % ↑"] = [_reached(one) for one in ones]
-        columns[f"Δ to {name} at {words}"] = [points(_change(results, one)) for one in ones]
+        columns[f"Δ to {name} at {words}"] = [points(one.difference) for one in ones]
     text = captions.caption(results, *_gain_caption(results))
     frame = pd.DataFrame(_numbers(results, every)).astype({"seed": "Int64"})
     return formats.table("matched_gain", "Retention at matched gain", text, columns, frame)
 
 
-def _gain(results: Results, row: Row) -> Summary:
-    """What the trained students gain on the items of the curve."""
-    paths = path(results, row, SCALE).values()
-    return statistics.summarise([trained.gain for *_, trained in paths])
-
-
 def _reached(one: Matched) -> str:
-    found = statistics.summarise(one.reached)
+    found = one.reached
     if not found.n:
         return "doesn't reach"
     few = "" if found.n == len(one.kept) else f" ({found.n}/{len(one.kept)} seeds)"
     return spread(found, scale=100) + few
-
-
-def _change(results: Results, one: Matched) -> Difference:
-    return one.difference if results.compared_to(one.row) else Difference(math.nan)
 
 
 def _numbers(results: Results, every: list[Matched]) -> Iterator[dict[str, Any]]:
@@ -234,13 +210,11 @@ def _numbers(results: Results, every: list[Matched]) -> Iterator[dict[str, Any]]
     names = ("mean", "half_width", "p", "df", "seeds", "test")
     for one in every:
         key = results.key(one.row) | {"share_of_gain": one.share}
-        found = statistics.summarise(one.reached)
-        against = vars(_change(results, one))
         yield (
             key
-            | {"seed": None, "kept": found.mean, "sd": found.sd}
-            | {"reached": found.n, "asked": len(one.kept)}
-            | {f"difference.{name}": against[name] for name in names}
+            | {"seed": None, "kept": one.reached.mean, "sd": one.reached.sd}
+            | {"reached": one.reached.n, "asked": len(one.kept)}
+            | {f"difference.{name}": getattr(one.difference, name) for name in names}
         )
         for seed, value in one.kept.items():
             yield key | {"seed": seed, "kept": value}

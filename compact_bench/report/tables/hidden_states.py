@@ -52,8 +52,8 @@ def latent(results: Results) -> Table | None:
     ]
     columns = {"method": [row.label for row in rows]}
     for name, layer, title, digits in shown:
-        columns[title] = [spread(found.summary(row.label, name, layer), digits) for row in rows]
-    columns = formats.known(columns)
+        texts = [spread(found.summary(row.label, name, layer), digits) for row in rows]
+        columns |= formats.known({title: texts})
     text = captions.caption(results, *_caption(results, found))
     return formats.table("latent", "Hidden states", text, columns, _numbers(results, found))
 
@@ -92,12 +92,13 @@ def _caption(results: Results, found: StateStats) -> Iterator[str]:
 
 def _numbers(results: Results, found: StateStats) -> pd.DataFrame:
     """Every row, seed and layer."""
-    lines = []
-    for row in results.rows:
-        values = found.values.get(row.label, {})
-        for seed, layer in dict.fromkeys((seed, layer) for _, seed, layer in values):
-            line: dict[str, Any] = results.key(row) | {"seed": seed, "layer": layer}
-            lines.append(line | {name: values.get((name, seed, layer)) for name in NUMBERS})
+    lines: list[dict[str, Any]] = [
+        {**results.key(row), "seed": seed, "layer": layer}
+        | {name: values.get((name, seed, layer)) for name in NUMBERS}
+        for row in results.rows
+        if (values := found.values.get(row.label))
+        for seed, layer in dict.fromkeys((seed, layer) for _, seed, layer in values)
+    ]
     frame = pd.DataFrame(lines, columns=[*results.key_columns, "seed", "layer", *NUMBERS])
     types = {"seed": "Int64", "layer": "Int64"} | dict.fromkeys(NUMBERS, float)
     return frame.astype(types).round(DIGITS)
@@ -143,16 +144,14 @@ def integration(results: Results) -> Table | None:
             return NONE
         return spread(values.get((row.label, other.label, SAME)), 2)
 
+    columns = {"method": [row.label for row in rows]}
     titles = {name: name for name in dict.fromkeys(row.name for row in teachers)}
     reference = results.reference
     if reference is not None and reference.label in found.changes:
         titles[f"{reference.name} (control)"] = reference.name
-    columns = {"method": [row.label for row in rows]}
     columns |= {title: [cosine(row, name) for row in rows] for title, name in titles.items()}
-    columns["own other seeds (control)"] = [
-        spread(values.get((row.label, row.label, OTHER)), 2) for row in rows
-    ]
-    columns = formats.known(columns)
+    own = [spread(values.get((row.label, row.label, OTHER)), 2) for row in rows]
+    columns = formats.known(columns | {"own other seeds (control)": own})
     lines = [
         results.key(row) | {"against": other.name, "seeds": seeds} | vars(one)
         for row, other in pairs

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from compact_bench.analysis import claims, statistics
@@ -21,8 +20,7 @@ from compact_bench.report.parts.numbers import (
     p_value,
     points,
     spread,
-    with_half_width,
-    with_sd,
+    with_spread,
 )
 from compact_bench.suite.metrics import METRICS, Measure
 from compact_bench.suite.schema import IN_DOMAIN
@@ -31,8 +29,6 @@ KEPT = "old skill kept, % ↑"
 
 ALL, CLEAN, REST = "all", "template-clean", "the rest"  # of the items in domain
 
-_NOTE_LENGTH = 48
-
 
 def main(results: Results) -> Table:
     """The main table: headline metrics, difference in the reasoning ones, cost, seeds done."""
@@ -40,7 +36,7 @@ def main(results: Results) -> Table:
     columns: dict[str, list[Any]] = {"method": [row.label for row in rows]}
     for measure in results.main_measures:
         best = claims.not_worse(results, measure)
-        values = {row.label: with_sd(row.summary(measure), measure) for row in rows}
+        values = {row.label: with_spread(row.summary(measure), measure) for row in rows}
         columns[heading(measure)] = [Entry(text, label in best) for label, text in values.items()]
         if measure.role == "reasoning" and measure.metric != "marginal_nll":
             title = f"Δ {measure.task_title} to {captions.reference(results)}"
@@ -53,7 +49,8 @@ def main(results: Results) -> Table:
     columns["done"] = [f"{len(row.done)}/{len(row.cells)}" for row in rows]
     columns["gold"] = [{True: "yes", False: "no", None: NONE}[row.uses_gold] for row in rows]
     if any(row.problems() for row in rows):
-        columns["note"] = [_short("; ".join(row.problems())) for row in rows]
+        notes = ["; ".join(row.problems()) for row in rows]
+        columns["note"] = [n if len(n) <= 48 else n[:47].rstrip() + "…" for n in notes]
     headline = next(iter(results.headlines("reasoning")), None)
     text = captions.caption(
         results,
@@ -66,21 +63,20 @@ def main(results: Results) -> Table:
         "Tokens, FLOPs and seconds are of training, a cell's mean. Gold: the method sees the gold "
         "answer when it weights or selects",
     )
-    notes = tuple(f"{row.label}: {why}" for row in rows for why in row.problems())
-    return formats.table("main", "Methods", text, columns, main_numbers(results), notes)
+    problems = tuple(f"{row.label}: {why}" for row in rows for why in row.problems())
+    return formats.table("main", "Methods", text, columns, main_numbers(results), problems)
 
 
 def _averaged(results: Results) -> str:
-    if len(results.seeds) > 1:
-        return "Mean ± standard deviation over seeds"
-    return "Values of a single run"
+    several = len(results.seeds) > 1
+    return "Mean ± standard deviation over seeds" if several else "Values of a single run"
 
 
 def marked_differences(results: Results, rows: Iterable[Row], measure: Measure) -> list[str]:
     """The differences to the reference row, * where one survives the correction."""
     family = claims.family(results)
     return [
-        with_half_width(results.difference(row, measure), measure)
+        with_spread(results.difference(row, measure), measure)
         + ("*" if family.survives(row, measure) else "")
         for row in rows
     ]
@@ -91,10 +87,6 @@ def old_skill_kept(results: Results, row: Row) -> str:
     return spread(results.retention_summary(row), scale=100)
 
 
-def _short(text: str) -> str:
-    return text if len(text) <= _NOTE_LENGTH else text[: _NOTE_LENGTH - 1].rstrip() + "…"
-
-
 def main_numbers(results: Results) -> pd.DataFrame:
     """The main table unrounded: for each measure mean, sd, n and the paired difference."""
     rows = []
@@ -102,15 +94,11 @@ def main_numbers(results: Results) -> pd.DataFrame:
         line: dict[str, Any] = {**results.key(row), "method": row.method}
         for measure in results.main_measures:
             one = row.summary(measure)
-            line |= {f"{measure.key}.mean": one.mean, f"{measure.key}.sd": one.sd}
-            line[f"{measure.key}.seeds"] = one.n
             found = results.difference(row, measure) or Difference(math.nan)
-            line |= {
-                f"{measure.key}.difference": found.mean,
-                f"{measure.key}.half_width": found.half_width,
-                f"{measure.key}.p": found.p,
-                f"{measure.key}.p_holm": claims.family(results).p(row, measure),
-            }
+            values = {"mean": one.mean, "sd": one.sd, "seeds": one.n, "difference": found.mean}
+            values |= {"half_width": found.half_width, "p": found.p}
+            values["p_holm"] = claims.family(results).p(row, measure)
+            line |= {f"{measure.key}.{name}": value for name, value in values.items()}
         kept = results.retention_summary(row)
         line |= {"kept.mean": kept.mean, "kept.sd": kept.sd}
         line |= {name: row.cost(name).mean for name in ("tokens", "flops", "train_seconds")}
@@ -156,7 +144,6 @@ def metrics(results: Results) -> Table:
     titles = {k: heading(Measure("", *k, "")).removeprefix(": ") for k in order}
     # A written task's strict accuracy and a choice task's share a title, and so a column.
     columns: dict[str, list[str]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
-    lines = []
     for row in results.rows:
         for task in dict.fromkeys(measure.task for measure in row.values):
             columns["method"].append(row.label)
@@ -164,14 +151,11 @@ def metrics(results: Results) -> Table:
             here = {(m.metric, m.filter): m for m in row.values if m.task == task}
             for title in dict.fromkeys(titles.values()):
                 measure = next((here[k] for k in order if titles[k] == title and k in here), None)
-                value = with_sd(row.summary(measure), measure) if measure else NONE
+                value = with_spread(row.summary(measure), measure) if measure else NONE
                 columns[title].append(value)
-            for measure in here.values():
-                key = results.key(row) | _key(measure)
-                lines += [key | {"seed": s, "value": v} for s, v in row.values[measure].items()]
     text = captions.caption(results, f"Every metric. {_averaged(results)}")
     fields = [*results.key_columns, "seed", "task", "metric", "filter", "value"]
-    numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
+    numbers = results.frame().rename(columns={"row": "label"})[fields]
     return formats.table("metrics", "All metrics", text, columns, numbers)
 
 
@@ -180,71 +164,61 @@ def subsets(results: Results) -> Table | None:
 
     None where the records don't say which they are, or where all are or none is.
     """
-    parts = item_subsets(results)
-    if not parts[CLEAN] or not parts[REST]:
+    every, clean = set(results.clean), {key for key, flag in results.clean.items() if flag}
+    if not clean or clean == every:
         return None
-    rows = [row for row in results.rows if _items(row) is not None]
+    parts = {ALL: every, CLEAN: clean, REST: every - clean}
+    rows = [row for row in results.rows if (IN_DOMAIN, "right") in row.items]
+    means = {(row.label, part): accuracy(row, ids) for row in rows for part, ids in parts.items()}
+    found = {
+        (row.label, part): difference_on(results, row, ids)
+        for row in rows
+        for part, ids in parts.items()
+    }
     columns = {"method": [row.label for row in rows]}
     for part, ids in parts.items():
         title = f"{part} ({len(ids)}): accuracy, % ↑"
-        columns[title] = [spread(accuracy(row, ids), scale=100) for row in rows]
-    found = [difference_on(results, row, parts[CLEAN]) for row in rows]
-    columns[f"Δ {CLEAN} to {captions.reference(results)}"] = [points(one) for one in found]
+        columns[title] = [spread(means[row.label, part], scale=100) for row in rows]
+    on_clean = [found[row.label, CLEAN] for row in rows]
+    columns[f"Δ {CLEAN} to {captions.reference(results)}"] = [points(one) for one in on_clean]
     text = captions.caption(
         results,
         "Accuracy in domain. Template-clean: no training question tells the same story (the text "
         "without its last sentence, numbers masked); on the rest a story that was learned may "
         "help. In parentheses how many items",
         "Differences are on the template-clean items, paired by seed and item",
-        captions.intervals(found, "rows"),
+        captions.intervals(on_clean, "rows"),
     )
-    numbers = [line for row in rows for line in _subset_numbers(results, row, parts)]
+    numbers = []
+    for row in rows:
+        for part, ids in parts.items():
+            one = means[row.label, part]
+            change = found[row.label, part] or Difference(math.nan)
+            numbers.append(
+                results.key(row)
+                | {"part": part, "n": len(ids), "mean": one.mean, "sd": one.sd, "seeds": one.n}
+                | {"difference": change.mean, "half_width": change.half_width, "p": change.p}
+            )
     title = "Items whose story a training question tells"
     return formats.table("subsets", title, text, columns, pd.DataFrame(numbers))
 
 
-def item_subsets(results: Results) -> dict[str, frozenset[str]]:
-    """The question ids of each part."""
-    clean = frozenset(key for key, is_clean in results.clean.items() if is_clean)
-    every = frozenset(results.clean)
-    return {ALL: every, CLEAN: clean, REST: every - clean}
-
-
-def accuracy(row: Row, ids: frozenset[str]) -> statistics.Summary:
-    """Mean and sd over seeds of the accuracy on these items."""
-    table = _items(row)
-    return statistics.summarise([] if table is None else list(_of(table, ids).mean(axis=1)))
-
-
-def difference_on(results: Results, row: Row, ids: frozenset[str]) -> statistics.Difference | None:
-    """Row - reference on these items, seeds and items crossed; None for the reference itself."""
-    other = results.compared_to(row)
-    left, right = _items(row), _items(other) if other else None
-    if left is None or right is None:
-        return None
-    values = statistics.paired(_of(left, ids), _of(right, ids))
-    return statistics.crossed(values) if np.size(values) else None
-
-
-def _items(row: Row) -> pd.DataFrame | None:
-    return row.items.get((IN_DOMAIN, "right"))
-
-
-def _of(table: pd.DataFrame, ids: frozenset[str]) -> pd.DataFrame:
+def _items(row: Row, ids: set[str]) -> pd.DataFrame:
+    """Right or wrong by seed and item, of these items."""
+    table = row.items.get((IN_DOMAIN, "right"), pd.DataFrame())
     return table[[key for key in table.columns if key in ids]]
 
 
-def _subset_numbers(
-    results: Results, row: Row, parts: dict[str, frozenset[str]]
-) -> list[dict[str, Any]]:
-    """Unrounded: a line for each part, with the paired difference on it."""
-    lines = []
-    for part, ids in parts.items():
-        one = accuracy(row, ids)
-        found = difference_on(results, row, ids) or statistics.Difference(statistics.NAN)
-        lines.append(
-            results.key(row)
-            | {"part": part, "n": len(ids), "mean": one.mean, "sd": one.sd, "seeds": one.n}
-            | {"difference": found.mean, "half_width": found.half_width, "p": found.p}
-        )
-    return lines
+def accuracy(row: Row, ids: set[str]) -> statistics.Summary:
+    """Mean and sd over seeds of the accuracy on these items."""
+    return statistics.summarise(list(_items(row, ids).mean(axis=1)))
+
+
+def difference_on(results: Results, row: Row, ids: set[str]) -> Difference | None:
+    """Row - reference on these items, seeds and items crossed; None for the reference itself."""
+    other = results.compared_to(row)
+    left, right = _items(row, ids), _items(other, ids) if other else pd.DataFrame()
+    if left.empty or right.empty:
+        return None
+    values = statistics.paired(left, right)
+    return statistics.crossed(values) if values.size else None

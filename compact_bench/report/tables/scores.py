@@ -31,8 +31,6 @@ from compact_bench.report.parts.numbers import decimals, share, spread
 # How scores are called that are made from the gold answer: part of what they tell they were told.
 GOLD_SCORES = ("adaptability",)
 
-_PASSES = {FIRST: "first pass", LATER: "later"}
-
 
 @dataclass(frozen=True)
 class DetectorLine:
@@ -44,6 +42,12 @@ class DetectorLine:
     gold: bool
     trivial: bool = False
 
+    @property
+    def label(self) -> str:
+        """The method's, or that there is none."""
+        parts = ("(no method)", self.row.condition) if self.trivial else (self.row.label,)
+        return " · ".join(filter(None, parts))
+
     def auroc(self, truth: str, when: str) -> Auroc:
         return self.reading.auroc(self.detector, truth, when) or Auroc(math.nan)
 
@@ -54,13 +58,10 @@ def _lines(results: Results) -> Iterator[DetectorLine]:
     for condition in dict.fromkeys(row.condition for row in results.rows):
         if (row := trivial_row(results, condition)) is not None:
             reading = found[row.label]
-            for detector in TRIVIAL:
-                if reading.has_pairs(detector):
-                    yield DetectorLine(row, reading, detector, False, trivial=True)
-        for row in results.rows:
+            for detector in filter(reading.has_pairs, TRIVIAL):
+                yield DetectorLine(row, reading, detector, False, trivial=True)
+        for row in (row for row in results.rows if row.condition == condition):
             reading = found[row.label]
-            if row.condition != condition:
-                continue
             if reading.unequal and reading.has_pairs(WEIGHT):
                 yield DetectorLine(row, reading, WEIGHT, bool(row.uses_gold))
             for name in filter(reading.has_pairs, reading.scores):
@@ -77,34 +78,21 @@ def detection(results: Results) -> Table | None:
     if numbers.empty:
         return None
     columns = {
-        "method": [_method(one) for one in lines],
+        "method": [one.label for one in lines],
         "detector": [one.detector for one in lines],
         "sees gold": ["yes" if one.gold else "no" for one in lines],
     }
-    columns |= formats.known(
-        {
-            f"{truth.replace('_', ' ')}, {title}": [
-                spread(one.auroc(truth, when), 2) for one in lines
-            ]
-            for truth in _shown_truths(results, numbers)
-            for when, title in _PASSES.items()
-        }
-    )
+    # Wrong answers and each fault; with conditions all faults together, or it grows too wide.
+    truths = [WRONG, *sorted(set(numbers["truth"]) - {WRONG, ANY})]
+    aurocs = {
+        f"{truth.replace('_', ' ')}, {title}": [spread(one.auroc(truth, when), 2) for one in lines]
+        for truth in ([WRONG, ANY] if results.conditions or len(truths) > 7 else truths)
+        for when, title in ((FIRST, "first pass"), (LATER, "later"))
+    }
+    columns |= formats.known(aurocs)
     columns["scored, %"] = [share(one.reading.coverage[one.detector]) for one in lines]
     text = captions.caption(results, *_detection_caption(lines))
     return formats.table("detection", "What weights and scores tell apart", text, columns, numbers)
-
-
-def _shown_truths(results: Results, numbers: pd.DataFrame) -> list[str]:
-    """Wrong answers and each fault; with conditions all faults together, or it grows too wide."""
-    truths = [WRONG, *sorted(set(numbers["truth"]) - {WRONG, ANY})]
-    return [WRONG, ANY] if results.conditions or len(truths) > 7 else truths
-
-
-def _method(line: DetectorLine) -> str:
-    if not line.trivial:
-        return line.row.label
-    return " · ".join(filter(None, ("(no method)", line.row.condition)))
 
 
 def _numbers(results: Results, line: DetectorLine) -> Iterator[dict[str, Any]]:
@@ -113,17 +101,12 @@ def _numbers(results: Results, line: DetectorLine) -> Iterator[dict[str, Any]]:
     for detector, truth, when in line.reading.tallies:
         if detector == line.detector:
             one = line.auroc(truth, when)
-            yield key | {
-                "truth": truth,
-                "pass": when,
-                "auroc": one.value,
-                "low": one.low,
-                "high": one.high,
-                "half_width": one.half_width,
-                "pairs": one.pairs,
-                "questions": one.questions,
-                "coverage": line.reading.coverage[detector],
-            }
+            yield (
+                key
+                | {"truth": truth, "pass": when, "auroc": one.value, "low": one.low}
+                | {"high": one.high, "half_width": one.half_width, "pairs": one.pairs}
+                | {"questions": one.questions, "coverage": line.reading.coverage[detector]}
+            )
 
 
 def _detection_caption(lines: list[DetectorLine]) -> Iterator[str]:
@@ -162,11 +145,7 @@ def coverage(results: Results) -> Table | None:
     if not rows or not lengths_known(results):
         return None
     names = list(dict.fromkeys(name for row in rows for name in found[row.label].scores))
-    lines = [
-        (row, teacher, values)
-        for row in rows
-        for teacher, values in _by_teacher(results, found[row.label])
-    ]
+    lines = [(row, *line) for row in rows for line in _by_teacher(results, found[row.label])]
     # With conditions the teachers are in the CSV file only.
     shown = [line for line in lines if not line[1] or not results.conditions]
     columns = {
@@ -179,12 +158,11 @@ def coverage(results: Results) -> Table | None:
         columns[title] = [share(values.get(name)) for _, _, values in shown]
     columns["effective number"] = [decimals(values.get("effective"), 2) for *_, values in shown]
     fields = [*titles, "effective"]
-    numbers = pd.DataFrame(
-        [
-            results.key(row) | {"teacher": teacher} | {name: values.get(name) for name in fields}
-            for row, teacher, values in lines
-        ]
-    ).round(12)  # the last digits of a mean are the processor's
+    numbers = [
+        results.key(row) | {"teacher": teacher} | {name: values.get(name) for name in fields}
+        for row, teacher, values in lines
+    ]
+    frame = pd.DataFrame(numbers).round(12)  # the last digits of a mean are the processor's
     text = captions.caption(
         results,
         "How far weights and scores reach. Right and scored: shares of the teacher's rationales "
@@ -193,7 +171,7 @@ def coverage(results: Results) -> Table | None:
         "together, mean over questions. Effective number: exp of the entropy of a question's "
         "weights, mean over questions: how many rationales with equal weights it comes to",
     )
-    return formats.table("coverage", "Weights and scores by teacher", text, columns, numbers)
+    return formats.table("coverage", "Weights and scores by teacher", text, columns, frame)
 
 
 def _by_teacher(

@@ -22,7 +22,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from compact_bench.report.parts.style import PALETTE, STYLE, Picture, render
+from compact_bench.report.parts.style import PALETTE, STYLE, Picture, Rendering
 from compact_bench.tune.report.captions import caption
 from compact_bench.tune.trials import OBJECTIVES, PRUNED, Hyperparameter, Search, Study
 
@@ -82,7 +82,7 @@ def build(search: Search) -> list[Picture]:
                     figure, title, text = drawn
                     shown = caption(search, [study], text)
                     title = f"{study.label}: {title}"
-                    made.append(Picture(f"tune_{kind}_{name}", title, shown, render(figure)))
+                    made.append(Picture(f"tune_{kind}_{name}", title, shown, Rendering(figure)))
     return made
 
 

@@ -23,8 +23,7 @@ from compact_bench.report.parts.numbers import (
     heading,
     number,
     points,
-    with_half_width,
-    with_sd,
+    with_spread,
 )
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.tune.report import captions
@@ -93,10 +92,10 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
         ):
             for name, side in {"own settings": line.own, "tuned": line.tuned}.items():
                 found = side.summary(measure) if side else None
-                row[f"{heading(measure)}, {name}"] = with_sd(found, measure) if found else NONE
+                row[f"{heading(measure)}, {name}"] = with_spread(found, measure) if found else NONE
                 values[f"{measure.key}.{name.split()[0]}"] = found.mean if found else math.nan
             star = STAR if tested and p < claims.LEVEL else ""
-            row[f"Δ {heading(measure)}"] = with_half_width(one, measure) + star
+            row[f"Δ {heading(measure)}"] = with_spread(one, measure) + star
             values |= _numbers(measure.key, one)
     retained = [
         difference_between(test, *line.sides, RETENTION) if line.sides else None for line in lines

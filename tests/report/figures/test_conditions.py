@@ -14,7 +14,7 @@ import pytest
 from compact_bench.analysis.results import Results, read
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record, write_suite_record
-from compact_bench.report import reproduce
+from compact_bench.report import comparison
 from compact_bench.report.figures import conditions as curves
 from compact_bench.report.page import build
 from compact_bench.report.parts import formats
@@ -134,7 +134,7 @@ def test_every_table_and_figure_is_made_and_the_crowded_ones_left_out(tmp_path: 
     assert set(frame["condition"]) == {"wrong_step 0.5", "filler 0.5"}
     assert set(frame["truth"]) == {"any fault", "wrong_step", "filler"}
     assert not {"read_by", "label"} - set(frame.columns)
-    assert {one.verdict for one in reproduce.compare(root, root)} == {"same"}
+    assert {row["verdict"] for row in comparison.reproduce(root, root)} == {"same"}
     synthetic.make(tmp_path, Made(labels=("average",), items=4, steps=1))
     build(root)  # what this report has no data for goes
     assert not list(root.glob("figures/c*.*")) and not list(root.glob("tables/detection.*"))
@@ -145,7 +145,7 @@ def panels(
 ) -> list[tuple[str, Mapping[str, np.ndarray]]]:
     """Title and points (x, y) of each panel, by the colour of the line."""
     kept: list[Any] = []
-    monkeypatch.setattr(curves, "render", lambda figure: kept.append(figure) or {})
+    monkeypatch.setattr(curves, "Rendering", lambda figure: kept.append(figure) or {})
     assert maker(results) is not None
     found = []
     for axis in kept[0].axes:

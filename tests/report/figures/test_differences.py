@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from compact_bench.analysis.results import Results, read
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.figures import differences
-from compact_bench.report.tables import ablation, ladder
+from compact_bench.report.tables import changes
 from tests import synthetic
 from tests.synthetic import Made
 
@@ -39,7 +39,7 @@ def results(root: Path) -> Results:
 def drawn(monkeypatch: pytest.MonkeyPatch, maker, results: Results) -> Figure:
     """The figure before it is rendered."""
     kept: list[Figure] = []
-    monkeypatch.setattr(differences, "render", lambda f: kept.append(f) or {})
+    monkeypatch.setattr(differences, "Rendering", lambda f: kept.append(f) or {})
     assert maker(results) is not None
     return kept[0]
 
@@ -52,7 +52,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch, maker, results: Results) -> Figure:
 def test_heat_is_in_half_widths_and_positive_where_better(
     better: int, found: Difference | None, expected: float
 ) -> None:
-    column = ablation.Column("k", "t", better, lambda r: "", lambda c: None, lambda f: "")
+    column = changes.Column("k", "t", better, lambda r: "", lambda c: None, lambda f: "")
     np.testing.assert_equal(differences.heat(column, found), expected)
     assert differences.heat(column, Difference(-1.0, 0.0)) * better <= 0
 
@@ -61,13 +61,13 @@ def test_the_forest_plot_draws_the_tables_numbers(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     figure = drawn(monkeypatch, differences.ladder, results)
-    one = ladder.ladders(results)[0]
-    for axis, measure in zip(figure.axes, ladder.measures(results), strict=True):
+    one = changes.ladders(results)[0]
+    for axis, measure in zip(figure.axes, changes.ladder_measures(results), strict=True):
         scale = 100 if measure.shown.percent else 1
         expected = [
             scale * c.found.mean
-            for c in ladder.comparisons(one, measure)
-            if c.found and c.against != ladder.GAIN
+            for c in changes.comparisons(one, measure)
+            if c.found and c.against != changes.GAIN
         ]
         points = [container.lines[0].get_xdata()[0] for container in axis.containers]
         assert points == pytest.approx(expected)
@@ -86,9 +86,9 @@ def test_the_heat_map_prints_numbers_and_marks_clear_ones(
     results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     axis = drawn(monkeypatch, differences.ablation, results).axes[0]
-    columns, changes = ablation.columns(results), ablation.changes(results)
+    columns = changes.ablation_columns(results)
     texts = [text.get_text() for text in axis.texts]
-    found = [column.difference(change) for change in changes for column in columns]
+    found = [column.difference(change) for change in changes.changes(results) for column in columns]
     assert len(texts) == len(found) == 2 * 6
     for text, one in zip(texts, found, strict=True):
         assert one is not None

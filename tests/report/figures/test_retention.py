@@ -35,7 +35,7 @@ def results(root: Path) -> Results:
 
 def test_the_figure_draws_the_mean_paths(results: Results, monkeypatch: pytest.MonkeyPatch) -> None:
     kept: list[Figure] = []
-    monkeypatch.setattr(retention, "render", lambda f: kept.append(f) or {})
+    monkeypatch.setattr(retention, "Rendering", lambda f: kept.append(f) or {})
     assert retention.retention_curves(results) is not None
     rows = [row for row in results.rows if row.trained]
     assert [axis.get_title(loc="left") for axis in kept[0].axes] == [row.label for row in rows]
@@ -62,7 +62,7 @@ def test_the_tradeoff_has_a_point_for_each_row_and_seed(
     root: Path, results: Results, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     kept: list[Figure] = []
-    monkeypatch.setattr(retention, "render", lambda f: kept.append(f) or {})
+    monkeypatch.setattr(retention, "Rendering", lambda f: kept.append(f) or {})
     assert retention.tradeoff(results) is not None
     mean, *axes = kept[0].axes
     assert mean.get_title(loc="left") == "mean over forgetting tasks"

@@ -35,7 +35,7 @@ def test_counts_are_short(value: float, shown: str) -> None:
     ],
 )
 def test_a_mean_has_its_sd(found: Summary, measure: Measure, shown: str) -> None:
-    assert numbers.with_sd(found, measure) == shown
+    assert numbers.with_spread(found, measure) == shown
 
 
 @pytest.mark.parametrize(
@@ -48,7 +48,7 @@ def test_a_mean_has_its_sd(found: Summary, measure: Measure, shown: str) -> None
     ],
 )
 def test_a_difference_has_its_sign_and_half_width(found: Difference | None, shown: str) -> None:
-    assert numbers.with_half_width(found, ACCURACY) == numbers.points(found) == shown
+    assert numbers.with_spread(found, ACCURACY) == numbers.points(found) == shown
 
 
 def test_an_auroc_has_no_sign_but_its_half_width() -> None:

@@ -107,7 +107,6 @@ def test_another_process_makes_the_same_bytes_without_torch(
     )
     assert done.stderr == ""
     for picture in pictures.values():
-        assert set(picture.content) == {"svg", "pdf", "png"}
         for ending in ("svg", "png"):
             written = (tmp_path / f"{picture.name}.{ending}").read_bytes()
             assert written == picture.content[ending], picture.name
