@@ -29,7 +29,6 @@ from compact_bench.report.parts.style import (
     looks,
     row_handles,
 )
-from compact_bench.suite.metrics import Measure
 
 MOST_PANELS = 30
 _COLUMNS = 5
@@ -77,7 +76,13 @@ def tradeoff(results: Results) -> Picture | None:
     }
     figure, axes = grid(len(panels), size, 2, titles, [*shown])
     for axis, (title, kept) in zip(axes, panels, strict=True):
-        _scatter(axis, _points(results, reasoning, kept), shown)
+        points = [
+            (row.label, scale(reasoning) * value, 100 * kept[row.label].get(seed, np.nan))
+            for row in results.rows
+            for seed, value in row.values.get(reasoning, {}).items()
+        ]
+        frame = pd.DataFrame(points, columns=["label", "reasoning", "kept"])
+        _scatter(axis, frame.dropna(), shown)
         axis.set_title(title)
     legend(figure, row_handles(shown, 7), [*shown])
     text = captions.caption(
@@ -89,19 +94,8 @@ def tradeoff(results: Results) -> Picture | None:
     return Picture("tradeoff", "Reasoning against forgetting", text, Rendering(figure))
 
 
-def _points(
-    results: Results, reasoning: Measure, kept: Mapping[str, Mapping[Seed, float]]
-) -> pd.DataFrame:
-    """Percents of every row and seed that have both: columns label, reasoning, kept."""
-    points = [
-        (row.label, scale(reasoning) * value, 100 * kept[row.label].get(seed, np.nan))
-        for row in results.rows
-        for seed, value in row.values.get(reasoning, {}).items()
-    ]
-    return pd.DataFrame(points, columns=["label", "reasoning", "kept"]).dropna()
-
-
 def _scatter(axis: Axes, points: pd.DataFrame, shown: Mapping[str, Look]) -> None:
+    """Percents of every row and seed that have both: columns label, reasoning, kept."""
     axis.axhline(100, color="#888888", linewidth=0.9, linestyle=DASHED, zorder=1)
     colours = {label: look.colour for label, look in shown.items()}
     markers = {label: look.marker for label, look in shown.items()}

@@ -20,12 +20,7 @@ def decimals(value: float | None, digits: int = 1, scale: float = 1.0, signed: b
     """
     if value is None or not math.isfinite(value):
         return NONE
-    return true_minus(f"{scale * value:{'+' if signed else ''}.{digits}f}")
-
-
-def true_minus(text: str) -> str:
-    """Print hyphens as minus signs."""
-    return text.replace("-", "−")
+    return f"{scale * value:{'+' if signed else ''}.{digits}f}".replace("-", "−")
 
 
 def spread(

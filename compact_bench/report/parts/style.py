@@ -110,7 +110,7 @@ class Look:
         return look | {"markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
-def looks(rows: Iterable[Row], reference: str) -> dict[str, Look]:
+def looks(rows: Sequence[Row], reference: str) -> dict[str, Look]:
     """A look for each row by label, no two names with the same.
 
     The reference row is a black star, untrained students are grey. Others have the colour of their
@@ -119,13 +119,11 @@ def looks(rows: Iterable[Row], reference: str) -> dict[str, Look]:
     the later one has the next marker. A row looks the same under every condition.
     """
     by_name: dict[str, Look] = {}
-    labels: dict[str, Look] = {}
     for row in rows:
         if row.name not in by_name:
             choices = _choices(row, reference)
             by_name[row.name] = next(look for look in choices if look not in by_name.values())
-        labels[row.label] = by_name[row.name]
-    return labels
+    return {row.label: by_name[row.name] for row in rows}
 
 
 def _choices(row: Row, reference: str) -> Iterator[Look]:

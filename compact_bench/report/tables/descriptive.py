@@ -37,22 +37,19 @@ def described(row: Row, other: Row, measure: Measure) -> dict[str, float]:
     return dict(zip(names, numbers, strict=True))
 
 
-def scores(results: Results, row: Row, role: str) -> list[list[float]]:
-    """Every seed's score on every percent headline of a role, by task; (K tasks, N runs)."""
-    percent = [m for m in results.headlines(role) if m.shown.percent]
-    return [
-        [value for value in row.values.get(measure, {}).values() if np.isfinite(value)]
-        for measure in percent
-    ]
-
-
 def aggregates(results: Results, row: Row, other: Row | None, role: str) -> tuple[float, float]:
     """Interquartile mean of a row, and its probability of improvement over another."""
-    mine = scores(results, row, role)
+
+    def scores(of: Row) -> list[list[float]]:
+        """Every seed's score on every percent headline of the role, by task; (K tasks, N runs)."""
+        values = (of.values.get(m, {}) for m in results.headlines(role) if m.shown.percent)
+        return [[value for value in by_seed.values() if np.isfinite(value)] for by_seed in values]
+
+    mine = scores(row)
     middle = descriptive.interquartile_mean([value for task in mine for value in task])
     if other is None:
         return middle, NAN
-    return middle, descriptive.probability_of_improvement(mine, scores(results, other, role))
+    return middle, descriptive.probability_of_improvement(mine, scores(other))
 
 
 def table(results: Results) -> Table | None:

@@ -130,7 +130,11 @@ def integration(results: Results) -> Table | None:
     teachers = [row for row in rows if row.teacher]
     if found is None or not teachers or len(rows) < 2:
         return None
-    pairs = [(row, other) for row in rows for other in _others(results, row, teachers)]
+    pairs: list[tuple[Row, Row]] = []
+    for row in rows:  # with the rows of its condition, and with itself for its other seeds
+        here = [other for other in teachers if other.condition == row.condition]
+        others = {o.label: o for o in (*here, results.reference_of(row), row) if o is not None}
+        pairs += [(row, other) for other in others.values()]
     values = {
         (row.label, other.label, seeds): summarise(list(by_seed.values()))
         for row, other in pairs
@@ -161,14 +165,6 @@ def integration(results: Results) -> Table | None:
     text = captions.caption(results, *_integration_caption(found))
     title = "Whose change of the weights it is"
     return formats.table("integration", title, text, columns, pd.DataFrame(lines).round(DIGITS))
-
-
-def _others(results: Results, row: Row, teachers: list[Row]) -> list[Row]:
-    """The rows of the same condition that a row's change is compared to: itself for its seeds."""
-    reference = results.reference_of(row)
-    found = [other for other in teachers if other.condition == row.condition]
-    found += [other for other in (reference, row) if other is not None]
-    return list({other.label: other for other in found}.values())
 
 
 def _integration_caption(found: StateStats) -> Iterator[str]:

@@ -124,17 +124,14 @@ def differences(results: Results) -> Table:
             columns[title] = [p_value(family.p(row, measure)) for row in rows]
         for row in rows:
             if (found := results.difference(row, measure)) is not None:
-                key = results.key(row) | {"reference": reference, **_key(measure)}
+                task = {"task": measure.task, "metric": measure.metric, "filter": measure.filter}
+                key = results.key(row) | {"reference": reference, **task}
                 more = {"p_holm": family.p(row, measure), "detectable": found.detectable}
                 lines.append(key | vars(found) | more)
     text = captions.caption(results, captions.differences(results, None))
     fields = [*results.key_columns, "reference", "task", "metric", "filter", *vars(Difference(0.0))]
     numbers = pd.DataFrame(lines, columns=[*fields, "p_holm", "detectable"])
     return formats.table("differences", f"Differences to {reference}", text, columns, numbers)
-
-
-def _key(measure: Measure) -> dict[str, str]:
-    return {"task": measure.task, "metric": measure.metric, "filter": measure.filter}
 
 
 def metrics(results: Results) -> Table:
@@ -144,6 +141,7 @@ def metrics(results: Results) -> Table:
     titles = {k: heading(Measure("", *k, "")).removeprefix(": ") for k in order}
     # A written task's strict accuracy and a choice task's share a title, and so a column.
     columns: dict[str, list[str]] = {"method": [], "task": [], **{titles[k]: [] for k in order}}
+    lines = []
     for row in results.rows:
         for task in dict.fromkeys(measure.task for measure in row.values):
             columns["method"].append(row.label)
@@ -153,9 +151,12 @@ def metrics(results: Results) -> Table:
                 measure = next((here[k] for k in order if titles[k] == title and k in here), None)
                 value = with_spread(row.summary(measure), measure) if measure else NONE
                 columns[title].append(value)
+            for m in here.values():
+                key = results.key(row) | {"task": task, "metric": m.metric, "filter": m.filter}
+                lines += [key | {"seed": s, "value": v} for s, v in row.values[m].items()]
     text = captions.caption(results, f"Every metric. {_averaged(results)}")
     fields = [*results.key_columns, "seed", "task", "metric", "filter", "value"]
-    numbers = results.frame().rename(columns={"row": "label"})[fields]
+    numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
     return formats.table("metrics", "All metrics", text, columns, numbers)
 
 
@@ -169,12 +170,12 @@ def subsets(results: Results) -> Table | None:
         return None
     parts = {ALL: every, CLEAN: clean, REST: every - clean}
     rows = [row for row in results.rows if (IN_DOMAIN, "right") in row.items]
-    means = {(row.label, part): accuracy(row, ids) for row in rows for part, ids in parts.items()}
-    found = {
-        (row.label, part): difference_on(results, row, ids)
-        for row in rows
-        for part, ids in parts.items()
-    }
+    means, found = {}, {}
+    for row in rows:
+        for part, ids in parts.items():
+            accuracies = list(_items(row, ids).mean(axis=1))
+            means[row.label, part] = statistics.summarise(accuracies)
+            found[row.label, part] = difference_on(results, row, ids)
     columns = {"method": [row.label for row in rows]}
     for part, ids in parts.items():
         title = f"{part} ({len(ids)}): accuracy, % ↑"
@@ -207,11 +208,6 @@ def _items(row: Row, ids: set[str]) -> pd.DataFrame:
     """Right or wrong by seed and item, of these items."""
     table = row.items.get((IN_DOMAIN, "right"), pd.DataFrame())
     return table[[key for key in table.columns if key in ids]]
-
-
-def accuracy(row: Row, ids: set[str]) -> statistics.Summary:
-    """Mean and sd over seeds of the accuracy on these items."""
-    return statistics.summarise(list(_items(row, ids).mean(axis=1)))
 
 
 def difference_on(results: Results, row: Row, ids: set[str]) -> Difference | None:
