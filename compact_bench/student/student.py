@@ -188,6 +188,16 @@ class Student:
             self.cost.count(tokens, physical, self.flops(tokens, trained=False))
         return out
 
+    def gradients(self, batch: Batch) -> tuple[Tensor, Output]:
+        """The gradient of each slot's mean NLL: (R,P) float32, and the forward's output.
+
+        One forward, R backward passes; P trainable parameters in `trainable()`'s order.
+        """
+        out = self.forward(batch)
+        counts = batch.present.sum(0).clamp_min(1)  # (R,)
+        losses = (out.nll.sum(0) / counts).unbind()
+        return torch.stack([self._gradient(loss, retain=True) for loss in losses]), out
+
     def teacher_gradients(self, batch: Batch) -> TeacherGradients:
         """The gradient of each teacher's loss over the trainable parameters: (K,P) float32.
 
@@ -201,22 +211,27 @@ class Student:
         average = uniform(batch.present)  # (B,R)
         share, loss = average.new_zeros(len(teachers)), average.new_zeros(len(teachers))
         # Filled row by row: a stack of vectors would hold all of them twice.
-        parameters = list(self.trainable().values())
-        gradient = average.new_zeros(len(teachers), sum(p.numel() for p in parameters))
+        size = sum(p.numel() for p in self.trainable().values())
+        gradient = average.new_zeros(len(teachers), size)
         nll = torch.zeros_like(average)
         for k, teacher in enumerate(teachers):
             rows = batch.teacher == teacher
             out = self.forward(batch.restrict(rows))
             part = average * rows
             own = (part * out.nll).sum() / part.sum()
-            grads = torch.autograd.grad(own, parameters, allow_unused=True)
-            pairs = zip(grads, parameters, strict=True)
-            gradient[k] = torch.cat(
-                [(torch.zeros_like(p) if g is None else g).flatten().float() for g, p in pairs]
-            )
+            gradient[k] = self._gradient(own)
             share[k], loss[k] = part.sum() / len(batch.questions), own.detach()
             nll = torch.where(rows, out.nll.detach(), nll)
         return TeacherGradients(batch, teachers, share, loss, gradient, nll)
+
+    def _gradient(self, loss: Tensor, retain: bool = False) -> Tensor:
+        """(P,) float32: a scalar's gradient; 0 where it doesn't depend on a parameter."""
+        parameters = list(self.trainable().values())
+        grads = torch.autograd.grad(loss, parameters, retain_graph=retain, allow_unused=True)
+        pairs = zip(grads, parameters, strict=True)
+        return torch.cat(
+            [(torch.zeros_like(p) if g is None else g).flatten().float() for g, p in pairs]
+        )
 
     def add_gradient(self, gradient: Tensor) -> None:
         """Adds (P,), in `trainable()`'s order, to the gradients that the parameters hold."""

@@ -101,6 +101,18 @@ def test_teacher_logits_are_the_teachers_own():
     assert teacher.cost.flops == 0 and student.cost.flops > 0
 
 
+def test_gradients_by_slot_add_up():
+    student = make_student("llama", "shared")
+    batch = make_batch(student.tokenizer)
+    gradient, out = student.gradients(batch)
+    assert gradient.shape == (3, sum(p.numel() for p in student.trainable().values()))
+    counts = batch.present.sum(0)
+    (out_nll := student.forward(batch).nll).sum().backward()
+    whole = torch.cat([p.grad.flatten() for p in student.trainable().values()])
+    assert torch.allclose((gradient * counts[:, None]).sum(0), whole, rtol=1e-3, atol=1e-5)
+    assert torch.allclose(out.nll, out_nll)
+
+
 def flat(student):
     return torch.cat([p.grad.flatten() for p in student.trainable().values()])
 
