@@ -9,9 +9,12 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
 KINDS = ("number", "boolean", "choice", "expression")
+
+_EXACT = Context(prec=400, traps=[Inexact])
 
 # "1,450" must win over "1", and "5-3" is a difference, not five and minus three.
 _NUMBER = re.compile(
@@ -78,21 +81,12 @@ def _plain(text: str) -> str:
     return unicodedata.normalize("NFKC", text).replace("\u2212", "-").replace("\u2044", "/")
 
 
-def _decimal(value: Fraction) -> str:
-    """Exact text: an integer, a finite decimal, or a fraction in lowest terms."""
-    if value.denominator == 1:
-        return str(value.numerator)
-    under = value.denominator
-    for prime in (2, 5):
-        while under % prime == 0:
-            under //= prime
-    if under != 1:
-        return f"{value.numerator}/{value.denominator}"
-    places = 0
-    while (value * 10**places).denominator != 1:
-        places += 1
-    digits = str(abs(value * 10**places)).rjust(places + 1, "0")
-    return f"{'-' if value < 0 else ''}{digits[:-places]}.{digits[-places:]}"
+def exact_text(value: Fraction) -> str:
+    """An integer, a finite decimal, or a fraction in lowest terms."""
+    try:
+        return f"{_EXACT.divide(Decimal(value.numerator), Decimal(value.denominator)):f}"
+    except Inexact:
+        return str(value)
 
 
 def _value(match: re.Match[str]) -> str | None:
@@ -102,7 +96,7 @@ def _value(match: re.Match[str]) -> str | None:
     value = Fraction((match["whole"] or "0").replace(",", "") + (match["part"] or ""))
     if match["under"] and int(match["under"]):
         value /= int(match["under"])
-    return _decimal(-value if "-" in (match["sign"] or "") else value)
+    return exact_text(-value if "-" in (match["sign"] or "") else value)
 
 
 def _numbers(text: str) -> Iterator[str]:
@@ -142,7 +136,7 @@ def canonical(answer: str, kind: str) -> str | None:
         match = _NUMBER.match(text)
         if match and match.end() and _UNIT.fullmatch(text, match.end()):
             return _value(match)
-        return _decimal(Fraction(text)) if _SCIENTIFIC.fullmatch(text) else None
+        return exact_text(Fraction(text)) if _SCIENTIFIC.fullmatch(text) else None
     if kind == "boolean":
         return _TRUTH.get(text.strip(".!\"' ").lower())
     if kind == "choice":
@@ -186,23 +180,11 @@ def _answer_sentences(text: str) -> list[tuple[int, int, int]]:
         copula = _COPULA.match(text, word.end())
         if copula is None:
             continue
-        head = text[max(0, word.start() - 60) : word.start()]
-        lead = _LEAD.search(head)
-        start = word.start() - len(head) + (lead.start() if lead else len(head))
+        lead = _LEAD.search(text, max(0, word.start() - 60), word.start())
+        start = lead.start() if lead else word.start()
         first_step = step_spans(text[start:])[0]
         sentences.append((start, copula.end(), max(start + first_step[1], copula.end())))
     return sentences
-
-
-def _last_stated(text: str, kind: str) -> tuple[int, int, str] | None:
-    """(start of its clause, end of its sentence, answer) of the last sentence that states one."""
-    for start, after, end in reversed(_answer_sentences(text)):
-        value = text[after:end]
-        if not _NO_VALUE.match(value):
-            answer = _stated(_plain(value), kind)
-            if answer is not None:
-                return start, end, answer
-    return None
 
 
 def extract_answer(text: str, kind: str) -> str | None:
@@ -210,8 +192,11 @@ def extract_answer(text: str, kind: str) -> str | None:
 
     Used alike for a teacher's rationale and a student's output. "The answer is not 9" states none.
     """
-    stated = _last_stated(text, kind)
-    return stated[2] if stated else None
+    for _, after, end in reversed(_answer_sentences(text)):
+        value = text[after:end]
+        if not _NO_VALUE.match(value) and (answer := _stated(_plain(value), kind)) is not None:
+            return answer
+    return None
 
 
 def extract_flexible(text: str, kind: str) -> str | None:

@@ -9,6 +9,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
+from heapq import merge
 from math import floor
 
 import pandas as pd
@@ -138,27 +139,7 @@ class _Row:
     sample: int
     text: str
     answer: str | None
-
-
-class _Shelf:
-    """One teacher's rationales by length, to find those nearest in length."""
-
-    def __init__(self, rows: list[_Row]) -> None:
-        lengths = {row.position: pieces(row.text) for row in rows}
-        self.rows = sorted(rows, key=lambda row: (lengths[row.position], row.key, row.sample))
-        self.lengths = [lengths[row.position] for row in self.rows]
-
-    def nearest(self, row: _Row) -> Iterator[tuple[str, str | None]]:
-        """(text, answer) of other questions' rationales, nearest in length first."""
-        wanted = pieces(row.text)
-        high = bisect_left(self.lengths, wanted)
-        low = high - 1
-        while low >= 0 or high < len(self.rows):
-            above = self.lengths[high] - wanted if high < len(self.rows) else float("inf")
-            below = wanted - self.lengths[low] if low >= 0 else float("inf")
-            place, low, high = (high, low, high + 1) if above <= below else (low, low - 1, high)
-            if self.rows[place].key != row.key:
-                yield self.rows[place].text, self.rows[place].answer
+    length: int  # in pieces
 
 
 class _Work:
@@ -168,14 +149,18 @@ class _Work:
         self.bank, self.seed = bank, seed
         self.questions = {row.question_id: row for row in bank.questions.itertuples()}
         self.rows: dict[str, list[_Row]] = defaultdict(list)
-        shelves: dict[str, list[_Row]] = defaultdict(list)
+        self.by_length: dict[str, list[_Row]] = defaultdict(list)  # of each teacher
         for position, row in enumerate(bank.rationales.itertuples()):
             if row.role == "teacher" and row.teacher in bank.teachers:
                 answer = row.answer if isinstance(row.answer, str) else None
-                made = _Row(position, row.question_id, row.teacher, row.sample, row.text, answer)
+                made = _Row(
+                    position, row.question_id, row.teacher, row.sample, row.text, answer,
+                    pieces(row.text),
+                )  # fmt: skip
                 self.rows[made.key].append(made)
-                shelves[made.teacher].append(made)
-        self.shelves = {teacher: _Shelf(rows) for teacher, rows in shelves.items()}
+                self.by_length[made.teacher].append(made)
+        for rows in self.by_length.values():
+            rows.sort(key=lambda row: (row.length, row.key, row.sample))
         # By a hash, so that neither the bank's order nor a question's length or topic matters.
         self.order = sorted(self.rows, key=lambda key: self._digest(key))
         self.corrupted: dict[int, tuple[str, Corrupted]] = {}
@@ -185,6 +170,15 @@ class _Work:
         named = " ".join(map(str, ("corrupt", self.seed, *names)))
         return hashlib.sha256(named.encode()).hexdigest()
 
+    def _nearest(self, row: _Row) -> Iterator[tuple[str, str | None]]:
+        """(text, answer) of the teacher's other questions, nearest in length first."""
+        rows = self.by_length[row.teacher]
+        middle = bisect_left(rows, row.length, key=lambda other: other.length)
+        above, below = rows[middle:], reversed(rows[:middle])
+        for other in merge(above, below, key=lambda other: abs(other.length - row.length)):
+            if other.key != row.key:
+                yield other.text, other.answer
+
     def _turn(self, row: _Row, fault: str) -> tuple[object, ...]:
         """Whose turn it is: the teacher that was hit least, then its sample; ties by a hash."""
         teacher, sample = (fault, row.teacher), (fault, row.teacher, str(row.sample))
@@ -193,9 +187,8 @@ class _Work:
 
     def _case(self, row: _Row, agreed: str | None = None) -> Case:
         question = self.questions[row.key]
-        others = self.shelves[row.teacher].nearest(row)
-        return Case(question.question, question.answer, question.kind, row.text, row.answer, others,
-                    agreed)  # fmt: skip
+        return Case(question.question, question.answer, question.kind, row.text, row.answer,
+                    self._nearest(row), agreed)  # fmt: skip
 
     def _try(self, row: _Row, fault: str, agreed: str | None = None) -> Corrupted | None:
         rng = random.Random(self._digest(fault, row.key, row.teacher, row.sample))
@@ -224,15 +217,11 @@ class _Work:
         teachers: dict[str, list[_Row]] = defaultdict(list)
         for row in sorted(rows, key=lambda row: self._turn(row, MAJORITY)):
             teachers[row.teacher].append(row)
-        missing = len(teachers) // 2 + 1
+        todo = [[row for row in own if row.answer != agreed] for own in teachers.values()]
         # Those that say it already count, and nothing is done to them.
-        todo = {
-            teacher: [row for row in own if row.answer != agreed]
-            for teacher, own in teachers.items()
-        }
-        missing -= sum(not own for own in todo.values())
+        missing = len(teachers) // 2 + 1 - sum(not own for own in todo)
         done: list[tuple[_Row, Corrupted]] = []
-        for own in filter(None, todo.values()):
+        for own in filter(None, todo):
             tried = [(row, self._try(row, MAJORITY, agreed)) for row in own]
             made = [(row, changed) for row, changed in tried if changed is not None]
             if missing > 0 and len(made) == len(own):
@@ -245,11 +234,9 @@ class _Work:
     def result(self) -> RationaleBank:
         """The bank with the new text, answer, right and corruption of the corrupted rows."""
         table = self.bank.rationales.copy()
-        names = ("text", "answer", "right", "corruption")
-        columns = {name: table[name].tolist() for name in names}
-        keys = table["question_id"].tolist()
+        columns = {name: table[name].tolist() for name in ("text", "answer", "right", "corruption")}
         for position, (fault, (text, answer)) in self.corrupted.items():
-            question = self.questions[keys[position]]
+            question = self.questions[table["question_id"].iat[position]]
             earlier = columns["corruption"][position]
             columns["text"][position], columns["answer"][position] = text, answer
             columns["right"][position] = same_answer(answer, question.answer, question.kind)

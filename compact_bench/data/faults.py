@@ -9,12 +9,14 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from itertools import pairwise
 from typing import NamedTuple
 
 from compact_bench.data.answers import (
     canonical,
+    exact_text,
     pieces,
     rationale_answer,
     same_answer,
@@ -186,16 +188,11 @@ def written_like(value: Fraction, like: str) -> str:
     >>> written_like(Fraction(1451), "1,450"), written_like(Fraction(7), "6.50")
     ('1,451', '7.00')
     """
-    places = len(like.partition(".")[2])
-    while places < 9 and (value * 10**places).denominator != 1:
-        places += 1
-    if (value * 10**places).denominator != 1:
-        return str(value)
-    comma = "," if "," in like else ""
-    digits = int(abs(value) * 10**places)
-    whole, part = divmod(digits, 10**places)
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole:{comma}}" + (f".{part:0{places}}" if places else "")
+    exact = exact_text(value)
+    if "/" in exact:
+        return exact
+    places = max(len(text.partition(".")[2]) for text in (exact, like))
+    return f"{Decimal(exact):{',' if ',' in like else ''}.{places}f}"
 
 
 def parts(text: str) -> tuple[str, str]:
@@ -205,14 +202,14 @@ def parts(text: str) -> tuple[str, str]:
     return body, whole[len(body) :]
 
 
-def closed(body: str, tail: str, kind: str, answer: str) -> str | None:
+def closed(body: str, tail: str, kind: str, answer: str) -> Corrupted | None:
     """The text that ends in `answer`: with its own closing sentence, or else with a new one.
 
     None where another answer is extracted even then.
     """
     for text in (body + tail, f"{body} The answer is {answer}".strip()):
         if rationale_answer(text, kind) == answer:
-            return text
+            return text, answer
     return None
 
 
@@ -261,12 +258,19 @@ def _ending_in(case: Case, wrong: str | None) -> Corrupted | None:
                 break
             body = body[:start] + step + body[end:]
         tail = _rewritten(tail, case, wrong)
-    text = closed(body, tail, case.kind, wrong)
-    return (text, wrong) if text else None
+    return closed(body, tail, case.kind, wrong)
 
 
 def _rewritten(step: str, case: Case, wrong: str) -> str:
     """A step with `wrong` wherever it writes the rationale's answer as a result."""
+
+    def other_truth(match: re.Match[str]) -> str:
+        word = match[0]
+        if canonical(word, "boolean") != case.answer:
+            return word
+        other = _TRUTH[word.lower()]
+        return other if word[0].isupper() else other.lower()
+
     if case.kind == "number":
         given = question_numbers(case.question)
         for number in reversed(numerals(step)):
@@ -274,7 +278,7 @@ def _rewritten(step: str, case: Case, wrong: str) -> str:
                 step = _replaced(step, number, Fraction(wrong))
         return step
     if case.kind == "boolean":
-        return _TRUTH_WORD.sub(lambda word: _other_truth(word[0], case.answer), step)
+        return _TRUTH_WORD.sub(other_truth, step)
     old, new = (case.answer or "", wrong)
     step = re.sub(_LETTER.format(letter=old), new, step)
     step = re.sub(rf"(\bis:?\s+){old}\b", rf"\g<1>{new}", step)
@@ -286,14 +290,6 @@ def _rewritten(step: str, case: Case, wrong: str) -> str:
 
 def _replaced(text: str, number: Numeral, value: Fraction) -> str:
     return text[: number.start] + written_like(value, number.text) + text[number.end :]
-
-
-def _other_truth(word: str, answer: str | None) -> str:
-    """ "False" for "True", case kept, where that is how the answer is written."""
-    if canonical(word, "boolean") != answer:
-        return word
-    other = _TRUTH[word.lower()]
-    return other if word[0].isupper() else other.lower()
 
 
 def wrong_step(case: Case, rng: random.Random) -> Corrupted | None:
@@ -308,8 +304,7 @@ def wrong_step(case: Case, rng: random.Random) -> Corrupted | None:
     change = _wrong_number(body, spans, case, rng)
     if change is None and case.kind != "number":
         change = _opposite(body, spans, rng)
-    text = closed(change, tail, case.kind, case.answer) if change else None
-    return (text, case.answer) if text else None
+    return closed(change, tail, case.kind, case.answer) if change else None
 
 
 def _wrong_number(
@@ -371,8 +366,7 @@ def shuffled_steps(case: Case, rng: random.Random) -> Corrupted | None:
     between = [body[a:b] or " " for (_, a), (b, _) in pairwise(spans)]
     moved = [step[:end] + content for step, end, content in zip(steps, ends, contents, strict=True)]
     text = "".join(part for pair in zip(moved, [*between, ""], strict=True) for part in pair)
-    whole = closed(text, tail, case.kind, case.answer)
-    return (whole, case.answer) if whole else None
+    return closed(text, tail, case.kind, case.answer)
 
 
 def filler(case: Case, rng: random.Random) -> Corrupted | None:
@@ -387,8 +381,7 @@ def filler(case: Case, rng: random.Random) -> Corrupted | None:
         sentences.append(min(fit, key=lambda sentence: (used[sentence], rng.random())))
         used[sentences[-1]] += 1
     text = " ".join(sentences) or min(CONTENT_FREE, key=pieces)
-    whole = closed(text, tail if tail[:1].isspace() else f" {tail}", case.kind, case.answer)
-    return (whole, case.answer) if whole else None
+    return closed(text, tail if tail[:1].isspace() else f" {tail}", case.kind, case.answer)
 
 
 def other_question(case: Case, rng: random.Random) -> Corrupted | None:

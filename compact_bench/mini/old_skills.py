@@ -66,8 +66,8 @@ def pretraining(seed: int, count: int, fact_count: int) -> Iterator[list[tuple[s
             problem = next(stream)
             steps = rng.choice((problem.steps, problem.other_order))
             values = problems.evaluate(steps)
-            style = rng.choice(list(teachers.STYLES.values()))
-            body = style(problem, teachers.solution_lines(steps, values, values))
+            lines = teachers.solution_lines(steps, values, values)
+            body = teachers.rationale_body(rng.choice(list(teachers.STYLES)), problem, lines)
             batch.append((problem.question, teachers.with_answer(body, values[-1]), values[-1]))
         chosen = rng.sample(base, fact_count)
         batch += [(f.question, teachers.with_answer("", f.answer), f.answer) for f in chosen]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import NamedTuple
 
-from compact_bench.data.splits import LETTERS, question_hash, write_choices
+from compact_bench.data.splits import question_hash, write_choices
 
 NAMES = (
     "Ann", "Ben", "Cara", "Dan", "Eve", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
@@ -125,13 +125,18 @@ def bucket(question: str) -> str:
     return next(name for name, digits in BUCKETS.items() if digit in digits)
 
 
-def graph(start: Event, events: tuple[Event, ...]) -> tuple[SolutionStep, ...]:
-    """Solution steps of a story: bags are multiplied out just before they are added."""
+def graph(
+    start: Event, events: tuple[Event, ...], owner: str = "", before: int = 0
+) -> tuple[SolutionStep, ...]:
+    """Solution steps of a story: bags are multiplied out just before they are added.
+
+    before: how many steps stand before them.
+    """
     steps: list[SolutionStep] = []
 
     def put(op: str, left: Term, right: Term) -> Term:
-        steps.append(SolutionStep(op, left, right))
-        return Term("step", len(steps) - 1)
+        steps.append(SolutionStep(op, left, right, owner))
+        return Term("step", before + len(steps) - 1)
 
     now = Term("number", start.x)
     if start.op == "bags":
@@ -154,13 +159,10 @@ def other_graph(start: Event, events: tuple[Event, ...]) -> tuple[SolutionStep, 
         if events[i].op in ADDITIVE and events[i + 1].op in ADDITIVE:
             swapped = (*events[:i], events[i + 1], events[i], *events[i + 2 :])
             steps = graph(start, swapped)
-            if steps != graph(start, events) and _in_range(steps):
+            in_range = all(1 <= value <= LARGEST for value in evaluate(steps))
+            if steps != graph(start, events) and in_range:
                 return steps
     return None
-
-
-def _in_range(steps: tuple[SolutionStep, ...]) -> bool:
-    return all(1 <= value <= LARGEST for value in evaluate(steps))
 
 
 def _event(rng: random.Random, now: int, room: int) -> Event | None:
@@ -260,36 +262,24 @@ def problems(rng: random.Random, within: str, steps: tuple[int, ...], *, distrac
         yield Problem(question, solution, other or solution, name, noun)
 
 
-# The question from two names and a noun, and the answers by outcome of the comparison.
-QuestionForm = Callable[[str, str, str], tuple[str, tuple[str, ...]]]
+class QuestionForm(NamedTuple):
+    """How two people are compared: the question, and its answers by outcome (SAME, FIRST, SECOND).
 
-
-def who_has_more_yes_no(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
-    """`Does Ann have more apples than Ben?` with its answers by outcome."""
-    return f"Does {first} have more {noun} than {second}?", ("no", "yes", "no")
-
-
-def who_has_less_yes_no(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
-    """The same question about the other person: a form that nobody is trained on."""
-    return f"Is it true: {second} has less {noun} than {first}?", ("no", "yes", "no")
-
-
-def who_has_more(
-    first: str, second: str, noun: str, wording: str = "Who has more {noun}?"
-) -> tuple[str, tuple[str, ...]]:
-    """`Who has more apples?` with three choices in the story's order: the two, and both.
-
-    Always in this order, and no more of them: the nano student can't find a name's letter among
-    shuffled choices, in 200 questions it learns one letter for all.
+    choices: whether the two names and "both" are listed, always in the story's order, and no more
+    of them: the nano student can't find a name's letter among shuffled choices, in 200 questions
+    it learns one letter for all.
     """
-    letters = dict(zip((FIRST, SECOND, SAME), LETTERS, strict=False))
-    answers = tuple(letters[outcome] for outcome in sorted(letters))
-    return write_choices(wording.format(noun=noun), [first, second, "both"]), answers
+
+    wording: str
+    answers: tuple[str, str, str]
+    choices: bool = False
 
 
-def who_has_most(first: str, second: str, noun: str) -> tuple[str, tuple[str, ...]]:
-    """The same in a form that nobody is trained on."""
-    return who_has_more(first, second, noun, "Which of both has the most {noun}?")
+# Nobody is trained on the second form of each kind.
+MORE_YES_NO = QuestionForm("Does {first} have more {noun} than {second}?", ("no", "yes", "no"))
+LESS_YES_NO = MORE_YES_NO._replace(wording="Is it true: {second} has less {noun} than {first}?")
+WHO_HAS_MORE = QuestionForm("Who has more {noun}?", ("C", "A", "B"), choices=True)
+WHO_HAS_MOST = WHO_HAS_MORE._replace(wording="Which of both has the most {noun}?")
 
 
 def comparisons(
@@ -311,11 +301,13 @@ def comparisons(
             names, noun = rng.sample(NAMES, 2), rng.choice(NOUNS)
             stories = [*clauses(rng, *first, names[0], noun, False),
                        *clauses(rng, *second, names[1], noun, False)]  # fmt: skip
-            last, answers = form(names[0], names[1], noun)
+            last = form.wording.format(first=names[0], second=names[1], noun=noun)
             question = " ".join([*stories, last])
+            if form.choices:
+                question = write_choices(question, [*names, "both"])
         steps_in_order = _comparison(first, second, names)
         other_order = _comparison(first, second, names, swapped=True)
-        yield Problem(question, steps_in_order, other_order, names[0], noun, answers)
+        yield Problem(question, steps_in_order, other_order, names[0], noun, form.answers)
 
 
 def _person_story(rng: random.Random, steps: int) -> Story:
@@ -336,16 +328,7 @@ def _comparison(first: Story, second: Story, names: list[str],
     ends: dict[str, Term] = {}
     people = [(names[0], first), (names[1], second)]
     for name, (start, events) in reversed(people) if swapped else people:
-        own = [replace(_moved(step, len(steps)), owner=name) for step in graph(start, events)]
+        own = graph(start, events, name, len(steps))
         steps += own
         ends[name] = Term("step", len(steps) - 1) if own else Term("number", start.x)
     return (*steps, SolutionStep(COMPARE, ends[names[0]], ends[names[1]]))
-
-
-def _moved(step: SolutionStep, by: int) -> SolutionStep:
-    """A step whose references to earlier steps are `by` further on."""
-    left, right = (
-        term if term.kind == "number" else Term("step", term.value + by)
-        for term in (step.left, step.right)
-    )
-    return replace(step, left=left, right=right)

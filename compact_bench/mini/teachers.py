@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from statistics import NormalDist
 
 from compact_bench.data.answers import pieces
@@ -29,9 +29,6 @@ USUAL_STEPS = 3
 
 COMPARING = 0.1  # probability of a slip in a comparison, the same for every teacher
 
-_NORMAL = NormalDist()
-
-
 Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
 
 WORD = {"add": "plus", "sub": "minus", "mul": "times", "div": "divided by"}
@@ -51,85 +48,61 @@ COMPARED = {
 
 
 def solution_lines(
-    steps: Sequence[SolutionStep], values: Sequence[int], used: Sequence[int]
+    steps: Sequence[SolutionStep], values: Sequence[int], used: Sequence[int], swap: bool = False
 ) -> list[Line]:
     """Steps with their numbers: `values` are written as results, `used` is what later steps read.
 
-    The two differ only after a wrong step that doesn't carry on.
+    The two differ only after a wrong step that doesn't carry on. swap: the operands of sums and
+    products change places.
     """
 
     def read(term: Term) -> int:
         return term.value if term.kind == "number" else used[term.value]
 
-    return [(s.op, read(s.left), read(s.right), v) for s, v in zip(steps, values, strict=True)]
+    lines = []
+    for step, value in zip(steps, values, strict=True):
+        operands = read(step.left), read(step.right)
+        left, right = reversed(operands) if swap and step.op in ("add", "mul") else operands
+        lines.append((step.op, left, right, value))
+    return lines
 
 
-def equations(_: Problem, solution: Sequence[Line]) -> str:
-    """`7 + 5 = 12. 12 - 3 = 9.`"""
-    return " ".join(f"{a} {SYMBOL[op]} {b} = {v}." for op, a, b, v in solution)
-
-
-def sentences(_: Problem, solution: Sequence[Line]) -> str:
-    """`First 7 plus 5 makes 12. Then 12 minus 3 makes 9.`"""
-    return " ".join(
-        f"{'Then' if i else 'First'} {a} {WORD[op]} {b} makes {v}."
-        for i, (op, a, b, v) in enumerate(solution)
-    )
-
-
-def labelled(problem: Problem, solution: Sequence[Line]) -> str:
-    """`Ann has 7 + 5 = 12 apples. Ann has 12 - 3 = 9 apples.`"""
-    name, noun = problem.name, problem.noun
-    return " ".join(f"{name} has {a} {SYMBOL[op]} {b} = {v} {noun}." for op, a, b, v in solution)
-
-
-def human(_: Problem, solution: Sequence[Line]) -> str:
-    """`Add 5 to 7 to get 12. Take 3 from 12 to get 9.`"""
-    return " ".join(HUMAN[op].format(a=a, b=b, v=v) for op, a, b, v in solution)
-
-
-Style = Callable[[Problem, Sequence[Line]], str]
-
-STYLES: dict[str, Style] = {
-    "equations": equations,
-    "sentences": sentences,
-    "labelled": labelled,
-    "human": human,
+# A step's sentence by style and operation.
+STYLES: dict[str, Mapping[str, str]] = {
+    "equations": dict.fromkeys(SYMBOL, "{a} {sign} {b} = {v}."),
+    "sentences": dict.fromkeys(SYMBOL, "{start} {a} {word} {b} makes {v}."),
+    "labelled": dict.fromkeys(SYMBOL, "{name} has {a} {sign} {b} = {v} {noun}."),
+    "human": HUMAN,
 }
-
-
-def checked(_: Problem, solution: Sequence[Line]) -> str:
-    """`We take 7 + 5 and get 12. We take 12 - 3 and get 9.`"""
-    return " ".join(f"We take {a} {SYMBOL[op]} {b} and get {v}." for op, a, b, v in solution)
-
-
-def brief(_: Problem, solution: Sequence[Line]) -> str:
-    """`7+5=12. 12-3=9.`"""
-    return " ".join(f"{a}{SYMBOL[op]}{b}={v}." for op, a, b, v in solution)
-
 
 # Apart from STYLES, of which the shipped student and its tokenizer are made: they may use no
 # word that those don't have.
-MORE_STYLES: dict[str, Style] = {"checked": checked, "brief": brief}
+MORE_STYLES: dict[str, Mapping[str, str]] = {
+    "checked": dict.fromkeys(SYMBOL, "We take {a} {sign} {b} and get {v}."),
+    "brief": dict.fromkeys(SYMBOL, "{a}{sign}{b}={v}."),
+}
 
 
 def rationale_body(
-    style: str, problem: Problem, solution: Sequence[Line], owners: Sequence[str]
+    style: str, problem: Problem, solution: Sequence[Line], owners: Sequence[str] = ()
 ) -> str:
     """The body of a rationale in a style of `STYLES` or `MORE_STYLES`.
 
-    A comparison at the end reads alike in every style. owners: the steps' (`SolutionStep.owner`).
+    A comparison reads alike in every style. owners: the steps' (`SolutionStep.owner`); a problem
+    without any is about one person.
     """
-    write = (STYLES | MORE_STYLES)[style]
-    *before, (op, a, b, value) = solution
-    if op != COMPARE:
-        return write(problem, solution)
-    if write is labelled:
-        pairs = zip(before, owners, strict=False)  # the comparison is nobody's
-        bodies = [write(replace(problem, name=owner), [line]) for line, owner in pairs]
-    else:
-        bodies = [write(problem, before)]
-    return " ".join([*bodies, COMPARED[value].format(a=a, b=b)])
+    wording = (STYLES | MORE_STYLES)[style]
+    sentences = []
+    for i, (op, a, b, value) in enumerate(solution):
+        if op == COMPARE:
+            sentences.append(COMPARED[value].format(a=a, b=b))
+            continue
+        sentence = wording[op].format(
+            a=a, b=b, v=value, sign=SYMBOL[op], word=WORD[op], start="Then" if i else "First",
+            name=(owners and owners[i]) or problem.name, noun=problem.noun,
+        )  # fmt: skip
+        sentences.append(sentence)
+    return " ".join(sentences)
 
 
 def with_answer(body: str, answer: int | str) -> str:
@@ -211,9 +184,12 @@ def faults(problem: Problem, seed: int, correlation: float, scale: float = 1.0,
     shared = stream.gauss(0, 1)
 
     def drawn(teacher: WrittenTeacher, own: float) -> str:
-        u = _NORMAL.cdf(correlation**0.5 * shared + (1 - correlation) ** 0.5 * own)
-        chances = fault_chances(teacher, problem)
-        return _fault(u, {fault: scale * chance for fault, chance in chances.items()})
+        u = NormalDist().cdf(correlation**0.5 * shared + (1 - correlation) ** 0.5 * own)
+        for fault, chance in fault_chances(teacher, problem).items():
+            if u < scale * chance:  # u falls into this fault's share of [0, 1]
+                return fault
+            u -= scale * chance
+        return ""
 
     chosen = [drawn(teacher, stream.gauss(0, 1)) for teacher in TEACHERS]
     if all(chosen):
@@ -229,15 +205,6 @@ def faults(problem: Problem, seed: int, correlation: float, scale: float = 1.0,
 def _key(problem: Problem, seed: int, sample: int) -> str:
     """What random streams are made from; that of sample 0 is older than samples are."""
     return f"{seed} {question_hash(problem.question)}" + (f" {sample}" if sample else "")
-
-
-def _fault(u: float, chances: Mapping[str, float]) -> str:
-    """The fault in whose share of [0, 1] u falls, "" beyond all of them."""
-    for fault, chance in chances.items():
-        if u < chance:
-            return fault
-        u -= chance
-    return ""
 
 
 def _slip(
@@ -292,19 +259,9 @@ def variants(
     ways: dict[tuple[Line, ...], tuple[tuple[SolutionStep, ...], bool]] = {}
     for swap in (False, True):
         for steps in orders:
-            ways.setdefault(tuple(_clean(steps, swap)), (steps, swap))
+            values = evaluate(steps)
+            ways.setdefault(tuple(solution_lines(steps, values, values, swap)), (steps, swap))
     return list(ways.values())
-
-
-def _clean(steps: tuple[SolutionStep, ...], swap: bool) -> list[Line]:
-    values = evaluate(steps)
-    solution = solution_lines(steps, values, values)
-    return [_swapped(line) for line in solution] if swap else solution
-
-
-def _swapped(line: Line) -> Line:
-    op, a, b, value = line
-    return (op, b, a, value) if op in ("add", "mul") else line
 
 
 def write(problem: Problem, teacher: WrittenTeacher, fault: str, rng: random.Random,
@@ -320,15 +277,13 @@ def write(problem: Problem, teacher: WrittenTeacher, fault: str, rng: random.Ran
         place = rng.randrange(len(steps) - 1)
         amounts = [a for a in AMOUNTS if truth[place] + a >= 1]
         written[place] += rng.choice(amounts)
-    solution = solution_lines(steps, written, used)
-    owners = [step.owner for step in steps]
-    solution = [_swapped(line) if swap else line for line in solution]
-    body = rationale_body(teacher.style, problem, solution, owners)
+    solution = solution_lines(steps, written, used, swap)
+    body = rationale_body(teacher.style, problem, solution, [step.owner for step in steps])
     if fault == "filler":
         body = _filler(body, rng)
     answer = problem.conclude(used[-1])
-    right = answer == problem.answer
-    return Rationale(teacher.name, with_answer(body, answer), answer, right, fault, sample)
+    text, right = with_answer(body, answer), answer == problem.answer
+    return Rationale(teacher.name, text, answer, right, fault, sample)
 
 
 def teach(problem: Problem, seed: int, correlation: float,
@@ -345,8 +300,7 @@ def teach(problem: Problem, seed: int, correlation: float,
     written = []
     for teacher in teachers:
         rng = random.Random(f"{teacher.name} {key}")
-        agree = rng.random() < correlation
-        amount = common if agree else None
+        amount = common if rng.random() < correlation else None
         written.append(write(problem, teacher, chosen[teacher.name], rng, amount, sample))
     return written
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from typing import TYPE_CHECKING
@@ -11,24 +11,23 @@ from typing import TYPE_CHECKING
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import question_hash, question_id
 from compact_bench.errors import unknown
-from compact_bench.mini.old_skills import facts
+from compact_bench.mini.old_skills import Fact, facts
 from compact_bench.mini.problems import (
     FIRST,
+    LESS_YES_NO,
+    MORE_YES_NO,
     SAME,
     SECOND,
+    WHO_HAS_MORE,
+    WHO_HAS_MOST,
     Problem,
     comparisons,
     new_template,
     problems,
-    who_has_less_yes_no,
-    who_has_more,
-    who_has_more_yes_no,
-    who_has_most,
 )
 from compact_bench.mini.teachers import (
     ALL_TEACHERS,
     TEACHERS,
-    Rationale,
     WrittenTeacher,
     human_solution,
     teach,
@@ -69,10 +68,10 @@ _GSM8K = partial(problems, steps=(3,), both_orders=True)
 _SVAMP = partial(problems, steps=(2, 3, 3), distractor=True)
 
 # Whether one person has more than another: a step and a comparison, yes and no alike.
-_STRATEGYQA = partial(comparisons, form=who_has_more_yes_no, outcomes=(FIRST, SECOND))
+_STRATEGYQA = partial(comparisons, form=MORE_YES_NO, outcomes=(FIRST, SECOND))
 
 # Who of two has more, or both as many.
-_CSQA = partial(comparisons, form=who_has_more, outcomes=(SAME, FIRST, SECOND))
+_CSQA = partial(comparisons, form=WHO_HAS_MORE, outcomes=(SAME, FIRST, SECOND))
 
 GENERATORS: Mapping[str, Generator] = {
     "gsm8k": Generator(_GSM8K, "number", {
@@ -84,11 +83,11 @@ GENERATORS: Mapping[str, Generator] = {
         MORE_STEPS: partial(_SVAMP, steps=(4,)),
     }),
     "strategyqa": Generator(_STRATEGYQA, "boolean", {
-        NEW_TEMPLATE: partial(_STRATEGYQA, form=who_has_less_yes_no),
+        NEW_TEMPLATE: partial(_STRATEGYQA, form=LESS_YES_NO),
         MORE_STEPS: partial(_STRATEGYQA, steps=2),
     }),
     "csqa": Generator(_CSQA, "choice", {
-        NEW_TEMPLATE: partial(_CSQA, form=who_has_most),
+        NEW_TEMPLATE: partial(_CSQA, form=WHO_HAS_MOST),
         MORE_STEPS: partial(_CSQA, steps=2),
     }),
 }  # fmt: skip
@@ -193,7 +192,7 @@ def forgetting(seed: int) -> dict[str, pd.DataFrame]:
     for task, steps in (("mini_one_step", 1), ("mini_two_step", 2)):
         stream = problems(random.Random(f"mini {task} {seed}"), "forgetting", (steps,))
         tables[task] = _question_table(_lowest(stream, FORGETTING_SIZE), "number")
-    tables["mini_facts"] = _table([(fact.question, fact.answer) for fact in facts()], "number")
+    tables["mini_facts"] = _question_table(facts(), "number")
     return tables
 
 
@@ -213,16 +212,12 @@ def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
     return [by_hash[key] for key in sorted(by_hash)]
 
 
-def _table(rows: list[tuple[str, int | str]], kind: str) -> pd.DataFrame:
+def _question_table(made: Iterable[Problem | Fact], kind: str) -> pd.DataFrame:
     return question_table(
-        {"question_id": question_id(question), "question": question, "answer": str(answer),
-         "kind": kind}
-        for question, answer in rows
+        {"question_id": question_id(one.question), "question": one.question,
+         "answer": str(one.answer), "kind": kind}
+        for one in made
     )  # fmt: skip
-
-
-def _question_table(made: list[Problem], kind: str) -> pd.DataFrame:
-    return _table([(problem.question, problem.answer) for problem in made], kind)
 
 
 def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
@@ -232,11 +227,10 @@ def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> Rati
         for sample in range(teaching.samples):
             written = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
                             sample)  # fmt: skip
-            rows += [_row(key, "teacher", rationale) for rationale in written]
-        rows.append(_row(key, HUMAN, human_solution(problem)))
-    return RationaleBank(_question_table(made, kind), rationale_table(rows), teaching.names)
-
-
-def _row(key: str, role: str, rationale: Rationale) -> dict[str, object]:
-    fields = asdict(rationale) | {"answer": str(rationale.answer)}
-    return {"question_id": key, "role": role, **fields}
+            rows += [(key, "teacher", rationale) for rationale in written]
+        rows.append((key, HUMAN, human_solution(problem)))
+    rationales = rationale_table(
+        {**asdict(rationale), "question_id": key, "role": role, "answer": str(rationale.answer)}
+        for key, role, rationale in rows
+    )
+    return RationaleBank(_question_table(made, kind), rationales, teaching.names)

@@ -39,7 +39,8 @@ def test_clean_rationales_compute_every_value(problem, style, order):
     for made in sample(problem, 100):
         steps = getattr(made, order)
         values = problems.evaluate(steps)
-        body = STYLES[style](made, teachers.solution_lines(steps, values, values))
+        lines = teachers.solution_lines(steps, values, values)
+        body = teachers.rationale_body(style, made, lines)
         written = equations_of(body)
         assert len(written) == len(steps)
         known = [int(n) for n in re.findall(r"\d+", made.question)]

@@ -8,7 +8,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,12 +42,12 @@ def words() -> list[str]:
     texts += [wording.format(name="", x=0, y=0)
               for wordings in problems.WORDING.values() for wording in wordings]  # fmt: skip
     texts += [wording.format(a=0, b=0, v=0) for wording in teachers.HUMAN.values()]
-    for style in teachers.STYLES.values():
-        rng = random.Random(style.__name__)
+    for style in teachers.STYLES:
+        rng = random.Random(style)
         for problem in islice(problems.problems(rng, "pretraining", (1, 2, 3)), 50):
             values = problems.evaluate(problem.steps)
             lines = teachers.solution_lines(problem.steps, values, values)
-            texts += [problem.question, style(problem, lines)]
+            texts += [problem.question, teachers.rationale_body(style, problem, lines)]
     texts.append(EXTRA)
     bare = {piece.strip() for text in texts for piece in re.findall(PIECE, text)}
     return sorted(form for word in bare if word for form in (word, " " + word))
@@ -182,12 +182,11 @@ def pretrain(recipe: Recipe, out: Path, say: Callable[[str], None] = print) -> N
 
 def main(arguments: list[str] | None = None) -> None:
     """Parse the options and train."""
-    default = {field.name: field.default for field in fields(Recipe)}
     parser = argparse.ArgumentParser(prog="python -m compact_bench.mini.nano.pretrain",
                                      description="Train the nano student.")  # fmt: skip
     parser.add_argument("--out", type=Path, default=nano_path(), help="folder to write")
-    parser.add_argument("--steps", type=int, default=default["steps"], help="batches")
-    parser.add_argument("--seed", type=int, default=default["seed"])
+    parser.add_argument("--steps", type=int, default=Recipe.steps, help="batches")
+    parser.add_argument("--seed", type=int, default=Recipe.seed)
     parser.add_argument("--threads", type=int, default=1, help="the shipped student: 1")
     options = parser.parse_args(arguments)
     if options.steps < 1 or options.threads < 1:
