@@ -57,7 +57,7 @@ def write_cell(folder: Path, cell: dict[str, Any], made: Made, bank: pd.DataFram
     if seed is not None:
         own = "[" in label
         read = bank[bank["teacher"] == label.split("[")[1].split("]")[0]] if own else bank
-        CellWriter(folder).steps(steps(read, label, seed))
+        CellWriter(folder).table("steps", steps(read, label, seed))
 
 
 def make(root: Path, count: int, latent: bool = True) -> Path:

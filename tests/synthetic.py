@@ -97,7 +97,7 @@ def make(root: Path, made: Made | None = None) -> Path:
                 scored = synthetic_scores.steps(
                     made.bank(condition).rationales, after(label)[4], seed or 0, made.random
                 )
-                CellWriter(root / "runs" / run_id).steps(scored)
+                CellWriter(root / "runs" / run_id).table("steps", scored)
     write_suite_record(root, suite(made), cells, ["400 questions that all 4 teachers have"])
     write_bank(root, {c.get("name", ""): made.bank(c) for c in made.conditions or [{}]})
     items = pd.DataFrame(
@@ -199,14 +199,14 @@ def write_cell(
     )
     if state == "done":
         values, samples = evaluation(label, seed, made)
-        writer.steps(steps(label, seed, made))
+        writer.table("steps", steps(label, seed, made))
         if made.evidence:
             values = synthetic_evidence.values(values, BEFORE)
-            writer.curve(synthetic_evidence.curve(BEFORE, after(label)[:4], seed))
+            writer.table("curve", synthetic_evidence.curve(BEFORE, after(label)[:4], seed))
         writer.eval(values)
         writer.samples(samples)
         if made.latent:
-            writer.latent(list(synthetic_latent.latent(label, seed, TASKS)))
+            writer.table("latent", list(synthetic_latent.latent(label, seed, TASKS)))
     tokens = 0 if label == "base" else 1_850_000 // (4 if "[" in label else 1)
     writer.status(
         state, reason, time="2025-11-24T03:07:00+00:00", seconds=48.5, tokens=tokens,

@@ -21,15 +21,14 @@ from compact_bench.evaluation import isolation
 from compact_bench.evaluation.evaluate import Rows, accuracy_rows, evaluate, summary
 from compact_bench.evaluation.lm_eval_docs import documents
 from compact_bench.methods.base import Distiller
-from compact_bench.records.cells import CellWriter
+from compact_bench.records.cells import LATENT_COLUMNS, CellWriter
+from compact_bench.records.hidden_states import CHANGE, RANDOM, STUDENT
 from compact_bench.student.student import Student
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 from compact_bench.training import checkpoint
 from compact_bench.training.trainer import Progress, Trainer
 
 CHECKPOINT, SCALE, RELEARNED = "checkpoint", "scale", "relearned"
-
-STUDENT, RANDOM, CHANGE = "student", "random", "change"
 
 PROMPTS, TOKENS = 32, 32  # of the divergence: texts, and tokens at most of each
 
@@ -87,9 +86,9 @@ class Recorder:
         stage = rows[0]["stage"]
         rows += [{**row, "stage": stage} for row in self.eval]
         facts |= self.facts
-        writer.curve([*self.curve, *self._ends(samples, trained=stage == "after")])
+        writer.table("curve", [*self.curve, *self._ends(samples, trained=stage == "after")])
         if self.latent:
-            writer.latent(self.latent)
+            writer.table("latent", self.latent)
         self.snapshots.remove()
 
     def _trained(self, single_stage: bool) -> None:
@@ -117,8 +116,6 @@ class Recorder:
     def _phase(self, name: str) -> None:
         self.cell_progress({"event": "phase", "phase": f"evidence, {name}"})
 
-    # --- accuracy on the way ----------------------------------------------------------------
-
     def _point(self, kind: str, at: float, state: State) -> None:
         self._phase(f"{kind} {at:g}")
         with holding(self.student, state):
@@ -130,8 +127,6 @@ class Recorder:
         rows, _ = evaluate(self.student, tasks, spec, decoding, seed=self.seed, stage="")
         by_name = {task.name: task for task in tasks}
         return [_curve_row(kind, at, by_name[row["task"]], row) for row in accuracy_rows(rows)]
-
-    # --- one student ------------------------------------------------------------------------
 
     def _old_texts(self) -> list[list[TextRow]]:
         """For each old task texts of the untrained student, which holds its weights: its own
@@ -165,11 +160,6 @@ class Recorder:
         context = {"task": task.name, "role": task.role, "split": "test", "chance": task.chance}
         self.eval.append({**context, "task_version": 1, "filter": "none", **value})
 
-    def _probes(self) -> list[tuple[TaskData, Any]]:
-        """The first items of every task, in equal parts; the same in every cell of the suite."""
-        each = max(1, self.spec.probes // len(self.tasks))
-        return [(task, doc) for task in self.tasks for doc in self._documents(task, each)]
-
     def _documents(self, task: TaskData, count: int | None = None) -> Rows:
         return documents(task, self.student.encoder, task.items.head(count or len(task.items)))
 
@@ -177,15 +167,15 @@ class Recorder:
         return [self.student.encoder.prompt_ids(doc["prompt"]) for doc in docs]
 
     def _states(self, kind: str) -> Rows:
-        probes = self._probes()
+        """Of the first items of every task, in equal parts; the same in every cell of the suite."""
+        each = max(1, self.spec.probes // len(self.tasks))
+        probes = [(task, doc) for task in self.tasks for doc in self._documents(task, each)]
         prompts = self._prompts([doc for _, doc in probes])
         return [
             _latent_row(kind, layer, task.name, doc["question_id"], values[n])
             for layer, values in last_states(self.student, prompts).items()
             for n, (task, doc) in enumerate(probes)
         ]
-
-    # --- against the base -------------------------------------------------------------------
 
     def _against(self, start: State, end: State) -> None:
         """The divergence from the base, the change, and a random change of equal divergence."""
@@ -199,8 +189,7 @@ class Recorder:
             self._eval_row(task, summary("kl_from_base", values))
             if self.spec.probes:
                 self._random(divergence, sum(values) / len(values), start, end)
-        change = sketch(start, end)
-        self.latent.append(_latent_row(CHANGE, -1, "", "", change))
+        self.latent.append(_latent_row(CHANGE, -1, "", "", sketch(start, end)))
 
     def _random(self, divergence: Divergence, target: float, start: State, end: State) -> None:
         """States of a student that was changed at random as much as this one, by its divergence."""
@@ -229,10 +218,5 @@ def _latent_row(kind: str, layer: int, task: str, question: str, values: Tensor)
         raise CellError(f"evidence: the {kind}'s states hold NaN or infinity in layer {layer}")
     # Three digits are enough for states, and half as large on disk.
     values = values if kind == CHANGE else values.bfloat16().float()
-    return {
-        "kind": kind,
-        "layer": layer,
-        "task": task,
-        "question_id": question,
-        "values": values.numpy(),
-    }
+    row = (kind, layer, task, question, values.numpy())
+    return dict(zip(LATENT_COLUMNS, row, strict=True))

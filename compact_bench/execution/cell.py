@@ -138,9 +138,9 @@ def _run(
 
 def _record_training(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
     """Write the training's step records, and the trained weights."""
-    writer.steps(trainer.records)
+    writer.table("steps", trainer.records)
     if trainer.gains:
-        writer.epiphany(trainer.gains)
+        writer.table("epiphany", trainer.gains)
     if trainer.position.run:
         tensors = trainer.student.state_dict()
         checkpoint.save_tensors(folder / "trained.safetensors", tensors, {})

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from compact_bench.errors import UserError, nearest
 from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
-from compact_bench.records.cells import CellWriter, read_cell, status_of
+from compact_bench.records.cells import CellWriter, read_cell
 from compact_bench.records.learning_rates import Key
 from compact_bench.suite.matrix import Data, RunSpec, cells, rows
 from compact_bench.suite.schema import Suite
@@ -113,7 +113,7 @@ class Plan:
 
     def status(self, spec: RunSpec) -> str:
         """Return the cell's state: one of records.STATES, or WAITING for its learning rate."""
-        return WAITING if spec.run_id in self.waiting else status_of(self.folder(spec))
+        return WAITING if spec.run_id in self.waiting else read_cell(self.folder(spec)).state
 
     def pending(self, retry: bool = False) -> list[RunSpec]:
         """Return the selected cells that a run would do, one seed after the other.

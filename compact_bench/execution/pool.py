@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from compact_bench.execution import worker as worker_module
-from compact_bench.records.cells import CellWriter, status_of
+from compact_bench.records.cells import CellWriter, read_cell
 from compact_bench.suite.matrix import RunSpec
 
 SECONDS_TO_STOP = 5
@@ -138,7 +138,7 @@ class News:
 def record_lost(news: News, folder: Path) -> None:
     """Record a cell as failed whose worker died, or that ended without writing its status."""
     error = news.event.get("error")
-    if error is not None or status_of(folder) == "missing":
+    if error is not None or read_cell(folder).state == "missing":
         reason = error or "the cell ended without writing its status"
         CellWriter(folder).status("failed", reason)
 

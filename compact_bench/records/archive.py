@@ -46,7 +46,10 @@ def write_archive(root: Path, facts: Mapping[str, Sequence[Any]], read: Read) ->
         if rows:
             whole = pa.concat_tables(rows, promote_options="permissive")
             paths.append(write_parquet(Path(root) / f"{kind}.parquet", whole, LEVEL))
-    texts = {name: [_json(values[i]) for values in facts.values()] for i, name in enumerate(FACTS)}
+    texts = {
+        name: [json.dumps(fact[i], sort_keys=True, ensure_ascii=False) for fact in facts.values()]
+        for i, name in enumerate(FACTS)
+    }
     lists = {kind: pa.array(names, pa.list_(pa.string())) for kind, names in columns.items()}
     index = pa.table({RUN_ID: list(facts)} | texts | lists)
     return [write_parquet(Path(root) / FILE, index, LEVEL), *paths]
@@ -97,10 +100,6 @@ def _places(table: pa.Table) -> dict[str, tuple[int, int]]:
         ids[codes[first]]: (int(first), int(count))
         for first, count in zip(firsts, counts, strict=True)
     }
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def archive_of(folder: Path) -> Archive | None:

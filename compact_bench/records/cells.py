@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.json
 
 from compact_bench.errors import UserError
-from compact_bench.records.archive import SAMPLES, archive_of
+from compact_bench.records.archive import FACTS, SAMPLES, archive_of
 from compact_bench.records.tables import Wanted, read_arrow, select
 from compact_bench.utils.files import plain, write_json, write_parquet, write_text
 
@@ -74,21 +74,14 @@ class CellWriter:
         """Write env.json: versions, git commit, machine, threads, device."""
         write_json(self.folder / "env.json", env)
 
-    def steps(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
-        """Write steps.parquet: one row per optimizer step, question and rationale."""
-        write_parquet(self.folder / "steps.parquet", pd.DataFrame(rows))
+    def table(self, kind: str, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
+        """Write KIND.parquet.
 
-    def epiphany(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
-        """Write epiphany.parquet: question, rationale, step, gain."""
-        write_parquet(self.folder / "epiphany.parquet", pd.DataFrame(rows))
-
-    def latent(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
-        """Write latent.parquet: states of probes and the change of the weights, LATENT_COLUMNS."""
-        write_parquet(self.folder / "latent.parquet", pd.DataFrame(rows))
-
-    def curve(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
-        """Write curve.parquet: accuracy on the way to the trained student, CURVE_COLUMNS."""
-        write_parquet(self.folder / "curve.parquet", pd.DataFrame(rows))
+        steps: one row per optimizer step, question and rationale. epiphany: question, rationale,
+        step, gain. latent: states of probes and the change of the weights, LATENT_COLUMNS. curve:
+        accuracy on the way to the trained student, CURVE_COLUMNS.
+        """
+        write_parquet(self.folder / f"{kind}.parquet", pd.DataFrame(rows))
 
     def eval(self, rows: Sequence[Mapping[str, Any]] | pd.DataFrame) -> None:
         """Write eval.parquet: one metric a row, with the columns EVAL_COLUMNS."""
@@ -96,7 +89,7 @@ class CellWriter:
         for column in ("value", "stderr", "chance"):
             if column in frame:  # lm-eval says "N/A" where it has no standard error
                 frame[column] = pd.to_numeric(frame[column], errors="coerce")
-        write_parquet(self.folder / "eval.parquet", frame)
+        self.table("eval", frame)
 
     def samples(self, rows: Iterable[Mapping[str, Any]]) -> None:
         """Write samples.jsonl: one test item a line."""
@@ -155,32 +148,22 @@ class Cell:
 
     def eval(self) -> pd.DataFrame:
         """The evaluation's values, or an empty table with the same columns."""
-        return self._frame("eval", EVAL_COLUMNS)
+        frame = self.frame("eval")
+        return pd.DataFrame(columns=list(EVAL_COLUMNS)) if frame.empty else frame
 
-    def latent(self) -> pd.DataFrame:
-        """Hidden states and the change of weights, or an empty table with the same columns."""
-        return self._frame("latent", LATENT_COLUMNS)
-
-    def curve(self) -> pd.DataFrame:
-        """Accuracy on the way to the trained student, or an empty table with the same columns."""
-        return self._frame("curve", CURVE_COLUMNS)
-
-    def _frame(self, kind: str, columns: Sequence[str]) -> pd.DataFrame:
-        table = self.table(kind)
-        return pd.DataFrame(columns=list(columns)) if table is None else _pandas(table)
+    def frame(self, kind: str, columns: Sequence[str] | None = None) -> pd.DataFrame:
+        """The record of this kind (only the named columns, where given), or an empty table."""
+        table = self.table(kind, None if columns is None else columns.__contains__)
+        # One thread: a fork would lose the others.
+        frame = pd.DataFrame() if table is None else table.to_pandas(use_threads=False)
+        return frame if columns is None else frame.reindex(columns=list(columns))
 
     def steps(self, columns: Sequence[str] | None = None) -> pd.DataFrame:
         """The training steps (only the named columns, where given), or an empty table."""
-        table = self.table("steps", None if columns is None else columns.__contains__)
-        frame = pd.DataFrame() if table is None else _pandas(table)
-        return frame if columns is None else frame.reindex(columns=list(columns))
-
-    def items(self) -> pd.DataFrame:
-        """The numbers of the samples: task, question_id, stage, right, marginal_nll."""
-        return _pandas(self.item_table())
+        return self.frame("steps", columns)
 
     def item_table(self) -> pa.Table:
-        """The same as a table of Arrow, which costs less where there are thousands of cells."""
+        """The numbers of the samples: task, question_id, stage, right, marginal_nll."""
         path = self.folder / "samples.jsonl"
         if not path.exists():
             table = self.table(SAMPLES, _ITEMS.names.__contains__)
@@ -204,28 +187,22 @@ class Cell:
         return [] if table is None else table.to_pylist()
 
 
-def _pandas(table: pa.Table) -> pd.DataFrame:
-    return table.to_pandas(use_threads=False)  # a fork would lose the threads
-
-
-def _json(path: Path) -> dict[str, Any]:
-    return json.loads(path.read_text("utf-8")) if path.exists() else {}
-
-
 def read_cell(folder: Path) -> Cell:
     """Read one cell of root/runs, or of the archive in root where it has no folder there.
 
-    Records that can't be parsed make it a failed cell with that reason.
+    Records that can't be parsed make it a failed cell with that reason; where nothing has
+    finished, its state is "missing".
     """
     folder = Path(folder)
     try:
         if not folder.exists() and (archive := archive_of(folder)):
             return Cell(folder.name, folder, *archive.facts(folder.name))
-        spec, env, status = (_json(folder / f"{name}.json") for name in ("spec", "env", "status"))
+        paths = [folder / f"{name}.json" for name in FACTS]
+        facts = [json.loads(path.read_text("utf-8")) if path.exists() else {} for path in paths]
     except (OSError, ValueError) as error:
         broken = {"state": "failed", "reason": f"the records can't be read: {error}"}
         return Cell(folder.name, folder, status=broken)
-    return Cell(folder.name, folder, spec, env, status)
+    return Cell(folder.name, folder, *facts)
 
 
 def read_cells(root: Path) -> list[Cell]:
@@ -236,8 +213,3 @@ def read_cells(root: Path) -> list[Cell]:
     if archive := archive_of(runs / "any"):
         names.update(archive.cells)
     return [read_cell(runs / name) for name in sorted(names)]
-
-
-def status_of(folder: Path) -> str:
-    """Return the cell's state: one of STATES; "missing" where nothing has finished there."""
-    return read_cell(folder).state

@@ -79,8 +79,12 @@ def publish_records(
         done = _archive_cells(folder, draft, plan, own)
         if not done:
             raise UserError(f"nothing to publish: no cell of {folder} is done")
-        _copy_plan(folder, draft)
-        _copy_texts(folder, draft, own)
+        content = json.loads((folder / "suite.json").read_text("utf-8"))
+        write_json(draft / "suite.json", without_folders(content))
+        for name in ("bank.parquet", "items.parquet"):
+            if (folder / name).exists():
+                table = read_table(folder / name)
+                write_parquet(draft / name, table if own else without_text(table))
         complete(draft)
         with writable(target):
             target.mkdir(exist_ok=True)
@@ -106,11 +110,6 @@ def without_folders(value: Any) -> Any:
     return without_paths(value)
 
 
-def _copy_plan(folder: Path, draft: Path) -> None:
-    content = json.loads((folder / "suite.json").read_text("utf-8"))
-    write_json(draft / "suite.json", without_folders(content))
-
-
 def _archive_cells(folder: Path, draft: Path, plan: SuiteRecord, own: bool) -> int:
     """Archive every cell that has ended, failed ones too; return how many are done."""
     run_ids = dict.fromkeys(planned["run_id"] for planned in (*plan.tries, *plan.cells))
@@ -121,7 +120,9 @@ def _archive_cells(folder: Path, draft: Path, plan: SuiteRecord, own: bool) -> i
         if kind == archive.SAMPLES:
             return _samples(ended[run_id], own)
         table = ended[run_id].table(kind)
-        return table if own or table is None else _without_text(table)
+        if own or table is None:
+            return table
+        return pa.Table.from_pandas(without_text(table.to_pandas()), preserve_index=False)
 
     facts = {
         run_id: [without_folders(fact) for fact in (cell.spec, cell.env, cell.status)]
@@ -138,18 +139,10 @@ def _samples(cell: Cell, own: bool) -> pa.Table | None:
     return pa.table({name: [row.get(name) for row in rows] for name in names}) if rows else None
 
 
-def _without_text(table: pa.Table) -> pa.Table:
-    return pa.Table.from_pandas(without_text(table.to_pandas()), preserve_index=False)
-
-
 def _own_part(sample: Mapping[str, Any]) -> dict[str, Any]:
     """A test item without whole solutions (in some tasks the answer is one) and other texts."""
-    short = {
-        key: None
-        if key in ("answer", "extracted") and len(str(value or "")) > _LONGEST_ANSWER
-        else value
-        for key, value in sample.items()
-    }
+    long = [k for k in ("answer", "extracted") if len(str(sample.get(k) or "")) > _LONGEST_ANSWER]
+    short = {**sample, **dict.fromkeys(long)}
     return {key: value for key, value in short.items() if _is_ours(key, value)}
 
 
@@ -178,17 +171,7 @@ def without_text(frame: pd.DataFrame) -> pd.DataFrame:
             columns[name] = column.where(short, None)
         elif column.dropna().map(lambda value: isinstance(value, str)).all():
             texts = column.fillna("")
-            columns[f"{name}_sha256"] = texts.map(_short_hash)
+            hashes = [sha256(text.encode("utf-8", errors="replace")) for text in texts]
+            columns[f"{name}_sha256"] = [value.hexdigest()[:16] for value in hashes]
             columns[f"{name}_characters"] = texts.str.len()
     return pd.DataFrame(columns, index=frame.index)
-
-
-def _short_hash(text: str) -> str:
-    return sha256(text.encode("utf-8", errors="replace")).hexdigest()[:16]
-
-
-def _copy_texts(folder: Path, draft: Path, own: bool) -> None:
-    for name in ("bank.parquet", "items.parquet"):
-        if (folder / name).exists():
-            table = read_table(folder / name)
-            write_parquet(draft / name, table if own else without_text(table))

@@ -99,10 +99,15 @@ def write_items(root: Path, tasks: Iterable[Any], clean: Mapping[str, bool] | No
     write_parquet(Path(root) / "items.parquet", frame)
 
 
+def _read(root: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
+    """Of the named columns those that the table has; empty where there is no such file."""
+    path = Path(root) / name
+    return read_table(path, columns) if path.exists() else pd.DataFrame()
+
+
 def read_clean(root: Path) -> dict[str, bool]:
     """question_id -> whether an in-domain item is template-clean; empty in older records."""
-    path = Path(root) / "items.parquet"
-    frame = read_table(path, ["task", "question_id", CLEAN]) if path.exists() else pd.DataFrame()
+    frame = _read(root, "items.parquet", ["task", "question_id", CLEAN])
     if CLEAN not in frame:
         return {}
     known = frame[(frame["task"] == IN_DOMAIN) & frame[CLEAN].notna()]
@@ -111,8 +116,7 @@ def read_clean(root: Path) -> dict[str, bool]:
 
 def read_bank(root: Path) -> pd.DataFrame:
     """What bank.parquet says of each rationale but its text; empty where it isn't there."""
-    path = Path(root) / "bank.parquet"
-    frame = read_table(path, _BANK) if path.exists() else pd.DataFrame()
+    frame = _read(root, "bank.parquet", _BANK)
     if frame.empty or not {*RATIONALE_KEY, "role", "right", "corruption"} <= set(frame.columns):
         return pd.DataFrame()
     frame = frame.assign(corruption=frame["corruption"].fillna(""), right=frame["right"].eq(True))
@@ -121,19 +125,13 @@ def read_bank(root: Path) -> pd.DataFrame:
 
 def read_bank_teachers(root: Path) -> list[str]:
     """The teachers of bank.parquet, in their order; none where it isn't there."""
-    path = Path(root) / "bank.parquet"
-    if not path.exists():
-        return []
-    frame = read_table(path, ["teacher", "role"])
-    return list(frame[frame["role"] == "teacher"]["teacher"].drop_duplicates())
+    frame = _read(root, "bank.parquet", ["teacher", "role"])
+    return [] if frame.empty else list(frame[frame["role"] == "teacher"]["teacher"].unique())
 
 
 def read_items(root: Path) -> dict[tuple[str, str], str]:
     """(task, question_id) -> question; empty where the questions are not published."""
-    path = Path(root) / "items.parquet"
-    frame = read_table(path) if path.exists() else pd.DataFrame()
+    frame = _read(root, "items.parquet", ["task", "question_id", "question"])
     if "question" not in frame:
         return {}
-    return dict(
-        zip(zip(frame["task"], frame["question_id"], strict=True), frame["question"], strict=True)
-    )
+    return frame.set_index(["task", "question_id"])["question"].to_dict()

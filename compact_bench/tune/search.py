@@ -17,7 +17,7 @@ from compact_bench.execution import run
 from compact_bench.execution.plan import Options, suite_folder
 from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
 from compact_bench.execution.progress import Display
-from compact_bench.records.cells import Cell, read_cell, status_of
+from compact_bench.records.cells import Cell, read_cell
 from compact_bench.records.learning_rates import dev_value
 from compact_bench.report import page as results_page
 from compact_bench.suite.matrix import RunSpec
@@ -313,7 +313,7 @@ class Searcher:
             return
         attempt.lock = lock
         self.display.started(slot, attempt.name)
-        if status_of(folder) == "done":
+        if read_cell(folder).state == "done":
             for point, value in enumerate(pruning.read(folder)):
                 self._report(attempt, point, value)  # its value is there: nothing to save
             self._ended(slot)

@@ -12,7 +12,7 @@ import yaml
 from compact_bench.analysis import results
 from compact_bench.analysis.results import Results
 from compact_bench.errors import UserError
-from compact_bench.records.cells import status_of
+from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import read_suite_record
 from compact_bench.suite.schema import LABEL, Suite
 from compact_bench.tune import trials
@@ -139,7 +139,7 @@ def refuse_after_test(root: Path, label: str) -> None:
         return
     for cell in cells:
         winner = cell["run_id"] and cell["label"].startswith(f"{label}, {TUNED}")
-        if winner and status_of(root / "runs" / cell["run_id"]) == "done":
+        if winner and read_cell(root / "runs" / cell["run_id"]).state == "done":
             raise UserError(
                 f"{label}: its winner was tested already, and more trials would be chosen from "
                 "after a look at test; begin another search with --study NAME"

@@ -25,7 +25,7 @@ def folder(tmp_path_factory):
 
 def _read_everything(folder) -> None:
     for cell in read_cells(folder):
-        cell.item_table(), cell.eval(), cell.curve(), cell.steps(), cell.latent()
+        cell.item_table(), cell.eval(), cell.frame("curve"), cell.steps(), cell.frame("latent")
 
 
 @pytest.mark.parametrize("name", ["report", "compare"])

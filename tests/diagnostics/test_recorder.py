@@ -60,7 +60,7 @@ def done(spec, folder):
 @pytest.mark.parametrize("lora", [True, False])
 def test_a_trained_cell_leaves_its_evidence(made, tmp_path, lora):
     found = done(made("average", lora), tmp_path / "cell")
-    curve = found.curve()
+    curve = found.frame("curve")
     assert list(curve.columns) == list(CURVE_COLUMNS)
     points = set(zip(curve["kind"], curve["at"], curve["task"], strict=True))
     both = [("checkpoint", 0.5), ("scale", 0.4), ("checkpoint", 1.0)]
@@ -69,7 +69,7 @@ def test_a_trained_cell_leaves_its_evidence(made, tmp_path, lora):
     }
     assert (curve["n"] == 3).all() and curve["value"].between(0, 1).all()
     assert len(curve) == len(points)  # one accuracy each
-    latent = found.latent()
+    latent = found.frame("latent")
     assert list(latent.columns) == list(LATENT_COLUMNS)
     counts = latent.groupby("kind").size().to_dict()
     assert counts == {"student": 3 * 4, "random": 3 * 4, "change": 1}
@@ -86,8 +86,8 @@ def test_a_trained_cell_leaves_its_evidence(made, tmp_path, lora):
 
 def test_the_last_point_of_the_curve_is_the_final_evaluation(made, tmp_path):
     found = done(made("average"), tmp_path / "cell")
-    last = found.curve().query("kind == 'checkpoint' and at == 1").set_index("task")["value"]
-    for task, right in found.items().groupby("task")["right"]:
+    last = found.frame("curve").query("kind == 'checkpoint' and at == 1").set_index("task")["value"]
+    for task, right in found.item_table().to_pandas().groupby("task")["right"]:
         assert last[task] == pytest.approx(right.head(3).astype(float).mean())
 
 
@@ -111,18 +111,18 @@ def test_recording_changes_nothing_else(made, tmp_path):
 
 def test_the_untrained_student_is_where_the_curves_begin(made, tmp_path):
     found = done(made("base"), tmp_path / "cell")
-    curve = found.curve()
+    curve = found.frame("curve")
     assert set(zip(curve["kind"], curve["at"], strict=True)) == {
         ("checkpoint", 0.0), ("relearned", 2.0)
     }  # fmt: skip
-    assert set(found.latent()["kind"]) == {"student"}
+    assert set(found.frame("latent")["kind"]) == {"student"}
     assert set(found.eval()["stage"]) == {"before"}
     assert "kl_from_base" not in set(found.eval()["metric"])
 
 
 def test_a_rule_has_no_weights_to_look_at(made, tmp_path):
     found = done(made("heuristic"), tmp_path / "cell")
-    assert found.curve().empty and found.latent().empty
+    assert found.frame("curve").empty and found.frame("latent").empty
 
 
 def test_a_cell_that_was_stopped_has_the_same_evidence(made, tmp_path):
@@ -135,13 +135,13 @@ def test_a_cell_that_was_stopped_has_the_same_evidence(made, tmp_path):
     with pytest.raises(KeyboardInterrupt):
         cell.run_cell(made("average"), tmp_path / "stopped", progress=stop)
     again = done(made("average"), tmp_path / "stopped")
-    pd.testing.assert_frame_equal(whole.curve(), again.curve())
-    pd.testing.assert_frame_equal(whole.latent(), again.latent())
+    pd.testing.assert_frame_equal(whole.frame("curve"), again.frame("curve"))
+    pd.testing.assert_frame_equal(whole.frame("latent"), again.frame("latent"))
 
 
 def test_several_stages_are_no_single_way(made, tmp_path):
     found = done(made("adapter_soup"), tmp_path / "cell")
-    kinds = set(zip(found.curve()["kind"], found.curve()["at"], strict=True))
+    kinds = set(zip(found.frame("curve")["kind"], found.frame("curve")["at"], strict=True))
     assert kinds == {("scale", 0.4), ("checkpoint", 1.0), ("relearned", 2.0)}
 
 

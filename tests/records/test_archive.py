@@ -41,7 +41,7 @@ def assert_same(mine: Cell, other: Cell) -> None:
         for samples in (mine.samples(), other.samples())
     ]
     assert known[0] == known[1]  # what an item lacks is None in an archive
-    pd.testing.assert_frame_equal(mine.items(), other.items())
+    pd.testing.assert_frame_equal(mine.item_table().to_pandas(), other.item_table().to_pandas())
     for kind in archive.TABLES[:-1]:
         tables = [cell.table(kind) for cell in (mine, other)]
         left, right = (table and table.replace_schema_metadata() for table in tables)

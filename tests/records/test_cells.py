@@ -17,7 +17,6 @@ from compact_bench.records.cells import (
     CellWriter,
     read_cell,
     read_cells,
-    status_of,
     without_paths,
 )
 from compact_bench.utils import files
@@ -31,7 +30,7 @@ def test_what_is_written_is_read_back(tmp_path: Path) -> None:
     assert {cell.state for cell in cells.values()} == {"done"}
     values = cells["average"].eval()
     assert set(EVAL_COLUMNS) <= set(values.columns)
-    items = cells["average"].items()
+    items = cells["average"].item_table().to_pandas()
     accuracy = values[(values["metric"] == "accuracy") & (values["filter"] == "strict")]
     for task, value in zip(accuracy["task"], accuracy["value"], strict=True):
         assert items[items["task"] == task]["right"].mean() == pytest.approx(value)
@@ -45,7 +44,7 @@ def test_odd_texts_come_back(tmp_path: Path) -> None:
     writer.samples({"task": "t", "question_id": str(i), "output": t} for i, t in enumerate(texts))
     cell = read_cell(tmp_path)
     assert [sample["output"] for sample in cell.samples()] == texts
-    assert len(cell.items()) == len(texts)
+    assert len(cell.item_table()) == len(texts)
     writer.samples([{"task": "t", "question_id": "0", "output": "half \ud83e"}])
     assert cell.samples()[0]["output"] == "half ?"
 
@@ -63,11 +62,11 @@ def test_numbers_that_json_lacks(tmp_path: Path) -> None:
 
 
 def test_states(tmp_path: Path) -> None:
-    assert status_of(tmp_path / "nowhere") == "missing"
+    assert read_cell(tmp_path / "nowhere").state == "missing"
     CellWriter(tmp_path / "a").spec({"label": "x"})
-    assert status_of(tmp_path / "a") == "missing"
+    assert read_cell(tmp_path / "a").state == "missing"
     (tmp_path / "a" / "status.json").write_text("{", encoding="utf-8")
-    assert status_of(tmp_path / "a") == "failed"
+    assert read_cell(tmp_path / "a").state == "failed"
     with pytest.raises(ValueError, match="finished"):
         CellWriter(tmp_path).status("finished")
 

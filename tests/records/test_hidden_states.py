@@ -22,7 +22,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Cell]:
 
 
 def test_states_are_those_of_the_file(cells: dict[str, Cell]) -> None:
-    record, frame = read_record(cells["compact"]), cells["compact"].latent()
+    record, frame = read_record(cells["compact"]), cells["compact"].frame("latent")
     assert record is not None
     for number, layer in enumerate(record.layers):
         for place, (task, question_id) in enumerate(record.probes):
@@ -34,8 +34,8 @@ def test_states_are_those_of_the_file(cells: dict[str, Cell]) -> None:
 
 
 def test_probes_in_another_order_are_put_in_the_base_s(cells: dict[str, Cell], tmp_path) -> None:
-    mixed = cells["compact"].latent().sample(frac=1, random_state=1)
-    CellWriter(tmp_path).latent(mixed)
+    mixed = cells["compact"].frame("latent").sample(frac=1, random_state=1)
+    CellWriter(tmp_path).table("latent", mixed)
     base, straight = read_record(cells["base"]), read_record(cells["compact"])
     again = read_record(Cell("x", tmp_path))
     assert base is not None and straight is not None and again is not None
@@ -54,7 +54,7 @@ def test_labels_are_by_probe_and_unknown_where_there_is_none() -> None:
 
 
 def test_broken_records_are_one_line(cells: dict[str, Cell], tmp_path: Path) -> None:
-    CellWriter(tmp_path).latent(cells["compact"].latent().iloc[1:])
+    CellWriter(tmp_path).table("latent", cells["compact"].frame("latent").iloc[1:])
     with pytest.raises(UserError, match=r"latent.parquet.*different prompts"):
         read_record(Cell("x", tmp_path))
     (tmp_path / "latent.parquet").write_bytes(b"no table")

@@ -66,8 +66,9 @@ def test_text_is_published_only_if_it_is_ours(tmp_path: Path, source: str) -> No
              "prompt": "Secret words in a prompt", "logprob": -1.5}  # fmt: skip
     with (cell / "samples.jsonl").open("a", encoding="utf-8") as file:
         file.write(json.dumps(extra) + "\n")
-    cells.CellWriter(cell).epiphany(
-        [{"question_id": "a", "teacher": "terse", "step": 1, "gain": 0.2, "text": "Secret words"}]
+    cells.CellWriter(cell).table(
+        "epiphany",
+        [{"question_id": "a", "teacher": "terse", "step": 1, "gain": 0.2, "text": "Secret words"}],
     )
     publish_records(root, tmp_path / "published")
     found = texts(tmp_path / "published")

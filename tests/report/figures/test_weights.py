@@ -49,7 +49,7 @@ def test_an_absent_teacher_counts_as_zero_and_samples_of_one_teacher_add_up(
         {"step": 0, "question_id": "a", "teacher": "y", "sample": 0, "weight": 0.5},
         {"step": 0, "question_id": "b", "teacher": "x", "sample": 0, "weight": 1.0},
     ]
-    CellWriter(tmp_path).steps(steps)
+    CellWriter(tmp_path).table("steps", steps)
     CellWriter(tmp_path).status("done")
     found = weights.weighted(Row("m", "m", {0: read_cell(tmp_path)})).set_index("teacher")["weight"]
     assert found.to_dict() == pytest.approx({"x": 0.75, "y": 0.25})

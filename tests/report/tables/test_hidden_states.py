@@ -39,13 +39,13 @@ def cells(root: Path) -> dict[tuple[str, int | None], Cell]:
 
 
 def states(cell: Cell, kind: str, layer: int) -> np.ndarray:
-    frame = cell.latent()
+    frame = cell.frame("latent")
     chosen = frame[(frame["kind"] == kind) & (frame["layer"] == layer)]
     return np.stack(chosen.sort_values(["task", "question_id"])["values"].to_list())
 
 
 def change(cell: Cell) -> np.ndarray:
-    frame = cell.latent()
+    frame = cell.frame("latent")
     return np.asarray(frame[frame["kind"] == "change"]["values"].iloc[0], dtype=float)
 
 
@@ -133,9 +133,9 @@ def test_cells_with_other_prompts_are_left_out_and_counted(tmp_path: Path) -> No
     root = synthetic.make(tmp_path, Made(latent=True, steps=1, seeds=(0, 1), labels=LABELS[-2:]
                                          + LABELS[:1]))  # fmt: skip
     cell = next(c for c in read_cells(root) if (c.spec["label"], c.spec["seed"]) == ("compact", 0))
-    frame = cell.latent()
+    frame = cell.frame("latent")
     kept = frame["question_id"] != frame["question_id"].iloc[0]
-    CellWriter(cell.folder).latent(frame[kept])
+    CellWriter(cell.folder).table("latent", frame[kept])
     table = hidden_states_tables.latent(read(root))
     assert "1 cells with other prompts" in str(table.caption)
     assert set(table.numbers[table.numbers["label"] == "compact"]["seed"]) == {1}
@@ -146,13 +146,13 @@ def test_equal_states_at_the_embeddings_are_no_error(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path, Made(latent=True, steps=1, seeds=(0,), labels=LABELS[-2:]
                                          + LABELS[:1]))  # fmt: skip
     for cell in read_cells(root):
-        frame = cell.latent()
+        frame = cell.frame("latent")
         first = np.ones(synthetic_latent.WIDTH, dtype=np.float32)
         frame["values"] = [
             first if layer == 0 else values
             for layer, values in zip(frame["layer"], frame["values"], strict=True)
         ]
-        CellWriter(cell.folder).latent(frame)
+        CellWriter(cell.folder).table("latent", frame)
     found = line(hidden_states_tables.latent(read(root)), "compact", 0, 0)
     assert np.isnan(found["cka"]) and np.isnan(found["drift"])
     assert {"latent", "latent_map"} <= {p.name for p in page.build_figures(read(root))}
