@@ -141,7 +141,7 @@ def jsonl_source(
     names = tuple(dict.fromkeys(teachers)) or tuple(known)
     rationales = []
     for name in (*names, HUMAN):
-        own = [row for row in rows if row.teacher == name]
+        own = (row for row in rows if row.teacher == name)
         rationales += rationales_of(own, name, questions, left_out)
     if repeated := len(golden) - len(questions):
         left_out["questions: repeated"] += repeated

@@ -166,18 +166,12 @@ def mentor_kd(path: Path) -> Iterator[FileRow]:
     seen: Counter[str] = Counter()
     for where, row in _numbered(path):
         question = _question(where, row, "input")
+        text = _clean(_text(where, row, "chain", empty=True))
         answer = _text(where, row, "answer")
         completion = _text(where, row, "completion", empty=True) if "completion" in row else ""
-        right = row.get("initial_correct") is True
-        yield FileRow(
-            where,
-            question,
-            _clean(_text(where, row, "chain", empty=True)),
-            gold=answer,
-            completion=completion.strip(),
-            known=answer if right and not completion else "",
-            sample=seen[question],
-        )
+        known = answer if row.get("initial_correct") is True and not completion else ""
+        yield FileRow(where, question, text, answer, completion.strip(), known,
+                      sample=seen[question])  # fmt: skip
         seen[question] += 1
 
 
@@ -200,9 +194,8 @@ def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
         for teacher, texts in given.items():
             for sample, text in enumerate(texts if isinstance(texts, list) else [texts]):
                 if not isinstance(text, str) or not text.strip():
-                    raise UserError(
-                        f"{where}: the rationale of {teacher!r} is not a text: {text!r}"
-                    )
+                    problem = f"the rationale of {teacher!r} is not a text: {text!r}"
+                    raise UserError(f"{where}: {problem}")
                 yield FileRow(where, question, text.strip(), teacher=teacher, sample=sample)
 
 
@@ -214,6 +207,8 @@ IMPORTERS: Mapping[str, Callable[[Path], Iterator[FileRow]]] = {
     "math_human": partial(math, key="solution"),
     "math_gemini": partial(math, key="gemini_output"),
     "math_llama": partial(math, key="llama_output"),
-    **{reader.__name__: reader for reader in (instruction_output, svamp, grade_school_math,
-                                              mentor_kd)},
-}  # fmt: skip
+    "instruction_output": instruction_output,
+    "svamp": svamp,
+    "grade_school_math": grade_school_math,
+    "mentor_kd": mentor_kd,
+}

@@ -17,17 +17,8 @@ from compact_bench.errors import unknown
 HUMAN = "human"
 
 QUESTION_COLUMNS = ("question_id", "question", "answer", "kind")
-
-RATIONALE_COLUMNS = (
-    "question_id",
-    "teacher",
-    "sample",
-    "role",
-    "text",
-    "answer",
-    "right",
-    "corruption",
-)
+RATIONALE_COLUMNS = ("question_id", "teacher", "sample", "role", "text", "answer", "right",
+                     "corruption")  # fmt: skip
 
 
 def question_table(rows: Iterable[dict[str, Any]]) -> pd.DataFrame:
@@ -83,10 +74,8 @@ class RationaleBank:
     teachers: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        for table, columns in (
-            (self.questions, QUESTION_COLUMNS),
-            (self.rationales, RATIONALE_COLUMNS),
-        ):
+        tables = ((self.questions, QUESTION_COLUMNS), (self.rationales, RATIONALE_COLUMNS))
+        for table, columns in tables:
             if missing := set(columns) - set(table.columns):
                 raise ValueError(f"a bank's table lacks the columns {sorted(missing)}")
         ids = self.questions["question_id"]
@@ -102,16 +91,11 @@ class RationaleBank:
 
         Raises: ValueError where a mask is not as long as the table of rationales.
         """
-        values = np.asarray(
-            mask_or_ids if hasattr(mask_or_ids, "__len__") else list(mask_or_ids), dtype=None
-        )
+        values = np.asarray(mask_or_ids if hasattr(mask_or_ids, "__len__") else list(mask_or_ids))
         if values.dtype != bool:
-            wanted = set(values.tolist())
-            return replace(
-                self,
-                questions=self.questions[self.questions["question_id"].isin(wanted)],
-                rationales=self.rationales[self.rationales["question_id"].isin(wanted)],
-            )
+            tables = (self.questions, self.rationales)
+            questions, rationales = (t[t["question_id"].isin(values.tolist())] for t in tables)
+            return replace(self, questions=questions, rationales=rationales)
         if len(values) != len(self.rationales):
             raise ValueError(f"a mask of {len(values)} for {len(self.rationales)} rationales")
         rationales = self.rationales[values]

@@ -17,9 +17,7 @@ from pydantic import BaseModel, ConfigDict, field_validator
 from compact_bench.errors import UserError, unknown
 
 MIRROR_VARIABLE = "COMPACT_BENCH_MIRROR"
-
 CACHE_VARIABLE = "COMPACT_BENCH_CACHE"
-
 RAW = "https://raw.githubusercontent.com/"
 
 
@@ -150,12 +148,7 @@ def fetch(file: str, mirror: Path | None = None) -> Path:
     path = Path(mirror) / url.removeprefix(RAW)
     if not path.is_file():
         raise UserError(f"the mirror {mirror} has no file {url.removeprefix(RAW)}")
-    return _verified(path, expected)
-
-
-def _verified(path: Path, expected: str) -> Path:
-    actual = checksum(path)
-    if actual != expected:
+    if (actual := checksum(path)) != expected:
         raise UserError(f"{path}: SHA-256 is {actual}, the catalog expects {expected}")
     return path
 

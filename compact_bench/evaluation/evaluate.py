@@ -124,21 +124,13 @@ def evaluate(
                 task_rows, task_samples = _ours(lm, task, spec, own_decoding, Path(folder))
                 if task.name == IN_DOMAIN and task.kind == "generate" and not lm.answers:
                     _add_sampled(task_rows, task_samples, student, task, spec, own_decoding, seed)
-            context = {
-                "task": task.name,
-                "role": task.role,
-                "split": _split(spec, task),
-                "chance": task.chance,
-                "stage": stage,
-            }
+            # What is asked to choose settings by counts as dev.
+            on_dev = spec.select if task.name == IN_DOMAIN else spec.spare
+            context = {"task": task.name, "role": task.role, "split": "dev" if on_dev else "test",
+                       "chance": task.chance, "stage": stage}  # fmt: skip
             rows += [{**context, **row} for row in task_rows]
             samples += [{"task": task.name, "stage": stage, **row} for row in task_samples]
     return rows, samples
-
-
-def _split(spec: EvaluationSpec, task: TaskData) -> str:
-    """Which questions those are: what is asked to choose settings by counts as dev."""
-    return "dev" if (spec.select if task.name == IN_DOMAIN else spec.spare) else "test"
 
 
 def _item_counter(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:
@@ -150,15 +142,9 @@ def _item_counter(progress: Progress | None, task: TaskData) -> Callable[[int], 
     def count(items: int) -> None:
         nonlocal done
         done += items
-        progress(
-            {
-                "event": "phase",
-                "phase": "evaluate",
-                "task": task.name,
-                "done": min(done, len(task.items)),  # a second pass finishes every item again
-                "items": len(task.items),
-            }
-        )
+        shown = min(done, len(task.items))  # a second pass finishes every item again
+        counts = {"task": task.name, "done": shown, "items": len(task.items)}
+        progress({"event": "phase", "phase": "evaluate", **counts})
 
     return count
 

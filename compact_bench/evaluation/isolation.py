@@ -48,17 +48,14 @@ def quiet() -> Iterator[None]:
     The environment that lm-eval collects (seconds of work) isn't kept: env.json has it.
     """
     logger = logging.getLogger("lm_eval")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
     with ExitStack() as stack:
+        stack.callback(logger.setLevel, logger.level)
+        logger.setLevel(logging.ERROR)
         for module in _BARS:
             stack.enter_context(patch(f"{module}.tqdm", _no_bar))
         stack.enter_context(patch("lm_eval.evaluator.get_git_commit_hash", lambda: None))
         stack.enter_context(patch("lm_eval.evaluator.add_env_info", lambda storage: None))
-        try:
-            yield
-        finally:
-            logger.setLevel(level)
+        yield
 
 
 @contextmanager
@@ -66,10 +63,6 @@ def dataset_cache(folder: Path) -> Iterator[None]:
     """Has the `datasets` library write its converted copies to `folder`, not to the user's home."""
     import datasets
 
-    before: Any = datasets.config.HF_DATASETS_CACHE
-    with patch.dict(os.environ, {"HF_DATASETS_CACHE": str(folder)}):
-        datasets.config.HF_DATASETS_CACHE = folder
-        try:
-            yield
-        finally:
-            datasets.config.HF_DATASETS_CACHE = before
+    in_process = patch.object(datasets.config, "HF_DATASETS_CACHE", folder)
+    with in_process, patch.dict(os.environ, {"HF_DATASETS_CACHE": str(folder)}):
+        yield

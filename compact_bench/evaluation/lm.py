@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
@@ -28,6 +29,8 @@ ANSWER_TOKENS = 24  # of the second of two passes: an answer, not another ration
 
 
 Rule = Callable[[str, str, Sequence[str]], str | None]  # `Distiller.answer`
+
+Result = TypeVar("Result")
 
 
 def rule_answers(task: TaskData, rule: Rule) -> dict[str, str]:
@@ -76,8 +79,17 @@ class StudentLM(HFLM):
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         return self.encoder.prompt_ids(context), self.encoder.ids(continuation)
 
-    def _answer(self, request: Instance) -> str | None:
-        return self.answers.get(request.doc.get("question_id"))
+    def _results(
+        self,
+        requests: Sequence[Instance],
+        of_student: Callable[[list[Instance]], Sequence[Result]],
+        of_answer: Callable[[Instance, str], Result],
+    ) -> list[Result]:
+        """The student's results, or `of_answer` where the method answers itself."""
+        answers = [self.answers.get(request.doc.get("question_id")) for request in requests]
+        paired = list(zip(requests, answers, strict=True))
+        rest = iter(of_student([request for request, answer in paired if answer is None]))
+        return [next(rest) if own is None else of_answer(request, own) for request, own in paired]
 
     def loglikelihood(
         self, requests: list[Instance], disable_tqdm: bool = True
@@ -86,16 +98,12 @@ class StudentLM(HFLM):
 
         Where the method answers itself, all probability is on the choice that it names.
         """
-        of_student = iter(self._likelihoods([r for r in requests if self._answer(r) is None]))
-        pairs = []
-        for request in requests:
-            answer = self._answer(request)
-            if answer is None:
-                pairs.append(next(of_student))
-            else:
-                chosen = LETTERS[request.idx] == answer
-                pairs.append((0.0 if chosen else -math.inf, chosen))
-        return pairs
+
+        def of_answer(request: Instance, answer: str) -> tuple[float, bool]:
+            chosen = LETTERS[request.idx] == answer
+            return 0.0 if chosen else -math.inf, chosen
+
+        return self._results(requests, self._likelihoods, of_answer)
 
     def _likelihoods(self, requests: list[Instance]) -> list[tuple[float, bool]]:
         """A context is read once for all its continuations, a choice task's choices."""
@@ -119,12 +127,11 @@ class StudentLM(HFLM):
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = True) -> list[str]:
         """Greedy texts up to the first stop string, or the method's own answer after the cue."""
-        of_student = iter(self._written([r for r in requests if self._answer(r) is None]))
-        pairs = []
-        for request in requests:
-            answer = self._answer(request)
-            own = (f"{CUE} {answer}", Trace(0, False))
-            pairs.append(next(of_student) if answer is None else own)
+
+        def of_answer(_: Instance, answer: str) -> tuple[str, Trace]:
+            return f"{CUE} {answer}", Trace(0, False)
+
+        pairs = self._results(requests, self._written, of_answer)
         self.traces = [trace for _, trace in pairs]
         return [text for text, _ in pairs]
 

@@ -20,19 +20,8 @@ from compact_bench.utils.files import plain, write_json, write_parquet, write_te
 
 STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")
 
-EVAL_COLUMNS = (
-    "task",
-    "task_version",
-    "role",
-    "split",
-    "metric",
-    "filter",
-    "value",
-    "stderr",
-    "n",
-    "stage",
-    "chance",
-)
+EVAL_COLUMNS = ("task", "task_version", "role", "split", "metric", "filter", "value", "stderr", "n",
+                "stage", "chance")  # fmt: skip
 
 # kind: "student" | "random" (a random change of the weights with the student's KL from the base) |
 # "change" (of the weights, as a sketch that keeps inner products; layer -1). values: list of float.
@@ -45,19 +34,26 @@ CURVE_COLUMNS = ("kind", "at", "task", "role", "metric", "filter", "value", "n",
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s/\\'\":,;]+[/\\])+([^\s/\\'\":,;]*)")
 
 
-def without_paths(value: Any) -> Any:
+def without_paths(value: Any, path_keys: Sequence[str] = ()) -> Any:
     """Cut absolute paths down to their last name, in a string or anywhere inside JSON.
+
+    path_keys: of these keys relative paths are cut, too.
 
     >>> without_paths("no such file: /home/me/models/tiny")
     'no such file: tiny'
     """
     if isinstance(value, str):
         return _ABSOLUTE.sub(r"\1", value)
-    if isinstance(value, Mapping):
-        return {key: without_paths(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [without_paths(item) for item in value]
-    return value
+        return [without_paths(item, path_keys) for item in value]
+    if not isinstance(value, Mapping):
+        return value
+    return {
+        key: Path(item).name
+        if key in path_keys and isinstance(item, str) and item.startswith((".", "/", "~"))
+        else without_paths(item, path_keys)
+        for key, item in value.items()
+    }
 
 
 class CellWriter:

@@ -98,16 +98,7 @@ def publish_records(
 
 def without_folders(value: Any) -> Any:
     """Cut paths down to their last name: those that a suite names, and absolute ones anywhere."""
-    if isinstance(value, dict):
-        return {
-            key: Path(item).name
-            if key in PATH_KEYS and isinstance(item, str) and item.startswith((".", "/", "~"))
-            else without_folders(item)
-            for key, item in value.items()
-        }
-    if isinstance(value, list):
-        return [without_folders(item) for item in value]
-    return without_paths(value)
+    return without_paths(value, PATH_KEYS)
 
 
 def _archive_cells(folder: Path, draft: Path, plan: SuiteRecord, own: bool) -> int:

@@ -7,12 +7,12 @@ import hashlib
 import json
 import re
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
 from types import MappingProxyType
-from typing import Any, Protocol
+from typing import Any
 
 from compact_bench.errors import UserError, nearest
 from compact_bench.suite.schema import Suite
@@ -21,6 +21,8 @@ _RUN_ID = re.compile(r"[0-9a-f]{12}")
 
 # A setting of this name holds a run id, or in a suite file the label of another row.
 WEIGHTS_FROM = "weights_from"
+
+CellName = tuple[str, int | None, str]  # label, seed, condition
 
 # Bumped when the core's numbers change: results of before are then not taken for done.
 ENGINE_VERSION = 1
@@ -105,13 +107,6 @@ def _file_name(value: str | None) -> str | None:
     return PurePath(value).name
 
 
-class MethodLookup(Protocol):
-    """The methods by name: `methods.registry.Registry`."""
-
-    def get(self, name: str, where: str = "") -> Any:
-        """The subclass of Distiller; raises UserError, naming `where`, for an unknown name."""
-
-
 @dataclass(frozen=True)
 class ResolvedRow:
     """One row of the table: a method with one resolved config, and perhaps its learning rate."""
@@ -122,8 +117,10 @@ class ResolvedRow:
     rate: float | None = None
 
 
-def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple[ResolvedRow, ...]:
+def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[ResolvedRow, ...]:
     """Resolve the suite's methods to rows, in the suite's order.
+
+    registry: `methods.registry.Registry`, in a room below this one.
 
     Raises UserError for an unknown method, a wrong setting, or the same row twice.
     """
@@ -139,17 +136,21 @@ def rows(suite: Suite, registry: MethodLookup, teachers: Sequence[str]) -> tuple
     if len(set(labels)) < len(labels):
         twice = next(label for label in labels if labels.count(label) > 1)
         raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
-    named = {
-        "compare_to": [suite.compare_to],
-        "ladder": suite.ladder,
-        "regret_to": [suite.regret_to],
-    }
-    for key, names in named.items():
-        for name in filter(None, names):
-            if name not in labels:
-                hint = nearest(name, labels)
-                raise UserError(f"{suite.where((key,))}: {key} names no row: {name!r}{hint}")
+    _check_labels(filter(None, [suite.compare_to]), labels, suite, "compare_to")
+    _check_labels(suite.ladder, labels, suite, "ladder")
+    _check_labels(filter(None, [suite.regret_to]), labels, suite, "regret_to")
     return tuple(resolved)
+
+
+def _check_labels(
+    names: Iterable[str], labels: Sequence[str], suite: Suite, key: str, subject: str = ""
+) -> None:
+    for name in names:
+        if name not in labels:
+            raise UserError(
+                f"{suite.where((key,))}: {subject or key} names no row: "
+                f"{name!r}{nearest(name, labels)}"
+            )
 
 
 def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:
@@ -159,11 +160,10 @@ def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:
         by_label[row.label].append(row)
     result = []
     for row in resolved:
-        others = by_label[row.label]
         changed = [
             f"{key}={value}"
             for key, value in row.config.items()
-            if any(other.config.get(key) != value for other in others)
+            if any(other.config.get(key) != value for other in by_label[row.label])
         ]
         label = f"{row.label}({', '.join(changed)})" if changed else row.label
         result.append(dataclasses.replace(row, label=label))
@@ -183,7 +183,7 @@ class Data:
 
 def cells(
     suite: Suite,
-    registry: MethodLookup,
+    registry: Any,
     data: Sequence[Data],
     student_hash: str,
     threads: int,
@@ -210,7 +210,9 @@ def cells(
     placed = []
     for number, condition in enumerate(data):
         resolved = rows(suite, registry, condition.teachers)
-        _check_named_rows(condition, resolved, suite)
+        labels = [row.label for row in resolved]
+        subject = f"condition {condition.condition!r}"
+        _check_labels(condition.rows, labels, suite, "conditions", subject)
         for order, row in enumerate(resolved):
             if row.method.reads_data and condition.rows and row.label not in condition.rows:
                 continue
@@ -239,16 +241,6 @@ def cells(
     return tuple(_with_weights_id(spec, by_name, suite) for spec in ordered)
 
 
-def _check_named_rows(condition: Data, resolved: Sequence[ResolvedRow], suite: Suite) -> None:
-    labels = [row.label for row in resolved]
-    for name in condition.rows:
-        if name not in labels:
-            raise UserError(
-                f"{suite.where(('conditions',))}: condition {condition.condition!r} names no row: "
-                f"{name!r}{nearest(name, labels)}"
-            )
-
-
 def _weights_source(row: ResolvedRow, resolved: Sequence[ResolvedRow]) -> ResolvedRow:
     """The row whose recorded weights a row reads, through others; else itself."""
     by_label = {other.label: other for other in resolved}
@@ -258,9 +250,6 @@ def _weights_source(row: ResolvedRow, resolved: Sequence[ResolvedRow]) -> Resolv
             break
         row = source
     return row
-
-
-CellName = tuple[str, int | None, str]  # label, seed, condition
 
 
 def _with_weights_id(

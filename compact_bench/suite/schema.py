@@ -118,7 +118,9 @@ class Suite(Strict):
                 "where it has its own"
             )
         for row in self.methods:
-            _check_rate(row)
+            rate = row.get(RATE) if isinstance(row, dict) else None
+            if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
+                raise ValueError(f"learning_rate of a row is a number above 0, got {rate!r}")
         if self.selection is not None:
             self._check_selection(self.selection)
         return self
@@ -173,12 +175,10 @@ class Suite(Strict):
             )
             for label, changes in self.ablation.changes.items()
         ]  # fmt: skip
-        ablated = [
-            row._replace(settings={**row.settings, **self._tuned[row.label][0]},
-                         rate=self._tuned[row.label][1]) if row.label in self._tuned else row
-            for row in (base, *changed)
-        ]  # fmt: skip
-        return [*listed, *ablated]
+        for row in (base, *changed):
+            settings, rate = self._tuned.get(row.label, ({}, row.rate))
+            listed.append(row._replace(settings={**row.settings, **settings}, rate=rate))
+        return listed
 
     def with_tuned(self, tuned: Mapping[str, tuple[dict[str, float], float]]) -> Suite:
         """The suite with settings and learning rates that were searched for rows of its ablation,
@@ -221,12 +221,6 @@ def _row(row: str | dict[str, Any], place: Location) -> MethodRow:
     name = next(key for key in row if key not in ROW_KEYS)
     label, rate = str(row.get(LABEL, "")), row.get(RATE)
     return MethodRow(name, row[name] or {}, (*place, name), label, rate)
-
-
-def _check_rate(row: str | dict[str, Any]) -> None:
-    rate = row.get(RATE) if isinstance(row, dict) else None
-    if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
-        raise ValueError(f"learning_rate of a row is a number above 0, got {rate!r}")
 
 
 def load_suite(

@@ -18,8 +18,11 @@ from pydantic import (
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 
 Positive = Annotated[int, Field(ge=1)]
-
+Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Share = Annotated[float, Field(gt=0, lt=1)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+DevMetric = Literal["marginal_nll", "accuracy"]
+Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
 
 
 def refuse_repeats(lists: Mapping[str, Sequence[Any]]) -> None:
@@ -42,9 +45,8 @@ class Strict(BaseModel):
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         values: dict[str, Any] = handler(self)
         for key in self._later:
-            if getattr(self, key) == type(self).model_fields[key].get_default(
-                call_default_factory=True
-            ):
+            default = type(self).model_fields[key].get_default(call_default_factory=True)
+            if getattr(self, key) == default:
                 values.pop(key, None)
         return values
 
@@ -161,7 +163,7 @@ class TrainingSpec(Strict):
 
     _later = ("budget",)
 
-    learning_rate: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    learning_rate: Rate
     epochs: Positive
     batch_size: Positive
     accumulate: Positive = 1
@@ -179,13 +181,6 @@ class TrainingSpec(Strict):
         if self.budget == "flops" and self.max_flops:
             raise ValueError("budget: flops computes what max_flops sets; give one of them")
         return self
-
-
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-
-Share = Annotated[float, Field(gt=0, lt=1)]
-
-DevMetric = Literal["marginal_nll", "accuracy"]
 
 
 class SelectionSpec(Strict):
@@ -208,7 +203,7 @@ class SelectionSpec(Strict):
 class TaskSpec(Strict):
     """One task that students are evaluated on before and after training."""
 
-    task: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+    task: FolderName
     role: Literal["reasoning", "forgetting"]
     limit: Positive | None = None
     source: str | None = None
@@ -260,9 +255,6 @@ class EvidenceSpec(Strict):
     probes: Annotated[int, Field(ge=0)] = 64
 
 
-Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
-
-
 class TuneSpec(Strict):
     """How `tune` searches a row's settings, on the dev split alone.
 
@@ -307,9 +299,7 @@ class TuneSpec(Strict):
         for row, ranges in self.space.items():
             for name, values in ranges.items():
                 if len(values) == 2 and values[0] >= values[1]:
-                    raise ValueError(
-                        f"space.{row}.{name}: the range {values} is upside down or empty: "
-                        "write [LOW, HIGH]"
-                    )
+                    problem = f"the range {values} is upside down or empty: write [LOW, HIGH]"
+                    raise ValueError(f"space.{row}.{name}: {problem}")
         self.reports = sorted(self.reports)
         return self

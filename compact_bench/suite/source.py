@@ -94,8 +94,8 @@ def _collect_lines(node: yaml.Node, path: Location, source: SuiteSource) -> None
 
 def resolve(source: SuiteSource, profile: str, overrides: list[str]) -> dict[str, Any]:
     """Return the file's data with one profile and the ``KEY=VALUE`` overrides applied."""
-    data = copy.deepcopy(source.data)
     source.profiles()  # refuses what isn't a mapping
+    data = copy.deepcopy(source.data)
     known = data.pop("profiles", None) or {}
     if known and profile not in known:
         allowed = ", ".join(map(str, known))
@@ -212,9 +212,7 @@ def _is_union_tag(part: str | int) -> bool:
 def _fields_at(model: type[BaseModel], path: Location) -> list[str]:
     """Return the keys that the model at ``path`` below ``model`` allows."""
     current: Any = model
-    for part in path:
-        if isinstance(part, int):
-            continue
+    for part in (part for part in path if isinstance(part, str)):
         info = current.model_fields.get(part) if current else None
         current = _model_in(info.annotation) if info else None
     return list(current.model_fields) if current else []
