@@ -13,7 +13,6 @@ from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
 KINDS = ("number", "boolean", "choice", "expression")
-
 _EXACT = Context(prec=400, traps=[Inexact])
 
 # "1,450" must win over "1", and "5-3" is a difference, not five and minus three.
@@ -28,13 +27,9 @@ _NUMBER = re.compile(
 _SCIENTIFIC = re.compile(r"[-+]?[0-9]*\.?[0-9]+[eE][-+]?[0-9]{1,3}")
 
 _UNIT = re.compile(r"\s*(?:%|[a-zA-Z°][^0-9=+*/<>]*)?\.?\s*")
-
 _BOOLEAN = re.compile(r"\b(yes|true|no|false)\b", re.IGNORECASE)
-
 _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
-
 _LETTER = re.compile(r"(?<![\w'])\(?([A-E])\)?(?![\w'])")
-
 _LONE_LETTER = re.compile(r"\W*([A-Ea-e])\W*")
 
 # "The answer is", "Hence, the correct answer is", "the answer that best fits this context is",

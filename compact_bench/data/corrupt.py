@@ -20,7 +20,6 @@ from compact_bench.data.rationales import RationaleBank
 from compact_bench.errors import UserError, unknown
 
 MAJORITY = "wrong_majority"  # the one fault whose share is of questions
-
 HALF = Fraction(1, 2)
 
 

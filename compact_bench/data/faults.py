@@ -51,7 +51,6 @@ _TRUTH = {"true": "False", "false": "True", "yes": "No", "no": "Yes"}
 _TRUTH_WORD = re.compile(r"\b(?:true|false)\b|\b(?:yes|no)\b(?=\s*(?:[,.;!]|$))", re.IGNORECASE)
 
 _CLAIM = re.compile(r"\b(is|are|was|were|can|could|will|would|should|must)( ?not)?\b")
-
 _LETTER = r"(?:(?<=\()|(?<=option )|(?<=choice )|(?<=answer ))({letter})\b"
 
 
@@ -62,9 +61,7 @@ _NUMERAL = re.compile(
 )
 
 _SIGNS = {"×": "*", "÷": "/", "−": "-", "plus": "+", "minus": "-", "times": "*", "divided by": "/"}
-
 _SIGN_WORD = re.compile(r"×|÷|−|\b(?:plus|minus|times|divided by)\b|(?<=[0-9)] )x(?= [0-9($])")
-
 _OPERAND_AFTER = re.compile(r"(?:[-+*/×÷−^]|\bx|\b(?:plus|minus|times|by))\s*[$€£]?\s*\(?\s*\Z")
 
 _OPERAND_BEFORE = re.compile(

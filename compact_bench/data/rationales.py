@@ -15,7 +15,6 @@ from compact_bench.data.splits import parse_choices
 from compact_bench.errors import unknown
 
 HUMAN = "human"
-
 QUESTION_COLUMNS = ("question_id", "question", "answer", "kind")
 RATIONALE_COLUMNS = ("question_id", "teacher", "sample", "role", "text", "answer", "right",
                      "corruption")  # fmt: skip

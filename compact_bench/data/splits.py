@@ -19,11 +19,8 @@ if TYPE_CHECKING:
 _CHOICES = re.compile(r"\s*Answer choices:\s*", re.IGNORECASE)
 
 _OPTION = r"(?:^|[,\s])\s*\(?{letter}[:.)]\s*"
-
 LETTERS = "ABCDE"
-
 _SENTENCE = re.compile(r"(?<=[.!?])\s+")
-
 _DIGITS = re.compile(r"[0-9]+(?:[.,/][0-9]+)*")
 
 

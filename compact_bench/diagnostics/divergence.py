@@ -12,7 +12,6 @@ from compact_bench.student.layouts import pad_rows, real_places
 from compact_bench.student.student import Student
 
 TextRow = tuple[Sequence[int], Sequence[int]]  # tokens of a prompt and of what follows
-
 ROWS = 4  # at a time: their logits are held, 600 kB a token for a vocabulary of 150,000
 
 

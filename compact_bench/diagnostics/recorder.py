@@ -29,11 +29,8 @@ from compact_bench.training import checkpoint
 from compact_bench.training.trainer import Progress, Trainer
 
 CHECKPOINT, SCALE, RELEARNED = "checkpoint", "scale", "relearned"
-
 PROMPTS, TOKENS = 32, 32  # of the divergence: texts, and tokens at most of each
-
 OLD_TOKENS = 48  # at most, of what the untrained student writes to an old question
-
 TRIES, NEAR = 8, 0.05  # to find a random change of equal divergence, relative
 
 

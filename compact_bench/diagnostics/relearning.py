@@ -16,9 +16,7 @@ from compact_bench.student.layouts import pad_rows, real_places
 from compact_bench.student.student import Student
 
 BATCH = 4
-
 PASSES = 2
-
 NO_LOSS = -100  # the label of tokens that a transformers model computes no loss of
 
 

@@ -11,11 +11,8 @@ from compact_bench.student.layouts import pad_rows, real_places
 from compact_bench.student.student import Student
 
 WIDEST = 128  # numbers recorded of a state
-
 MOST_LAYERS = 8  # of a deeper student, this many at even distances
-
 DEEP_LAYERS = 6
-
 ROWS = 16  # prompts at a time: all layers of all their tokens are held
 
 

@@ -19,7 +19,6 @@ from compact_bench.training.checkpoint import save_tensors
 from compact_bench.training.trainer import Progress
 
 State = Mapping[str, Tensor]
-
 SKETCH = 4096  # numbers; a cosine of two sketches has a standard deviation of about 1/64
 
 

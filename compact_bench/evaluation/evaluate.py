@@ -34,9 +34,7 @@ from compact_bench.suite.sections import EvaluationSpec
 METRICS = {"acc": "accuracy", "exact_match": "accuracy"}
 
 FILTERS = {"strict-match": "strict", "flexible-extract": "flexible"}
-
 Rows = list[dict[str, Any]]
-
 Progress = Callable[[dict[str, Any]], None]
 
 

@@ -29,7 +29,6 @@ ANSWER_TOKENS = 24  # of the second of two passes: an answer, not another ration
 
 
 Rule = Callable[[str, str, Sequence[str]], str | None]  # `Distiller.answer`
-
 Result = TypeVar("Result")
 
 

@@ -15,7 +15,6 @@ from compact_bench.student.batch import Decoding
 from compact_bench.student.encode import Encoder
 
 NEXT_QUESTION = "Question:"  # a student that writes this has gone on to a question of its own
-
 LETTERS = "ABCDEFGHIJ"  # of choices, in a choice task's samples and in a method's own answers
 
 

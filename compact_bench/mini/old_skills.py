@@ -46,9 +46,7 @@ def facts() -> tuple[Fact, ...]:
 
 
 SIZE = 1000  # examples at hand
-
 SEED = 0  # of the shipped student's pre-training
-
 ROLE = "old"  # the name under which the bank holds them: nobody taught them here
 
 

@@ -20,15 +20,10 @@ NOUNS = (
 )  # fmt: skip
 
 LARGEST = 50  # every number and every intermediate value is in 1..50
-
 LARGEST_COMPARED = 30  # of a number that is compared as the story gives it
-
 COMPARE = "compare"  # the operation whose value says which of two numbers is larger
-
 SAME, FIRST, SECOND = range(3)  # its values
-
 SYMBOL = {"add": "+", "sub": "-", "mul": "*", "div": "/"}
-
 ADDITIVE = ("add", "sub", "bags")  # these events commute with each other
 
 # Several wordings of one event, so that the student reads the operation and not one verb.

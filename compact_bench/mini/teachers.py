@@ -24,13 +24,9 @@ from compact_bench.mini.problems import (
 )
 
 AMOUNTS = (-10, -2, -1, 1, 2, 10)  # what a slip adds to a result
-
 USUAL_STEPS = 3
-
 COMPARING = 0.1  # probability of a slip in a comparison, the same for every teacher
-
 Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
-
 WORD = {"add": "plus", "sub": "minus", "mul": "times", "div": "divided by"}
 
 HUMAN = {

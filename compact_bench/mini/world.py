@@ -37,11 +37,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
-
 FORGETTING_SIZE = 200  # problems of each length; the facts are all asked
-
 FURTHER_SIZE = 200  # problems of each task out of domain
-
 Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
 
 
@@ -58,7 +55,6 @@ class Generator:
 
 
 NEW_TEMPLATE = "mini_new_template"  # the same problems in a form that nobody is trained on
-
 MORE_STEPS = "mini_more_steps"  # one step more than is trained on, in the form that is
 
 # Three steps, solvable in two orders.

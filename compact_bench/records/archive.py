@@ -24,7 +24,6 @@ SAMPLES = "samples"
 TABLES = ("steps", "epiphany", "latent", "curve", "eval", SAMPLES)
 RUN_ID = "run_id"
 LEVEL = 19  # of zstd: written once, and a sixth smaller than at its usual level
-
 Read = Callable[[str, str], pa.Table | None]  # run id, one of TABLES -> that record, if it is there
 
 

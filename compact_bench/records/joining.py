@@ -12,7 +12,6 @@ from compact_bench.records.cells import Cell
 from compact_bench.records.tables import Wanted
 
 Seed = int | None
-
 NO_SEED = -(2**62)  # stands for None where a column of integers is needed
 
 

@@ -37,7 +37,6 @@ METRICS: Mapping[str, Metric] = {
 }
 
 HEADLINES = ("accuracy", "acc", "exact_match", "acc_norm", "perplexity", "word_perplexity")
-
 FILTERS = ("strict", "none", "flexible")
 
 

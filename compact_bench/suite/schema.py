@@ -40,13 +40,9 @@ from compact_bench.suite.source import (
 )
 
 Model = TypeVar("Model", bound=BaseModel)
-
 DEFAULT_PROFILE = "mini"
-
 LABEL, RATE = "label", "learning_rate"
-
 ROW_KEYS = {LABEL, RATE}  # what may stand beside a method's name and settings
-
 IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data's own kind
 
 

@@ -14,7 +14,6 @@ from pydantic import BaseModel, ValidationError
 from compact_bench.errors import UserError, nearest
 
 Location = tuple[str | int, ...]
-
 Model = TypeVar("Model", bound=BaseModel)
 
 

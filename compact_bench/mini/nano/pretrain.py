@@ -78,9 +78,7 @@ def build_tokenizer() -> PreTrainedTokenizerFast:
 
 
 IGNORED = -100  # label that the cross-entropy leaves out
-
 CHECKPOINT = 400  # batches; a run that is cut off leaves a student
-
 PARTS = 3  # forward passes a batch
 
 
