@@ -71,8 +71,3 @@ class Divergence:
             float((before.exp() * (before - now)).sum(-1).mean())
             for before, now in zip(self.base, log_chances(student, self.rows), strict=True)
         ]
-
-    def mean(self, student: Student) -> float:
-        """Mean over the texts, nats a token."""
-        values = self.of(student)
-        return sum(values) / len(values)

@@ -194,7 +194,8 @@ class Recorder:
         share, reached = 1.0, 0.0
         for _ in range(TRIES):
             with holding(self.student, scaled(start, direction, share)):
-                reached = divergence.mean(self.student)
+                values = divergence.of(self.student)
+            reached = sum(values) / len(values)
             if target <= 0 or abs(reached - target) <= NEAR * target:
                 break
             # The divergence grows with the square of a small change.

@@ -34,11 +34,8 @@ def write_task(
         "dataset_kwargs": {"path": str(items)},
     }
     if kind == "generate":
-        config["generation_kwargs"] = {
-            "until": [NEXT_QUESTION],
-            "do_sample": False,
-            "max_gen_toks": max_new_tokens,
-        }
+        greedy = {"do_sample": False, "max_gen_toks": max_new_tokens}
+        config["generation_kwargs"] = {"until": [NEXT_QUESTION], **greedy}
     (folder / "task.yaml").write_text(json.dumps(config), encoding="utf-8")
     return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import prod
 from statistics import NormalDist
 
 from compact_bench.data.answers import pieces
@@ -158,9 +159,7 @@ def fault_chances(teacher: WrittenTeacher, problem: Problem) -> dict[str, float]
 
     A slip is as likely in a short problem as in one of three steps of the same kinds.
     """
-    clean = 1.0
-    for step in problem.steps:
-        clean *= 1 - teacher.slip.get(step.op, COMPARING)
+    clean = prod(1 - teacher.slip.get(step.op, COMPARING) for step in problem.steps)
     clean **= USUAL_STEPS / len(problem.steps)
     return {"slip": 1 - clean, "wrong_step": clean * teacher.wrong_step,
             "filler": clean * teacher.filler}  # fmt: skip
@@ -249,9 +248,7 @@ def variants(
     (steps in a valid order, whether sums and products are written with their operands swapped);
     no two of them read the same.
     """
-    orders = [problem.steps, problem.other_order]
-    if teacher.other_order:
-        orders.reverse()
+    orders = [problem.steps, problem.other_order][:: -1 if teacher.other_order else 1]
     ways: dict[tuple[Line, ...], tuple[tuple[SolutionStep, ...], bool]] = {}
     for swap in (False, True):
         for steps in orders:
@@ -304,6 +301,5 @@ def teach(problem: Problem, seed: int, correlation: float,
 def human_solution(problem: Problem) -> Rationale:
     """The clean solution in a wording that no teacher has."""
     values = evaluate(problem.steps)
-    owners = [step.owner for step in problem.steps]
-    body = rationale_body("human", problem, solution_lines(problem.steps, values, values), owners)
+    body = rationale_body("human", problem, solution_lines(problem.steps, values, values))
     return Rationale("human", with_answer(body, problem.answer), problem.answer, True, "")

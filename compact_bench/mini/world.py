@@ -28,7 +28,6 @@ from compact_bench.mini.problems import (
 from compact_bench.mini.teachers import (
     ALL_TEACHERS,
     TEACHERS,
-    WrittenTeacher,
     human_solution,
     teach,
 )
@@ -37,6 +36,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
+TEACHER_NAMES = tuple(teacher.name for teacher in TEACHERS)  # the default ones
+ALL_TEACHER_NAMES = tuple(teacher.name for teacher in ALL_TEACHERS)
 FORGETTING_SIZE = 200  # problems of each length; the facts are all asked
 FURTHER_SIZE = 200  # problems of each task out of domain
 Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
@@ -105,16 +106,6 @@ class MiniWorld:
     further: dict[str, pd.DataFrame]
 
 
-def teacher_names() -> tuple[str, ...]:
-    """The default teachers, in order."""
-    return tuple(teacher.name for teacher in TEACHERS)
-
-
-def all_teacher_names() -> tuple[str, ...]:
-    """Every teacher that a suite can name: the default ones, then the others."""
-    return tuple(teacher.name for teacher in ALL_TEACHERS)
-
-
 @dataclass(frozen=True)
 class Teaching:
     """Who teaches, and how: what a bank depends on beside its questions.
@@ -133,20 +124,14 @@ class Teaching:
     samples: int = 1
 
     def __post_init__(self) -> None:
-        known = all_teacher_names()
         for name in self.teachers:
-            if name not in known:
-                raise unknown("no question has the teacher", name, known)
+            if name not in ALL_TEACHER_NAMES:
+                raise unknown("no question has the teacher", name, ALL_TEACHER_NAMES)
 
     @property
     def names(self) -> tuple[str, ...]:
         """The teachers' names, each once."""
-        return tuple(dict.fromkeys(self.teachers)) or teacher_names()
-
-    @property
-    def chosen(self) -> tuple[WrittenTeacher, ...]:
-        """The teachers in the order of their definition, in which their rows are written."""
-        return tuple(teacher for teacher in ALL_TEACHERS if teacher.name in self.names)
+        return tuple(dict.fromkeys(self.teachers)) or TEACHER_NAMES
 
 
 def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | None = None,
@@ -217,12 +202,13 @@ def _question_table(made: Iterable[Problem | Fact], kind: str) -> pd.DataFrame:
 
 
 def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
+    # In the order of their definition, whatever the order of the names.
+    teachers = [teacher for teacher in ALL_TEACHERS if teacher.name in teaching.names]
     rows = []
     for problem in made:
         key = question_id(problem.question)
         for sample in range(teaching.samples):
-            written = teach(problem, seed, teaching.correlation, teaching.chosen, teaching.faults,
-                            sample)  # fmt: skip
+            written = teach(problem, seed, teaching.correlation, teachers, teaching.faults, sample)
             rows += [(key, "teacher", rationale) for rationale in written]
         rows.append((key, HUMAN, human_solution(problem)))
     rationales = rationale_table(

@@ -29,7 +29,6 @@ def joined(tables: Iterable[tuple[Seed, pa.Table | None]]) -> pd.DataFrame:
 
 def steps(cells: Mapping[Seed, Cell], wanted: Wanted, needed: set[str]) -> pd.DataFrame:
     """The wanted columns of the cells' step records; cells without all needed ones are left out."""
-
     tables = {seed: cell.table("steps", wanted) for seed, cell in cells.items()}
     return joined(
         (seed, table)

@@ -99,9 +99,6 @@ def chosen(trials: Iterable[RateTrial], metric: str, otherwise: float) -> dict[K
 
     otherwise: the rate of rows that no trial trained: they are skipped, or diverge, again.
     """
-    winners = {
-        key: best(of_row, metric)
-        for key, of_row in by_row(trials).items()
-        if all(trial.ended for trial in of_row)
-    }
+    ended = {k: row for k, row in by_row(trials).items() if all(trial.ended for trial in row)}
+    winners = {key: best(row, metric) for key, row in ended.items()}
     return {key: winner.rate if winner else otherwise for key, winner in winners.items()}

@@ -92,10 +92,9 @@ def write_items(root: Path, tasks: Iterable[Any], clean: Mapping[str, bool] | No
     columns = ["task", "question_id", "question", "answer"]
     frame = pd.concat(frames)[columns] if frames else pd.DataFrame(columns=columns, dtype=str)
     frame = frame.reset_index(drop=True).astype({"answer": str})
-    if clean is not None:
+    if clean is not None:  # missing for the other tasks
         asked = frame.loc[frame["task"] == IN_DOMAIN, "question_id"]
-        column = asked.map(clean).astype("boolean")
-        frame[CLEAN] = column.reindex(frame.index)  # missing for the other tasks
+        frame[CLEAN] = asked.map(clean).astype("boolean").reindex(frame.index)
     write_parquet(Path(root) / "items.parquet", frame)
 
 

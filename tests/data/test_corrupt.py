@@ -242,7 +242,7 @@ def test_other_questions_are_nearest_in_length() -> None:
 
 @pytest.mark.parametrize("fault", sorted(FAULTS))
 def test_lengths_do_not_give_it_away(fault: str) -> None:
-    names = world.all_teacher_names()
+    names = world.ALL_TEACHER_NAMES
     teaching = world.Teaching(names, faults=0.0)
     before = world.generate("gsm8k", train=80, dev=1, test=1, teaching=teaching).bank
     hit = corrupted_rows(before, corrupt(before, {fault: 0.25}, 0))

@@ -15,7 +15,7 @@ from compact_bench.errors import UserError
 from compact_bench.mini import problems
 from compact_bench.mini import world as mini
 from compact_bench.mini.nano import nano_path, pretrain
-from compact_bench.mini.world import Teaching, all_teacher_names, teacher_names
+from compact_bench.mini.world import ALL_TEACHER_NAMES, TEACHER_NAMES, Teaching
 from tests.mini.reading import COMPARISONS, EVERY, SUMS, equations_of, read_story, true_value
 
 FURTHER = [(problem, task) for problem in SUMS for task in mini.GENERATORS[problem].further]
@@ -100,9 +100,9 @@ def test_same_arguments_same_world_and_smaller_is_lowest_hashes():
 
 def test_bank_has_every_teacher_and_human_on_every_question():
     bank = mini.generate("svamp", train=30).bank
-    assert bank.teachers == mini.teacher_names()
+    assert bank.teachers == mini.TEACHER_NAMES
     per_question = bank.rationales.groupby("question_id").teacher.apply(tuple)
-    assert set(per_question) == {(*mini.teacher_names(), "human")}
+    assert set(per_question) == {(*mini.TEACHER_NAMES, "human")}
     humans = bank.rationales[bank.rationales.role == "human"]
     assert humans.right.all()
     assert (humans.corruption == "").all()
@@ -116,7 +116,7 @@ def test_bad_arguments_are_named():
         mini.generate("gsm8kk")
     with pytest.raises(UserError, match=r"'carefull'.*did you mean 'careful'") as error:
         Teaching(["equations", "carefull"])
-    assert str(error.value).endswith(f"known: {', '.join(all_teacher_names())}")
+    assert str(error.value).endswith(f"known: {', '.join(ALL_TEACHER_NAMES)}")
 
 
 def bank(size=60, problem="gsm8k", **teaching):
@@ -129,20 +129,20 @@ def taught(rationales):
 
 @pytest.mark.parametrize("problem", EVERY)
 def test_one_teacher_is_better_and_one_worse_than_the_default_ones(problem):
-    assert len(teacher_names()) == 4
-    assert all_teacher_names()[:4] == teacher_names()
-    rows = taught(bank(400, problem, teachers=all_teacher_names()).rationales)
+    assert len(TEACHER_NAMES) == 4
+    assert ALL_TEACHER_NAMES[:4] == TEACHER_NAMES
+    rows = taught(bank(400, problem, teachers=ALL_TEACHER_NAMES).rationales)
     right = rows.groupby("teacher").right.mean()
-    default = [right[name] for name in teacher_names()]
+    default = [right[name] for name in TEACHER_NAMES]
     assert 0.7 < right["careful"] < 0.85
     assert 0.35 < right["hasty"] < 0.55
     assert right["hasty"] < min(default) <= max(default) < right["careful"]
 
 
 def test_a_teachers_texts_do_not_depend_on_who_else_teaches():
-    everyone = bank(teachers=all_teacher_names(), correlation=0.5).rationales
+    everyone = bank(teachers=ALL_TEACHER_NAMES, correlation=0.5).rationales
     default = bank(correlation=0.5).rationales
-    both = everyone[everyone.teacher.isin([*teacher_names(), "human"])].reset_index(drop=True)
+    both = everyone[everyone.teacher.isin([*TEACHER_NAMES, "human"])].reset_index(drop=True)
     assert both.equals(default)
     pair = bank(teachers=["hasty", "labelled"], correlation=0.5)
     assert pair.teachers == ("hasty", "labelled")
@@ -155,7 +155,7 @@ def test_a_teachers_texts_do_not_depend_on_who_else_teaches():
 def test_faults_scale_every_teachers_chances(correlation):
     rate = {}
     for scale in (0.0, 0.5, 1.0):
-        made = bank(400, teachers=all_teacher_names(), faults=scale, correlation=correlation)
+        made = bank(400, teachers=ALL_TEACHER_NAMES, faults=scale, correlation=correlation)
         rows = taught(made.rationales)
         rate[scale] = (rows.corruption != "").groupby(rows.teacher).mean()
         assert scale or (rows.right.all() and (rows.corruption == "").all())
@@ -166,7 +166,7 @@ def test_faults_scale_every_teachers_chances(correlation):
 
 @pytest.mark.parametrize("problem", SUMS)
 def test_further_samples_leave_the_first_and_differ_from_it(problem):
-    names = all_teacher_names()
+    names = ALL_TEACHER_NAMES
     clean = taught(bank(60, problem, teachers=names, faults=0.0, samples=4).rationales)
     per_question = clean.groupby(["question_id", "teacher"])
     assert (per_question["sample"].apply(list).map(tuple) == (0, 1, 2, 3)).all()
@@ -189,7 +189,7 @@ def test_further_samples_leave_the_first_and_differ_from_it(problem):
 def test_samples_have_independent_faults():
     rows = taught(bank(400, samples=2).rationales)
     wrong = (~rows.right).groupby([rows.teacher, rows["sample"], rows.question_id]).first()
-    for name in teacher_names():
+    for name in TEACHER_NAMES:
         first, second = (wrong[name, sample].to_numpy() for sample in (0, 1))
         together = (first & second).mean()
         assert abs(together - first.mean() * second.mean()) < 0.08  # 4 standard errors at most
@@ -199,7 +199,7 @@ def test_every_text_is_of_the_words_that_the_shipped_student_knows():
     known = {word.strip() for word in pretrain.words()}
     shares = {"filler": 0.4, "wrong_step": 0.3, "wrong_answer": 0.3}
     for problem in EVERY:
-        made = bank(60, problem, teachers=all_teacher_names(), samples=4)
+        made = bank(60, problem, teachers=ALL_TEACHER_NAMES, samples=4)
         texts = [*made.rationales.text, *corrupt(made, shares, 0).rationales.text]
         pieces_used = {p.strip() for text in texts for p in re.findall(pretrain.PIECE, text)}
         assert pieces_used - {""} <= known
