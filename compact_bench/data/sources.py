@@ -176,9 +176,7 @@ def summary() -> list[Mapping[str, object]]:
     return [
         {
             "name": name,
-            "title": data.title,
-            "licence": data.licence,
-            "answer": data.answer,
+            **data.model_dump(include={"title", "licence", "answer"}),
             "teachers": {teacher: list(entry.variants) for teacher, entry in data.teachers.items()},
             "default_teachers": list(data.default_teachers),
         }

@@ -33,8 +33,7 @@ def parse_choices(text: str) -> tuple[str, list[str]]:
     stem, *listed = _CHOICES.split(text, maxsplit=1)
     if not listed:
         return text.strip(), []
-    starts, rest = [], listed[0]
-    position = 0
+    starts, rest, position = [], listed[0], 0
     for letter in LETTERS:
         match = re.compile(_OPTION.format(letter=letter)).search(rest, position)
         if match is None:

@@ -6,7 +6,6 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -133,8 +132,7 @@ def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[Resolved
             resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))
     resolved = _with_distinct_labels(resolved)
     labels = [row.label for row in resolved]
-    if len(set(labels)) < len(labels):
-        twice = next(label for label in labels if labels.count(label) > 1)
+    if twice := next((label for label in labels if labels.count(label) > 1), ""):
         raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
     _check_labels(filter(None, [suite.compare_to]), labels, suite, "compare_to")
     _check_labels(suite.ladder, labels, suite, "ladder")
@@ -155,15 +153,13 @@ def _check_labels(
 
 def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:
     """Rows of one label (a method with several settings) get the settings that differ into it."""
-    by_label: dict[str, list[ResolvedRow]] = defaultdict(list)
-    for row in resolved:
-        by_label[row.label].append(row)
     result = []
     for row in resolved:
+        others = [other for other in resolved if other.label == row.label]
         changed = [
             f"{key}={value}"
             for key, value in row.config.items()
-            if any(other.config.get(key) != value for other in by_label[row.label])
+            if any(other.config.get(key) != value for other in others)
         ]
         label = f"{row.label}({', '.join(changed)})" if changed else row.label
         result.append(dataclasses.replace(row, label=label))

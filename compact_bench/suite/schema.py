@@ -100,13 +100,9 @@ class Suite(Strict):
     def _complete(self) -> Suite:
         if not self.data.mini.problem:
             self.data.mini.problem = self.suite
-        refuse_repeats(
-            {
-                "seeds": self.seeds,
-                "evaluation.tasks": [task.task for task in self.evaluation.tasks],
-                "conditions": [condition.name for condition in self.conditions],
-            }
-        )
+        tasks = [task.task for task in self.evaluation.tasks]
+        conditions = [condition.name for condition in self.conditions]
+        refuse_repeats({"seeds": self.seeds, "evaluation.tasks": tasks, "conditions": conditions})
         if any(isinstance(row, dict) and len({*row} - ROW_KEYS) != 1 for row in self.methods):
             raise ValueError(
                 "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
@@ -164,14 +160,11 @@ class Suite(Strict):
             return listed
         base = _row(self.ablation.of, ("ablation", "of"))
         base = base._replace(label=base.label or base.method)
-        changed = [
-            base._replace(
-                settings={**base.settings, **changes}, place=("ablation", "changes", label),
-                label=label,
-            )
-            for label, changes in self.ablation.changes.items()
-        ]  # fmt: skip
-        for row in (base, *changed):
+        ablated = [base]
+        for label, changes in self.ablation.changes.items():
+            place, settings = ("ablation", "changes", label), {**base.settings, **changes}
+            ablated.append(base._replace(settings=settings, place=place, label=label))
+        for row in ablated:
             settings, rate = self._tuned.get(row.label, ({}, row.rate))
             listed.append(row._replace(settings={**row.settings, **settings}, rate=rate))
         return listed
@@ -188,11 +181,8 @@ class Suite(Strict):
         spec, task = self.selection, self.in_domain
         if spec is None or task is None:
             raise ValueError("this suite selects nothing")
-        evaluation = {
-            "select": True,
-            "tasks": [task.model_copy(update={"limit": spec.items})],
-            "marginal_items": spec.items,
-        }
+        tasks = [task.model_copy(update={"limit": spec.items})]
+        evaluation = {"select": True, "tasks": tasks, "marginal_items": spec.items}
         changed = {
             "seeds": spec.seeds,
             "training": self.training.model_copy(update={"learning_rate": rate}),
