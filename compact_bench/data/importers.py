@@ -207,8 +207,6 @@ IMPORTERS: Mapping[str, Callable[[Path], Iterator[FileRow]]] = {
     "math_human": partial(math, key="solution"),
     "math_gemini": partial(math, key="gemini_output"),
     "math_llama": partial(math, key="llama_output"),
-    "instruction_output": instruction_output,
-    "svamp": svamp,
-    "grade_school_math": grade_school_math,
-    "mentor_kd": mentor_kd,
+    # By their own names, since one of them is a baseline's too, and the core writes none of those.
+    **{f.__name__: f for f in (instruction_output, svamp, grade_school_math, mentor_kd)},
 }
