@@ -48,7 +48,7 @@ def consensus_graph(
     right: Sequence[bool],
     centralities: Sequence[float],
 ) -> Mapping[str, bytes]:
-    """Draw one question's rationales as a graph, in the formats of `Rendering`.
+    """Draw one question's rationales as a graph, as SVG, PDF and PNG.
 
     Nodes are rationales: green circles with the right answer, orange squares with a wrong one,
     their size and number the centrality; an edge is as wide as the two agree.

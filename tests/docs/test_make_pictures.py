@@ -44,7 +44,7 @@ def test_edges_are_as_wide_as_rationales_agree(monkeypatch: pytest.MonkeyPatch) 
 def test_few_rationales_and_no_edges_are_still_a_picture(count: int) -> None:
     zero = np.zeros((count, count))
     content = make_pictures.consensus_graph(zero, NAMES[:count], [True] * count, [0.0] * count)
-    assert set(content) == {"svg", "pdf", "png"}
+    assert content["svg"].startswith(b"<?xml") and content["pdf"].startswith(b"%PDF")
     assert content["png"].startswith(b"\x89PNG")
 
 

@@ -122,7 +122,7 @@ def test_reporting_never_imports_torch() -> None:
         "import sys\n"
         "from compact_bench.analysis import results\n"
         "from compact_bench.records import published\n"
-        "from compact_bench.report import page, reproduce\n"
+        "from compact_bench.report import comparison, page\n"
         "heavy = {'torch', 'transformers', 'lm_eval', 'peft', 'datasets'} & set(sys.modules)\n"
         "assert not heavy, heavy"
     )
