@@ -13,9 +13,9 @@ from compact_bench.analysis import detection
 from compact_bench.analysis.detection import Auroc, Tally
 from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN
-from compact_bench.records import joining
-from compact_bench.records.joining import NO_SEED, Seed
+from compact_bench.records.cells import joined_steps
 from compact_bench.records.suite_record import RATIONALE_KEY
+from compact_bench.records.tables import NO_SEED, Seed
 from compact_bench.utils.processes import mapped
 
 WRONG, ANY = "wrong answer", "any fault"
@@ -134,7 +134,7 @@ def _steps(row: Row) -> pd.DataFrame:
     """Step records of all seeds, with the trivial detectors that were recorded."""
     needed = {*RATIONALE_KEY, "step", "epoch"}
     wanted = {*needed, WEIGHT, "nll", LENGTH}
-    frame = joining.steps(row.done, lambda c: c in wanted or c.startswith(SCORE), needed)
+    frame = joined_steps(row.done, lambda c: c in wanted or c.startswith(SCORE), needed)
     for detector, column in ((LIKELIHOOD, "nll"), (SHORTNESS, LENGTH)):
         if column in frame:
             frame[detector] = -frame[column]

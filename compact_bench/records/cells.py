@@ -15,7 +15,7 @@ import pyarrow.json
 
 from compact_bench.errors import UserError
 from compact_bench.records.archive import FACTS, SAMPLES, archive_of
-from compact_bench.records.tables import Wanted, read_arrow, select
+from compact_bench.records.tables import Seed, Wanted, joined, read_arrow, select
 from compact_bench.utils.files import plain, write_json, write_parquet, write_text
 
 STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")
@@ -209,3 +209,13 @@ def read_cells(root: Path) -> list[Cell]:
     if archive := archive_of(runs / "any"):
         names.update(archive.cells)
     return [read_cell(runs / name) for name in sorted(names)]
+
+
+def joined_steps(cells: Mapping[Seed, Cell], wanted: Wanted, needed: set[str]) -> pd.DataFrame:
+    """The wanted columns of the cells' step records; cells without all needed ones are left out."""
+    tables = {seed: cell.table("steps", wanted) for seed, cell in cells.items()}
+    return joined(
+        (seed, table)
+        for seed, table in tables.items()
+        if table is not None and needed <= set(table.column_names)
+    )

@@ -18,7 +18,7 @@ from compact_bench.analysis.results import Results, count_states, read
 from compact_bench.analysis.weights import rationale_stats
 from compact_bench.records.cells import Cell
 from compact_bench.records.suite_record import read_items
-from compact_bench.report import figures, tables, terminal
+from compact_bench.report import contents, terminal
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.formats import WRITERS, Table
 from compact_bench.report.parts.formats import write as write_tables
@@ -121,7 +121,7 @@ def show(
 
 def build_tables(results: Results) -> list[Table]:
     """All tables that these results allow, the main one first."""
-    made = mapped(lambda make: make(results), [*tables.MAKERS.values()])
+    made = mapped(lambda make: make(results), [*contents.TABLES.values()])
     return [table for table in made if table]
 
 
@@ -134,7 +134,7 @@ def build_figures(results: Results) -> list[Picture]:
             _ = picture.content["svg"]  # here, since it takes longest and is shared out
         return picture
 
-    return [picture for picture in mapped(drawn, [*figures.MAKERS.values()]) if picture]
+    return [picture for picture in mapped(drawn, [*contents.FIGURES.values()]) if picture]
 
 
 def _compute_ahead(results: Results) -> None:
@@ -153,7 +153,7 @@ def _compute_ahead(results: Results) -> None:
 def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
     """Tables and figures of an earlier report that this one has no data for."""
     endings = {f".{ending}" for ending in [*WRITERS, *METADATA]}  # with captions.md
-    names = {*tables.MAKERS, *figures.MAKERS, "captions"}
+    names = {*contents.TABLES, *contents.FIGURES, "captions"}
     found = {path for part in ("tables", "figures") for path in (folder / part).glob("*")}
     return [p for p in found - {*written} if p.suffix in endings and p.stem in names]
 

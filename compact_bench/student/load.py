@@ -22,7 +22,7 @@ def student_path(student_id: str) -> Path | None:
     Raises UserError where a path does not exist.
     """
     if student_id == "nano":
-        from compact_bench.mini.nano import nano_path
+        from compact_bench.mini.nano.pretrain import nano_path
 
         return nano_path()
     path = Path(student_id).expanduser()

@@ -9,8 +9,7 @@ import pytest
 from compact_bench.data.splits import normalise
 from compact_bench.errors import UserError
 from compact_bench.mini import old_skills, problems
-from compact_bench.mini.nano import nano_path
-from compact_bench.mini.nano.pretrain import Recipe, examples
+from compact_bench.mini.nano.pretrain import Recipe, examples, nano_path
 from compact_bench.mini.old_skills import SIZE, old_bank, old_examples
 from compact_bench.mini.world import GENERATORS, forgetting, generate
 from compact_bench.student.encode import Encoder

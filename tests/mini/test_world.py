@@ -14,7 +14,8 @@ from compact_bench.data.corrupt import corrupt
 from compact_bench.errors import UserError
 from compact_bench.mini import problems
 from compact_bench.mini import world as mini
-from compact_bench.mini.nano import nano_path, pretrain
+from compact_bench.mini.nano import pretrain
+from compact_bench.mini.nano.pretrain import nano_path
 from compact_bench.mini.world import ALL_TEACHER_NAMES, TEACHER_NAMES, Teaching
 from tests.mini.reading import COMPARISONS, EVERY, SUMS, equations_of, read_story, true_value
 

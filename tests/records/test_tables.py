@@ -1,16 +1,24 @@
-"""Parquet files as tables of the columns that are wanted."""
+"""Parquet files as tables of the columns that are wanted, and cells' tables as one."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
 from compact_bench.errors import UserError
-from compact_bench.records.tables import read_arrow, read_table, select
+from compact_bench.records.tables import (
+    NO_SEED,
+    by_seed_and_item,
+    joined,
+    read_arrow,
+    read_table,
+    select,
+)
 from compact_bench.utils.files import write_parquet
 
 
@@ -48,3 +56,33 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path: Path) -> None:
         with pytest.raises(UserError, match=f"cannot read .*{path.name}") as caught:
             read_table(path)
         assert "\n" not in str(caught.value)
+
+
+def test_cells_stand_below_each_other_with_their_seed() -> None:
+    first = pa.table({"task": ["a", "b"], "n": [1, 2]})
+    frame = joined([(3, first), (4, None), (None, pa.table({"task": ["c"], "x": [0.5]}))])
+    assert frame["seed"].tolist() == [3, 3, NO_SEED]
+    assert frame["task"].tolist() == ["a", "b", "c"]
+    assert frame["n"].isna().tolist() == [False, False, True]
+    assert joined([(0, None), (1, first.slice(0, 0))]).empty
+
+
+def test_items_by_seed_are_pandas_own_pivot() -> None:
+    draw = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "seed": draw.integers(0, 3, 60),
+            "question_id": draw.choice(list("abcdef"), 60),
+            "right": draw.random(60),
+        }
+    )
+    mine = by_seed_and_item(frame, "right")
+    other = frame.pivot_table(index="seed", columns="question_id", values="right", aggfunc="mean")
+    assert mine.index.tolist() == other.index.tolist()
+    assert mine.columns.tolist() == other.columns.tolist()
+    np.testing.assert_allclose(mine.to_numpy(), other.to_numpy(), rtol=1e-12)
+
+
+def test_the_cell_without_a_seed_has_none() -> None:
+    frame = pd.DataFrame({"seed": [NO_SEED, 1], "question_id": ["q", "q"], "right": [1.0, 0.0]})
+    assert by_seed_and_item(frame, "right").index.tolist() == [None, 1]

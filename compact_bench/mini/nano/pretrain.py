@@ -1,4 +1,7 @@
-"""The pre-training that makes the nano student and its tokenizer of words, digits and bytes."""
+"""The nano student: where the shipped one lies, and the pre-training that makes it again.
+
+Its tokenizer knows whole words, single digits, and bytes for everything else.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,6 @@ from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compact_bench.mini.nano import nano_path
 from compact_bench.mini.old_skills import pretraining
 
 if TYPE_CHECKING:
@@ -29,6 +31,11 @@ PAD, EOS = "<pad>", "<eos>"
 EXTRA = """yes no Yes No true false A B C D E Answer choices Is Does Do Who Whose Which What
 (A) , the a an and or in than old older younger oldest youngest higher lower highest lowest larger
 smaller number less most least both same not"""
+
+
+def nano_path() -> Path:
+    """Folder of the shipped student, for AutoModelForCausalLM and AutoTokenizer."""
+    return Path(__file__).parent / "weights"
 
 
 def words() -> list[str]:

@@ -11,7 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
 from compact_bench.analysis.results import Results, Row
-from compact_bench.records import joining
+from compact_bench.records.cells import joined_steps
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.style import PALETTE, STYLE, Picture, Rendering, grid, legend
 
@@ -29,7 +29,7 @@ def weighted(row: Row) -> pd.DataFrame:
     """
     columns = ["seed", "step", "teacher", "weight"]
     needed = {"step", "question_id", "teacher", "weight"}
-    frame = joining.steps(row.done, needed.__contains__, needed)
+    frame = joined_steps(row.done, needed.__contains__, needed)
     if frame.empty or (frame := frame.dropna(subset=["weight"])).empty:
         return pd.DataFrame(columns=columns)
     # Numbers, since texts take long to group.

@@ -9,13 +9,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compact_bench.mini import old_skills, problems, teachers, world
-from compact_bench.mini.nano import nano_path
 from compact_bench.mini.nano.pretrain import (
     PIECE,
     Recipe,
     build_tokenizer,
     encode,
     examples,
+    nano_path,
     pretrain,
     words,
 )
