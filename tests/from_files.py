@@ -43,6 +43,22 @@ def curve(root: Path, label: str, seed: int | None) -> pd.Series:
     raise AssertionError(label)
 
 
+def joined_steps(root: Path, label: str) -> pd.DataFrame:
+    """All step records of a row with what the bank says of each rationale."""
+    bank = pd.read_parquet(root / "bank.parquet")
+    bank["agreement"] = [
+        ((bank["question_id"] == q) & (bank["answer"] == a)).sum() - 1
+        for q, a in zip(bank["question_id"], bank["answer"], strict=True)
+    ]
+    frames = [
+        pd.read_parquet(cell.folder / "steps.parquet").assign(seed=cell.spec["seed"])
+        for cell in read_cells(root)
+        if cell.spec["label"] == label
+    ]
+    frame = pd.concat(frames).merge(bank, on=["question_id", "teacher", "sample"])
+    return frame.assign(shortness=-frame["rationale_tokens"], likelihood=-frame["nll"])
+
+
 def csv_frame(table: formats.Table | None) -> pd.DataFrame:
     """A table's CSV, read back."""
     assert table is not None

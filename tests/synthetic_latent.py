@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from compact_bench.records.cells import CellWriter, read_cells
 from tests.synthetic_scores import question_id
 
 LAYERS = (0, 2, 4, 6, 8)
@@ -48,3 +50,15 @@ def sketch(label: str, seed: int | None) -> np.ndarray:
     row = np.random.default_rng([2, sum(map(ord, label))]).normal(0, 1, SKETCH)
     own = np.random.default_rng([3, sum(map(ord, label)), seed or 0]).normal(0, 1, SKETCH)
     return (0.5 * order + 0.7 * row + 0.5 * own).astype(np.float32)
+
+
+def equal_embeddings(root: Path) -> None:
+    """Give every prompt the same state at the embeddings, as the same last token would."""
+    for cell in read_cells(root):
+        frame = cell.frame("latent")
+        first = np.ones(WIDTH, dtype=np.float32)
+        frame["values"] = [
+            first if layer == 0 else values
+            for layer, values in zip(frame["layer"], frame["values"], strict=True)
+        ]
+        CellWriter(cell.folder).table("latent", frame)

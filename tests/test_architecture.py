@@ -37,6 +37,15 @@ LIGHT = (
     *("execution.worker", "execution.progress"),
 )
 HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
+# Tests in a room's folder that are of no single module of it, and why.
+OF_NO_MODULE = {
+    "data/test_mirror.py": "the data sets themselves, where there is a copy of them",
+    "execution/test_full_profile.py": "the `full` profile, on tiny stand-ins for its student",
+    "report/test_many_cells.py": "commands over many cells: no torch, the same bytes whoever works",
+    "report/test_published.py": "the pages in results/published",
+    "testing/test_checks.py": "the list of checks, which the package's own file holds",
+    "tune/test_postgresql.py": "processes that share a study in PostgreSQL",
+}
 USES_TORCH = ("methods.recorded", "utils.machine")  # of light rooms: imported by a cell alone
 
 
@@ -127,6 +136,16 @@ def test_folders_hold_few_files():
         counts[path.parent] += path.name != "__init__.py"
     full = {str(f.relative_to(ROOT)): n for f, n in counts.items() if n > LARGEST_FOLDER}
     assert full == {}
+
+
+def test_tests_mirror_the_package():
+    tests, package = ROOT / "tests", ROOT / "compact_bench"
+    paths = (path.relative_to(package) for path in CORE if path.name != "__init__.py")
+    expected = {path.with_name(f"test_{path.stem.strip('_')}.py").as_posix() for path in paths}
+    every = {path.relative_to(tests).as_posix() for path in tests.rglob("test_*.py")}
+    assert expected - every == set(), "modules without a test file"
+    in_rooms = {name for name in every if name.partition("/")[0] in ROOMS}
+    assert in_rooms - expected == set(OF_NO_MODULE), "test files of no module"
 
 
 @pytest.mark.parametrize("path", [*CORE, *BASELINES], ids=lambda path: path.name)

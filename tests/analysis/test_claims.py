@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import io
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
-from compact_bench.analysis import claims, forgetting, statistics
+from compact_bench.analysis import claims, statistics
 from compact_bench.analysis import results as collect
 from compact_bench.analysis.results import Results, read
 from compact_bench.records import cells, suite_record
 from compact_bench.report import page
-from compact_bench.report.parts import formats
-from compact_bench.report.tables import descriptive
 from compact_bench.report.tables.main import differences, main
 from tests import synthetic
+from tests.from_files import csv_frame, per_item
 from tests.synthetic import Made
 
 LABELS = ("base", "answer_sft", "single_teacher[terse]", "average", "compact")
@@ -36,32 +33,16 @@ def results(root: Path) -> Results:
     return read(root)
 
 
-def right(root: Path, label: str, task: str) -> np.ndarray:
-    """(seeds, items) straight from the files."""
-    rows = {}
-    for cell in cells.read_cells(root):
-        if cell.spec["label"] == label:
-            lines = [x for x in cell.samples() if x["task"] == task]
-            ordered = sorted(lines, key=lambda x: x["question_id"])
-            rows[cell.spec["seed"]] = [float(x["right"]) for x in ordered]
-    return np.array([rows[seed] for seed in sorted(rows, key=lambda seed: seed or 0)])
-
-
-def frame(table: formats.Table | None) -> pd.DataFrame:
-    assert table is not None
-    return pd.read_csv(io.StringIO(formats.csv(table)))
-
-
 def test_holm_is_over_rows_times_primary_tasks(root: Path, results: Results) -> None:
     p = {}
     for label in LABELS:
         for task in synthetic.TASKS:
             if label != "average":
-                values = right(root, label, task) - right(root, "average", task)
+                values = per_item(root, label, task) - per_item(root, "average", task)
                 p[label, task] = statistics.crossed(values).p
     assert len(p) == 4 * 4
     adjusted = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
-    found = frame(differences(results)).set_index(["label", "task", "metric"])
+    found = csv_frame(differences(results)).set_index(["label", "task", "metric"])
     for (label, task), value in adjusted.items():
         line = found.loc[(label, task, "accuracy")]
         assert line["p_holm"] == pytest.approx(value)
@@ -74,32 +55,11 @@ def test_holm_is_over_rows_times_primary_tasks(root: Path, results: Results) -> 
     assert "for 16 comparisons: 4 rows" in caption and "Minimum detectable difference" in caption
 
 
-def test_what_survives_is_marked_and_nothing_else(results: Results) -> None:
-    table = differences(results)
-    numbers = frame(table).set_index(["label", "task", "metric"])
-    marked = 0
-    for measure in results.main_measures:
-        title = f"{measure.task_title}: {measure.shown.title}"
-        place = next(i for i, name in enumerate(table.columns) if name.startswith(title))
-        for row in table.rows:
-            key = (row[0].text, measure.task, measure.metric)
-            survives = key in numbers.index and numbers.loc[key, "p_holm"] < 0.05
-            assert row[place].text.endswith("*") == survives
-            marked += survives
-    assert marked and marked < len(numbers)
-    shown = main(results)
-    column = shown.columns.index("Δ in domain to average")
-    for row in shown.rows:
-        key = (row[0].text, "in_domain", "accuracy")
-        survives = key in numbers.index and numbers.loc[key, "p_holm"] < 0.05
-        assert row[column].text.endswith("*") == survives
-
-
 @pytest.mark.parametrize("task", synthetic.TASKS)
 def test_bold_is_every_row_that_is_not_worse_than_the_best(
     root: Path, results: Results, task: str
 ) -> None:
-    values = {label: right(root, label, task) for label in LABELS if label != "base"}
+    values = {label: per_item(root, label, task) for label in LABELS if label != "base"}
     best = max(values, key=lambda label: values[label].mean())
     expected = {best} | {
         label for label, mine in values.items()
@@ -109,23 +69,6 @@ def test_bold_is_every_row_that_is_not_worse_than_the_best(
     place = table.columns.index(f"{task.replace('_', ' ')}: accuracy, % ↑")
     assert {row[0].text for row in table.rows if row[place].best} == expected
     assert "isn't clearly worse" in table.caption.own
-
-
-def test_the_difference_in_old_skill_is_that_of_the_means(root: Path, results: Results) -> None:
-    rows = {row.label: row for row in results.rows}
-    found = forgetting.difference_between(
-        results, rows["compact"], rows["average"], forgetting.RETENTION
-    )
-    assert found is not None and found.test == "crossed"
-    means = [np.mean(list(results.mean_retention(rows[label]).values()))
-             for label in ("compact", "average")]  # fmt: skip
-    assert found.mean == pytest.approx(means[0] - means[1])
-    parts = []
-    for task in synthetic.TASKS[1:]:
-        before = right(root, "base", task).mean()
-        parts.append((right(root, "compact", task) - right(root, "average", task)) / before)
-    expected = statistics.crossed(np.concatenate(parts, axis=1))
-    assert (found.half_width, found.p) == pytest.approx((expected.half_width, expected.p))
 
 
 def test_one_seed_has_no_bold_and_no_mark(tmp_path: Path) -> None:
@@ -163,25 +106,22 @@ def test_the_family_with_conditions_is_every_row_against_its_own_reference(tmp_p
     assert len(keys) == 2 * len(synthetic.TASKS)
 
 
-def test_the_descriptive_table_says_so_and_is_of_the_files(root: Path, results: Results) -> None:
-    table = descriptive.table(results)
-    assert table is not None
-    assert table.caption.own.startswith("Descriptive: none of these is the test")
-    numbers = frame(table).set_index(["label", "task"])
-    values = right(root, "compact", "mini_facts") - right(root, "average", "mini_facts")
-    line = numbers.loc[("compact", "mini_facts")]
-    pairs = int((values != 0).sum())
-    p = reference.binomtest(int((values > 0).sum()), pairs).pvalue
-    assert line["mcnemar_p"] == pytest.approx(p)
-    assert line["items_low"] < values.mean() < line["items_high"]
-    runs = np.concatenate([right(root, "compact", t).mean(axis=1) for t in synthetic.TASKS[1:]])
-    assert line["iqm_of_role"] == pytest.approx(reference.trim_mean(runs, 0.25))
-    wins = [
-        reference.mannwhitneyu(
-            right(root, "compact", t).mean(axis=1), right(root, "average", t).mean(axis=1)
-        ).statistic / 9
-        for t in synthetic.TASKS[1:]
-    ]  # fmt: skip
-    assert line["better_of_role"] == pytest.approx(np.mean(wins))
-    assert np.isnan(numbers.loc[("average", "in_domain"), "mcnemar_p"])
-    assert np.isnan(numbers.loc[("average", "in_domain"), "better_of_role"])
+def test_what_survives_is_marked_and_nothing_else(results: Results) -> None:
+    table = differences(results)
+    numbers = csv_frame(table).set_index(["label", "task", "metric"])
+    marked = 0
+    for measure in results.main_measures:
+        title = f"{measure.task_title}: {measure.shown.title}"
+        place = next(i for i, name in enumerate(table.columns) if name.startswith(title))
+        for row in table.rows:
+            key = (row[0].text, measure.task, measure.metric)
+            survives = key in numbers.index and numbers.loc[key, "p_holm"] < 0.05
+            assert row[place].text.endswith("*") == survives
+            marked += survives
+    assert marked and marked < len(numbers)
+    shown = main(results)
+    column = shown.columns.index("Δ in domain to average")
+    for row in shown.rows:
+        key = (row[0].text, "in_domain", "accuracy")
+        survives = key in numbers.index and numbers.loc[key, "p_holm"] < 0.05
+        assert row[column].text.endswith("*") == survives

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats as reference
 
-from compact_bench.analysis import forgetting
+from compact_bench.analysis import forgetting, statistics
 from compact_bench.analysis.forgetting import (
     SCALE,
     Point,
@@ -21,7 +21,7 @@ from compact_bench.analysis.forgetting import (
 )
 from compact_bench.analysis.results import Results, read
 from tests import synthetic
-from tests.from_files import curve
+from tests.from_files import curve, per_item
 from tests.synthetic import BEFORE, Made
 
 OLD = [task for task in BEFORE if task != "in_domain"]
@@ -147,3 +147,20 @@ def test_without_luck_it_is_what_is_seen(outcomes) -> None:
 def test_a_chance_that_is_none_is_refused(chance: float) -> None:
     with pytest.raises(ValueError, match="at least 0 and below 1"):
         forgotten(np.array([1]), np.array([0]), chance)
+
+
+def test_the_difference_in_old_skill_is_that_of_the_means(root: Path, results: Results) -> None:
+    rows = {row.label: row for row in results.rows}
+    found = forgetting.difference_between(
+        results, rows["compact"], rows["average"], forgetting.RETENTION
+    )
+    assert found is not None and found.test == "crossed"
+    means = [np.mean(list(results.mean_retention(rows[label]).values()))
+             for label in ("compact", "average")]  # fmt: skip
+    assert found.mean == pytest.approx(means[0] - means[1])
+    parts = []
+    for task in OLD:
+        before = per_item(root, "base", task).mean() - CHANCE.get(task, 0.0)
+        parts.append((per_item(root, "compact", task) - per_item(root, "average", task)) / before)
+    expected = statistics.crossed(np.concatenate(parts, axis=1))
+    assert (found.half_width, found.p) == pytest.approx((expected.half_width, expected.p))

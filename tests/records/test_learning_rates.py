@@ -93,27 +93,20 @@ def test_the_best_rate_on_dev_is_trained_with_the_suites_seeds(suite, options, d
     assert [file.read_text() for file in every] == ["x"] * 8
 
 
-def test_the_table_says_what_was_tried_and_what_it_cost(options, done, tmp_path):
+def test_what_was_tried_is_in_no_row_and_is_published(options, done, tmp_path):
     root = options.results / "tiny/mini"
     results = read(root)
-    table = selection(results)
-    numbers = table.numbers.set_index(["label", "learning_rate"])
-    assert numbers["chosen"].sum() == 1 and numbers.loc[("dummy", 0.002), "chosen"]
-    assert numbers.loc[("dummy", 0.001), "marginal_nll"] == pytest.approx(7.001)
-    assert math.isnan(numbers.loc[("dummy", 0.004), "marginal_nll"])
-    row = dict(zip(table.columns, (entry.text for entry in table.rows[0]), strict=True))
-    assert row["0.004"] == "diverged" and row["tokens of choosing"] == "20"
-    assert row["× a cell's"] == "2.0"
-    assert (
-        "a learning rate of its own, chosen alike among 0.001, 0.002, 0.004"
-        in table.caption.setting
-    )
-    # None of these cells is in another table.
+    nll = {one.rate: one.value("marginal_nll") for one in results.tries}
+    assert nll[0.001] == pytest.approx(7.001) and math.isnan(nll[0.004])
     assert [len(row.cells) for row in results.rows] == [1, 2, 2]
     assert results.splits == ("test",)
+    assert (
+        "a learning rate of its own, chosen alike among 0.001, 0.002, 0.004"
+        in selection(results).caption.setting
+    )
     publish_folder(root, tmp_path / "published")
     again = read(tmp_path / "published")
-    pd.testing.assert_frame_equal(selection(again).numbers, table.numbers)
+    pd.testing.assert_frame_equal(selection(again).numbers, selection(results).numbers)
 
 
 def test_a_row_that_no_rate_could_train_keeps_the_suites(suite, options):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -13,6 +14,7 @@ from compact_bench.analysis.results import read
 from compact_bench.errors import UserError
 from compact_bench.report import page
 from compact_bench.report.page import PAGE, build
+from compact_bench.report.parts import style
 from tests import synthetic
 from tests.html_page import parsed
 from tests.synthetic import Made
@@ -136,3 +138,22 @@ def test_older_records_have_none_of_it(tmp_path: Path) -> None:
         one.name for one in page.build_figures(older)
     }
     assert not names & {"forgetting", "matched_gain", "beyond", "retention_curves"}
+
+
+def test_another_process_makes_the_same_pictures(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "results", Made(items=20, steps=12))
+    pictures = page.build_figures(read(root))
+    assert len(pictures) == 3
+    code = (
+        "import sys; from pathlib import Path; from compact_bench.analysis.results import read\n"
+        "from compact_bench.report import page\nfrom compact_bench.report.parts import style\n"
+        "pictures = page.build_figures(read(Path(sys.argv[1])))\n"
+        "style.write(pictures, Path(sys.argv[2]), ('svg', 'pdf', 'png'))"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "12345", "TZ": "Asia/Tokyo"}
+    command = [sys.executable, "-c", code, str(root), str(tmp_path / "out")]
+    subprocess.run(command, check=True, env=environment, timeout=120)
+    for picture in pictures:
+        for ending in style.METADATA:
+            path = tmp_path / "out" / f"{picture.name}.{ending}"
+            assert path.read_bytes() == picture.content[ending]

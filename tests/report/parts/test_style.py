@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from compact_bench.analysis.results import Results, Row, read
 from compact_bench.methods import registry
+from compact_bench.report import page
 from compact_bench.report.parts import style
+from compact_bench.report.parts.style import Picture
 from compact_bench.suite.matrix import rows
 from compact_bench.suite.schema import load_suite, profiles
 from tests import synthetic
@@ -64,3 +68,30 @@ def test_no_two_rows_of_a_suite_look_alike(path: Path, profile: str) -> None:
 def test_a_row_looks_the_same_under_every_condition() -> None:
     every = [Row(f"m · {name}", "m", {}, condition=name, name="m") for name in ("a", "b")]
     assert len(set(style.looks(every, "").values())) == 1
+
+
+@pytest.fixture(scope="module")
+def pictures(results: Results) -> dict[str, Picture]:
+    return {picture.name: picture for picture in page.build_figures(results)}
+
+
+def test_files_hold_no_dates_or_versions(pictures: dict[str, Picture]) -> None:
+    for picture in pictures.values():
+        assert b"<dc:date>" not in picture.content["svg"]
+        assert b"CreationDate" not in picture.content["pdf"]
+        assert b"Software" not in picture.content["png"]
+
+
+def test_pictures_are_of_print_size_and_not_blank(
+    pictures: dict[str, Picture], tmp_path: Path
+) -> None:
+    assert set(pictures) == {"tradeoff", "differences", "weights"}
+    for path in style.write(pictures.values(), tmp_path, ["png"]):
+        if path.suffix != ".md":
+            with Image.open(path) as image:
+                assert min(image.size) > 350
+                pixels = np.asarray(image.convert("RGB")).reshape(-1, 3)
+                assert len(np.unique(pixels[::7], axis=0)) > 20
+    captions = (tmp_path / "captions.md").read_text(encoding="utf-8")
+    assert "profile mini" in captions
+    assert captions.count("Seeds 0, 1, 2") == 3

@@ -1,4 +1,4 @@
-"""Tables and figures of hidden states: their numbers from the files, another way."""
+"""Tables of hidden states: their numbers from the files, another way."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from scipy.linalg import subspace_angles
 from sklearn.decomposition import PCA
 
 from compact_bench.analysis import hidden_states
-from compact_bench.analysis.hidden_states import state_stats
 from compact_bench.analysis.results import Results, read
 from compact_bench.records.cells import Cell, CellWriter, read_cells
 from compact_bench.report import page
@@ -145,29 +144,12 @@ def test_equal_states_at_the_embeddings_are_no_error(tmp_path: Path) -> None:
     """The last token of every prompt may be the same, and so its embedding."""
     root = synthetic.make(tmp_path, Made(latent=True, steps=1, seeds=(0,), labels=LABELS[-2:]
                                          + LABELS[:1]))  # fmt: skip
-    for cell in read_cells(root):
-        frame = cell.frame("latent")
-        first = np.ones(synthetic_latent.WIDTH, dtype=np.float32)
-        frame["values"] = [
-            first if layer == 0 else values
-            for layer, values in zip(frame["layer"], frame["values"], strict=True)
-        ]
-        CellWriter(cell.folder).table("latent", frame)
+    synthetic_latent.equal_embeddings(root)
     found = line(hidden_states_tables.latent(read(root)), "compact", 0, 0)
     assert np.isnan(found["cka"]) and np.isnan(found["drift"])
-    assert {"latent", "latent_map"} <= {p.name for p in page.build_figures(read(root))}
 
 
 def test_older_records_have_none_of_it(tmp_path: Path) -> None:
     results = read(synthetic.make(tmp_path, Made(steps=1, seeds=(0,), labels=LABELS)))
     names = {table.name for table in page.build_tables(results)}
     assert not names & {"latent", "integration"}
-    assert not {p.name for p in page.build_figures(results)} & {"latent", "latent_map"}
-
-
-def test_the_map_shows_the_reference_and_the_range_of_drifts(results: Results) -> None:
-    from compact_bench.report.figures.hidden_states import MOST_MAPS, chosen
-
-    rows = chosen(results, state_stats(results))
-    assert rows[0] is results.reference and len(rows) == min(MOST_MAPS, 4)
-    assert len({row.label for row in rows}) == len(rows)

@@ -1,0 +1,99 @@
+"""What weights and scores tell apart and how far they reach, against the step records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from compact_bench.analysis.results import Results, read
+from compact_bench.commands.publish import publish_folder
+from compact_bench.report.parts import formats
+from compact_bench.report.tables import scores
+from tests import synthetic
+from tests.from_files import csv_frame, joined_steps
+from tests.synthetic import Made
+
+LABELS = ("base", "average", "frozen", "full", "oracle")
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    made = Made(scored=True, items=8, labels=LABELS)
+    return synthetic.make(tmp_path_factory.mktemp("results"), made)
+
+
+@pytest.fixture(scope="module")
+def results(root: Path) -> Results:
+    return read(root)
+
+
+def test_trivial_detectors_come_once(results: Results) -> None:
+    table = scores.detection(results)
+    assert table is not None
+    without = [row[1].text for row in table.rows if row[0].text == "(no method)"]
+    assert without == ["shortness", "likelihood", "agreement"]
+    methods = {row[0].text for row in table.rows}
+    assert methods == {"(no method)", "frozen", "full"}  # equal weights tell nothing
+
+
+def test_the_table_says_what_sees_gold_and_what_is_chance(results: Results) -> None:
+    table = scores.detection(results)
+    assert table is not None
+    gold = {row[1].text: row[2].text for row in table.rows}
+    assert gold["adaptability"] == "yes" and gold["consensus"] == "no"
+    for part in ("0.5 is chance", "Adaptability sees the gold answer", "bootstrap over questions",
+                 "as read in training average"):  # fmt: skip
+        assert part in table.caption.own, part
+    frame = csv_frame(table)
+    assert set(frame["truth"]) == {"wrong answer", "any fault", "slip", "filler"}
+    chosen = frame[(frame["label"] == "full") & (frame["detector"] == "weight")]
+    shown = next(r for r in table.rows if (r[0].text, r[1].text) == ("full", "weight"))
+    one = chosen[(chosen["truth"] == "wrong answer") & (chosen["pass"] == "later")].iloc[0]
+    place = table.columns.index("wrong answer, later")
+    assert shown[place].text == f"{one['auroc']:.2f} ± {one['half_width']:.2f}"
+
+
+def test_coverage_is_the_share_with_a_score(root: Path, results: Results) -> None:
+    table = scores.coverage(results)
+    assert table is not None
+    frame = csv_frame(table)
+    full = frame[frame["label"] == "full"].fillna({"teacher": "all"}).set_index("teacher")
+    raw = joined_steps(root, "full")
+    assert full.loc["terse", "adaptability"] == pytest.approx(0.5)
+    assert full.loc["equations", "adaptability"] == 1.0
+    assert full.loc["all", "adaptability"] == pytest.approx(
+        raw["score_adaptability"].notna().mean()
+    )
+    for teacher, part in raw.groupby("teacher"):
+        assert full.loc[teacher, "weight"] == pytest.approx(part["weight"].mean())
+        assert full.loc[teacher, "right"] == pytest.approx(part["right"].mean())
+    entropy = raw.groupby(["seed", "epoch", "question_id"])["weight"].apply(
+        lambda w: -(w * np.log(w)).sum()
+    )
+    assert full.loc["all", "effective"] == pytest.approx(np.exp(entropy).mean())
+
+
+def test_published_records_of_others_data_give_the_same_table(tmp_path: Path) -> None:
+    data = {"source": "svamp", "teachers": list(synthetic.TEACHERS)}
+    made = Made(scored=True, items=4, labels=("base", "average", "full"), suite={"data": data})
+    root = synthetic.make(tmp_path / "new", made)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("compact_bench.report.page.build_figures", lambda results: [])
+        publish_folder(root, tmp_path / "published")
+    bank = pd.read_parquet(tmp_path / "published" / "bank.parquet")
+    assert "text" not in bank and "text_sha256" in bank
+    mine, published = (scores.detection(read(folder)) for folder in (root, tmp_path / "published"))
+    assert mine is not None and published is not None
+    assert formats.csv(mine) == formats.csv(published)
+
+
+def test_without_lengths_there_is_no_table(tmp_path: Path) -> None:
+    """Earlier records lack them."""
+    root = synthetic.make(tmp_path, Made(scored=True, items=4, labels=("average", "full")))
+    for path in root.glob("runs/*/steps.parquet"):
+        pd.read_parquet(path).drop(columns="rationale_tokens").to_parquet(path)
+    found = read(root)
+    assert scores.detection(found) is None and scores.coverage(found) is None
