@@ -14,7 +14,7 @@ from scipy import stats as distributions
 from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN, Difference
-from compact_bench.records.tables import NO_SEED, Seed, joined
+from compact_bench.records.parquet import NO_SEED, Seed, joined
 from compact_bench.suite.metrics import KL_FROM_BASE, Measure
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.utils.processes import mapped

@@ -16,7 +16,7 @@ from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN, Summary, summarise
 from compact_bench.records.cells import Cell
 from compact_bench.records.hidden_states import LatentRecord, read_record
-from compact_bench.records.tables import Seed
+from compact_bench.records.parquet import Seed
 from compact_bench.utils.processes import mapped
 
 SUBSPACE = 8  # principal components whose span is compared

@@ -19,8 +19,8 @@ from compact_bench.errors import UserError
 from compact_bench.records import suite_record
 from compact_bench.records.cells import Cell, read_cells, without_paths
 from compact_bench.records.learning_rates import RateTrial, rate_trials
+from compact_bench.records.parquet import NO_SEED, Seed, by_seed_and_item, joined
 from compact_bench.records.suite_record import SuiteRecord
-from compact_bench.records.tables import NO_SEED, Seed, by_seed_and_item, joined
 from compact_bench.suite.metrics import FILTERS, HEADLINES, METRICS, Measure
 
 Function = TypeVar("Function", bound=Callable[..., Any])

@@ -14,8 +14,8 @@ from compact_bench.analysis.detection import Auroc, Tally
 from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN
 from compact_bench.records.cells import joined_steps
+from compact_bench.records.parquet import NO_SEED, Seed
 from compact_bench.records.suite_record import RATIONALE_KEY
-from compact_bench.records.tables import NO_SEED, Seed
 from compact_bench.utils.processes import mapped
 
 WRONG, ANY = "wrong answer", "any fault"

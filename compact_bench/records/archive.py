@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from compact_bench.records.tables import Wanted, read_arrow
+from compact_bench.records.parquet import Wanted, read_arrow
 from compact_bench.utils.files import write_parquet
 
 FILE = "cells.parquet"  # a cell a row: run_id, FACTS as JSON, and the columns of each of its TABLES

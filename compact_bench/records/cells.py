@@ -15,7 +15,7 @@ import pyarrow.json
 
 from compact_bench.errors import UserError
 from compact_bench.records.archive import FACTS, SAMPLES, archive_of
-from compact_bench.records.tables import Seed, Wanted, joined, read_arrow, select
+from compact_bench.records.parquet import Seed, Wanted, joined, read_arrow, select
 from compact_bench.utils.files import plain, write_json, write_parquet, write_text
 
 STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")

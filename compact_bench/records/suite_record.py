@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.errors import UserError
-from compact_bench.records.tables import read_table
+from compact_bench.records.parquet import read_table
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.utils.files import write_json, write_parquet
 

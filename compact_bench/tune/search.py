@@ -25,10 +25,7 @@ from compact_bench.suite.schema import Suite, load_suite
 from compact_bench.suite.sections import TuneSpec
 from compact_bench.training import pruning
 from compact_bench.tune import targets, trials, winners
-from compact_bench.tune.presence import Presence
-from compact_bench.tune.report import page
-from compact_bench.tune.space import settings
-from compact_bench.tune.study import (
+from compact_bench.tune.optuna_study import (
     FACTS,
     REASON,
     STORAGE_ERRORS,
@@ -37,6 +34,9 @@ from compact_bench.tune.study import (
     open_study,
     unreachable,
 )
+from compact_bench.tune.presence import Presence
+from compact_bench.tune.report import page
+from compact_bench.tune.space import settings
 from compact_bench.tune.targets import Bench, Target
 from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY, STORAGE
 

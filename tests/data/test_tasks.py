@@ -10,9 +10,9 @@ import pytest
 from compact_bench.data.rationales import question_table
 from compact_bench.data.tasks import TaskData, dev_task, template_clean_items, with_choices
 from compact_bench.errors import UserError
+from compact_bench.records.parquet import read_table
 from compact_bench.records.published import without_text
 from compact_bench.records.suite_record import read_clean, read_items, write_items
-from compact_bench.records.tables import read_table
 from compact_bench.suite.sections import TaskSpec
 
 WHERE = "Where to?\nAnswer choices: (A) bank (B) mall"

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from compact_bench.errors import UserError
-from compact_bench.records import cells, published, tables
+from compact_bench.records import cells, parquet, published
 from compact_bench.records.published import publish_records
 from tests import synthetic
 from tests.synthetic import Made
@@ -79,7 +79,7 @@ def test_text_is_published_only_if_it_is_ours(tmp_path: Path, source: str) -> No
     published_cell = cells.read_cell(tmp_path / "published" / "runs" / cell.name)
     epiphany = published_cell.table("epiphany")
     assert {"question_id", "teacher", "step", "gain"} <= set(epiphany.column_names)
-    bank = tables.read_table(tmp_path / "published" / "bank.parquet")
+    bank = parquet.read_table(tmp_path / "published" / "bank.parquet")
     assert len(bank) == 20 * 4
     if source != "mini":
         assert {"text_sha256", "text_characters", "question_sha256", "gold"} <= set(bank.columns)

@@ -16,7 +16,7 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from compact_bench.tune.study import RETRY, WORKER, open_storage
+from compact_bench.tune.optuna_study import RETRY, WORKER, open_storage
 from tests.tune.conftest import KEYS, STUBS
 
 TRIALS = 12

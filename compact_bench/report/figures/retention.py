@@ -15,7 +15,7 @@ from matplotlib.lines import Line2D
 
 from compact_bench.analysis.forgetting import CHECKPOINT, SCALE, Point, mean_path, path
 from compact_bench.analysis.results import Results, Row
-from compact_bench.records.tables import Seed
+from compact_bench.records.parquet import Seed
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.numbers import scale, titled
 from compact_bench.report.parts.style import (

@@ -14,7 +14,7 @@ from compact_bench.analysis import statistics
 from compact_bench.analysis.forgetting import diagnostics_recorded
 from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Difference, Summary
-from compact_bench.records.tables import Seed
+from compact_bench.records.parquet import Seed
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.numbers import lowest_to_highest, spread

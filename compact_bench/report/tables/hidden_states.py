@@ -19,7 +19,7 @@ from compact_bench.analysis.hidden_states import (
 )
 from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import summarise
-from compact_bench.records.tables import Seed
+from compact_bench.records.parquet import Seed
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.numbers import NONE, spread

@@ -13,8 +13,8 @@ from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, collect, read
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.records import cells, suite_record
+from compact_bench.records.parquet import read_table
 from compact_bench.records.suite_record import write_items
-from compact_bench.records.tables import read_table
 from compact_bench.report.page import build_tables
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import main

@@ -9,8 +9,8 @@ import pytest
 
 from compact_bench.errors import UserError
 from compact_bench.tune import search, targets
+from compact_bench.tune.optuna_study import WORKER, open_storage, open_study, without_password
 from compact_bench.tune.presence import Presence
-from compact_bench.tune.study import WORKER, open_storage, open_study, without_password
 from compact_bench.tune.trials import LEARNING_RATE
 from tests.tune.conftest import KEYS
 

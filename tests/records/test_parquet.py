@@ -11,7 +11,7 @@ import pyarrow.parquet
 import pytest
 
 from compact_bench.errors import UserError
-from compact_bench.records.tables import (
+from compact_bench.records.parquet import (
     NO_SEED,
     by_seed_and_item,
     joined,
