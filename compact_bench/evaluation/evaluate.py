@@ -17,7 +17,7 @@ from lm_eval.tasks import TaskManager
 from compact_bench.data.answers import same_answer
 from compact_bench.data.tasks import TaskData
 from compact_bench.evaluation import isolation
-from compact_bench.evaluation.lm import Rule, StudentLM, rule_answers
+from compact_bench.evaluation.lm import Rule, StudentLM, Trace, rule_answers
 from compact_bench.evaluation.lm_eval_docs import (
     choice_sample,
     documents,
@@ -110,18 +110,21 @@ def evaluate(
     ):
         student.causal.eval()
         lm = StudentLM(student, spec.batch_size)
+        if rule:
+            tasks = [task for task in tasks if task.role == "reasoning" and task.kind != "lm_eval"]
+            lm.answers = {task.name: rule_answers(task, rule) for task in tasks}
+        ours = [task for task in tasks if task.kind != "lm_eval"]
+        decodings = {t.name: decoding if t.role == "reasoning" else Decoding() for t in ours}
+        measured = _ours(lm, ours, spec, decodings, Path(folder), progress) if ours else {}
         for task in tasks:
-            if rule and (task.role != "reasoning" or task.kind == "lm_eval"):
-                continue
-            lm.answers = rule_answers(task, rule) if rule else {}
-            own_decoding = decoding if task.role == "reasoning" else Decoding()
             if task.kind == "lm_eval":
                 task_rows, task_samples = _lm_evals_own(lm, task, spec, student.chat)
             else:
-                lm.passes, lm.progress = own_decoding.passes, _item_counter(progress, task)
-                task_rows, task_samples = _ours(lm, task, spec, own_decoding, Path(folder))
-                if task.name == IN_DOMAIN and task.kind == "generate" and not lm.answers:
-                    _add_sampled(task_rows, task_samples, student, task, spec, own_decoding, seed)
+                task_rows, task_samples = measured[task.name]
+                asked = not lm.answers.get(task.name)  # the student, not a rule
+                if task.name == IN_DOMAIN and task.kind == "generate" and asked:
+                    own = decodings[task.name]
+                    _add_sampled(task_rows, task_samples, student, task, spec, own, seed)
             # What is asked to choose settings by counts as dev.
             on_dev = spec.select if task.name == IN_DOMAIN else spec.spare
             context = {"task": task.name, "role": task.role, "split": "dev" if on_dev else "test",
@@ -131,31 +134,52 @@ def evaluate(
     return rows, samples
 
 
-def _item_counter(progress: Progress | None, task: TaskData) -> Callable[[int], None] | None:
-    """Sums up finished items of a task into progress events."""
+def _item_counter(progress: Progress | None, items: int) -> Callable[[int], None] | None:
+    """Sums up finished items of all tasks into progress events."""
     if progress is None:
         return None
     done = 0
 
-    def count(items: int) -> None:
+    def count(finished: int) -> None:
         nonlocal done
-        done += items
-        shown = min(done, len(task.items))  # a second pass finishes every item again
-        counts = {"task": task.name, "done": shown, "items": len(task.items)}
-        progress({"event": "phase", "phase": "evaluate", **counts})
+        done += finished
+        progress({"event": "phase", "phase": "evaluate", "done": done, "items": items})
 
     return count
 
 
 def _ours(
-    lm: StudentLM, task: TaskData, spec: EvaluationSpec, decoding: Decoding, folder: Path
-) -> tuple[Rows, Rows]:
-    """Metric rows and samples of one of our task files over the task's items."""
-    docs = documents(task, lm.encoder, decoding=decoding)
-    home = write_task(folder / task.name, task.name, task.kind, docs, spec.max_new_tokens)
-    loaded = TaskManager(include_path=str(home), include_defaults=False).load([task.name])
+    lm: StudentLM,
+    tasks: Sequence[TaskData],
+    spec: EvaluationSpec,
+    decodings: Mapping[str, Decoding],
+    folder: Path,
+    progress: Progress | None,
+) -> dict[str, tuple[Rows, Rows]]:
+    """Metric rows and samples of our task files over the tasks' items, by the tasks' names.
+
+    All are asked in one go, so that lm-eval hands their requests over together.
+    """
+    lm.passes = {task.name: decodings[task.name].passes for task in tasks}
+    passes = (lm.passes[task.name] if task.kind == "generate" else 1 for task in tasks)
+    items = sum(len(task.items) * count for task, count in zip(tasks, passes, strict=True))
+    lm.progress = _item_counter(progress, items)
+    homes = folder / "tasks"
+    homes.mkdir()
+    for task in tasks:
+        docs = documents(task, lm.encoder, decoding=decodings[task.name])
+        write_task(homes / task.name, task.name, task.kind, docs, spec.max_new_tokens)
+    manager = TaskManager(include_path=str(homes), include_defaults=False)
+    loaded = manager.load([task.name for task in tasks])
     # The closed form sd / sqrt(n) is used for means; iterations only switch it on.
     result = lm_evaluate(lm, loaded, bootstrap_iters=1, log_samples=True)
+    return {task.name: _measured(result, task, lm.traces.get(task.name, [])) for task in tasks}
+
+
+def _measured(
+    result: Mapping[str, Any], task: TaskData, traces: Sequence[Trace]
+) -> tuple[Rows, Rows]:
+    """Metric rows and samples of one task from what lm-eval gives."""
     rows = metric_rows(result, task.name)
     logged = sorted(result["samples"][task.name], key=lambda sample: sample["doc_id"])
     stated = [sample for sample in logged if sample["filter"] in ("strict", "none")]
@@ -163,11 +187,11 @@ def _ours(
         return rows, [choice_sample(sample) for sample in stated]
     flexible = [bool(sample["accuracy"]) for sample in logged if sample["filter"] == "flexible"]
     measured = {
-        "cut_off": [float(trace.cut_off) for trace in lm.traces],
-        "answer_tokens": [float(trace.tokens) for trace in lm.traces],
+        "cut_off": [float(trace.cut_off) for trace in traces],
+        "answer_tokens": [float(trace.tokens) for trace in traces],
     }
     _add_means(rows, "none", measured)
-    return rows, list(map(written_sample, stated, flexible, lm.traces))
+    return rows, list(map(written_sample, stated, flexible, traces))
 
 
 def _add_means(rows: Rows, kind: str, measured: Mapping[str, Sequence[float]]) -> None:

@@ -58,10 +58,13 @@ class StudentLM(HFLM):
     which may move the boundary, and moves a prompt's trailing space or newline (chat templates
     end in one) over to the continuation. Only greedy decoding is offered.
 
-    answers: question_id -> the method's own answer, for choice tasks a letter, of questions that
-    are not put to the student; extraction and metrics are those of every other row. passes: of
-    `Decoding`. traces: one entry for each request of the last `generate_until`, in order.
-    progress: called with how many requests a batch has finished.
+    The requests of several tasks may come together: they are decoded in common batches.
+
+    answers: task -> question_id -> the method's own answer, for choice tasks a letter, of
+    questions that are not put to the student; extraction and metrics are those of every other
+    row. passes: task -> those of `Decoding`, one where it is not named. traces: task -> one entry
+    for each of its requests of the last `generate_until`, in order. progress: called with how
+    many requests a batch has finished.
     """
 
     def __init__(self, student: Student, batch_size: int) -> None:
@@ -70,9 +73,9 @@ class StudentLM(HFLM):
         )
         self.encoder = student.encoder
         self.end_ids = end_ids(student.causal, student.tokenizer)
-        self.passes = 1
-        self.answers: Mapping[str, str] = {}
-        self.traces: list[Trace] = []
+        self.passes: Mapping[str | None, int] = {}
+        self.answers: Mapping[str | None, Mapping[str, str]] = {}
+        self.traces: dict[str | None, list[Trace]] = {}
         self.progress: Callable[[int], None] | None = None
 
     def _encode_pair(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
@@ -85,7 +88,10 @@ class StudentLM(HFLM):
         of_answer: Callable[[Instance, str], Result],
     ) -> list[Result]:
         """The student's results, or `of_answer` where the method answers itself."""
-        answers = [self.answers.get(request.doc.get("question_id")) for request in requests]
+        answers = [
+            self.answers.get(request.task_name, {}).get(request.doc.get("question_id"))
+            for request in requests
+        ]
         paired = list(zip(requests, answers, strict=True))
         rest = iter(of_student([request for request, answer in paired if answer is None]))
         return [next(rest) if own is None else of_answer(request, own) for request, own in paired]
@@ -131,18 +137,28 @@ class StudentLM(HFLM):
             return f"{CUE} {answer}", Trace(0, False)
 
         pairs = self._results(requests, self._written, of_answer)
-        self.traces = [trace for _, trace in pairs]
+        self.traces = {}
+        for request, (_, trace) in zip(requests, pairs, strict=True):
+            self.traces.setdefault(request.task_name, []).append(trace)
         return [text for text, _ in pairs]
 
     def _written(self, requests: list[Instance]) -> list[tuple[str, Trace]]:
-        if not requests:
-            return []
+        """What the student writes, of all requests with as many passes in common batches."""
+        by_passes: dict[int, list[int]] = {}
+        for i, request in enumerate(requests):
+            by_passes.setdefault(self.passes.get(request.task_name, 1), []).append(i)
+        out: dict[int, tuple[str, Trace]] = {}
+        for passes, own in by_passes.items():
+            out.update(zip(own, self._in_passes(passes, [requests[i] for i in own]), strict=True))
+        return [out[i] for i in range(len(requests))]
+
+    def _in_passes(self, passes: int, requests: list[Instance]) -> list[tuple[str, Trace]]:
         kwargs = requests[0].args[1]
         if any(request.args[1] != kwargs for request in requests):
-            raise ValueError("requests of one task must have the same generation settings")
+            raise ValueError("requests that come together must have the same generation settings")
         prompts = [self.encoder.prompt_ids(request.args[0]) for request in requests]
         stops, limit = tuple(kwargs["until"]), int(kwargs["max_gen_toks"])
-        if self.passes == 2:
+        if passes == 2:
             return self._two_passes(prompts, stops, limit)
         rows = self._generate(prompts, stops, limit)
         traces = [Trace(len(row.ids), not row.ended) for row in rows]

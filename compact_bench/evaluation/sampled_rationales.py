@@ -76,17 +76,21 @@ def sample(
     M = `samples` rationales r_m are drawn from the student at temperature 1, each cut before the
     cue if it wrote one; p is of all tokens of the gold answer, so nats are summed over them. The
     end token is not counted: a base student doesn't know that an answer ends the text. The
-    prompt is read once for all M. The global random state is not touched.
+    prompt is read once for all M. What is drawn doesn't depend on the batch size, and the global
+    random state is not touched.
     """
     generator = torch.Generator().manual_seed(seed)
+    shape = (len(items), samples, max_new_tokens)
+    noise = torch.rand(shape, generator=generator, dtype=torch.float64)
     stops = Stops(
         encoder.tokenizer, (CUE.strip(), NEXT_QUESTION), end_ids(model, encoder.tokenizer)
     )
     by_item: dict[int, Sampled] = {}
     for chosen in batches([len(ids) for ids, _ in items], max(1, batch_size // samples)):
-        prefix = prefill(model, [items[i][0] for i in chosen])
+        prefix = prefill(model, [items[i][0] for i in chosen], max_new_tokens)
         rows = [n for n in range(len(chosen)) for _ in range(samples)]  # question-major, N*M
-        drawn = decode(model, prefix.taken(rows), stops, max_new_tokens, generator)
+        own_noise = noise[chosen].flatten(0, 1)  # (N*M,max_new_tokens)
+        drawn = decode(model, prefix.taken(rows), stops, max_new_tokens, own_noise)
         bodies = [stops.cut(stops.text(row.ids)) for row in drawn]
         answers = [items[chosen[n]][1] for n in rows]
         logs = answer_log_chances(model, encoder, prefix.taken(rows), bodies, answers)

@@ -1,9 +1,10 @@
 """Batched decoding on a key-value cache: greedy for answers, sampled for rationales.
 
-Written here rather than left to `model.generate` for three reasons: a finished row leaves the
-batch (on a CPU the cost of a step is the number of rows), the model's own generation settings
-(a repetition penalty in some released ones) can't change what is measured, and it is known
-why a row stopped. tests/evaluation/test_evaluate.py compares it to `model.generate` and to
+Written here rather than left to `model.generate` for four reasons: finished rows leave the
+batch (on a CPU the cost of a step is the number of rows), keys and values stay where they are
+(joining them to each new token's is more than half of a step), the model's own generation
+settings (a repetition penalty in some released ones) can't change what is measured, and it is
+known why a row stopped. tests/evaluation/test_evaluate.py compares it to `model.generate` and to
 lm-eval's HFLM.
 """
 
@@ -15,9 +16,21 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import DynamicCache
+from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
-from compact_bench.student.layouts import pad_rows, real_places
+from compact_bench.student.cache import RoomyLayer
+from compact_bench.student.layouts import common_prefix, pad_rows, real_places
+
+# Prompts are read so many tokens at a time on a CPU: twice as fast there as all at once, as the
+# activations stay in its caches, and rows of like length have little padding.
+READ_TOKENS = 1024
+# A beginning that prompts share (of a chat, examples, one question with several rationales) is
+# read once if it is as long, and if that saves such a part of all tokens.
+SHORTEST_SHARED, LEAST_SAVED = 16, 0.25
+# Of the batch's rows; copying the others' keys and values at every end costs more than it saves.
+MOST_LIVE = 0.75
 
 
 @dataclass(frozen=True)
@@ -76,13 +89,18 @@ class Prefix:
     """What N prompts left in the model: cache, mask (N,T) of real positions, next logits (N,V)."""
 
     cache: DynamicCache
-    mask: torch.Tensor  # (N,T) int64, 1 = real token
-    logits: torch.Tensor  # (N,V), of the token after the prompt
+    mask: Tensor  # (N,T) int64, 1 = real token
+    logits: Tensor  # (N,V), of the token after the prompt
 
     def taken(self, rows: Sequence[int]) -> Prefix:
         """The prompts of these rows (any of them several times or never); the cache is a copy."""
         chosen = torch.tensor(rows, device=self.mask.device)
-        cache = copy.deepcopy(self.cache)
+        if all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
+            # Selecting makes tensors of its own, so that nothing has to be copied before.
+            cache = copy.copy(self.cache)
+            cache.layers = [copy.copy(layer) for layer in self.cache.layers]
+        else:
+            cache = copy.deepcopy(self.cache)
         cache.batch_select_indices(chosen)
         return Prefix(cache, self.mask[chosen], self.logits[chosen])
 
@@ -101,21 +119,122 @@ def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
 
 
 @torch.no_grad()
-def prefill(model: Any, prompts: Sequence[Sequence[int]]) -> Prefix:
-    """Read N prompts, padded on the left, into a cache."""
+def prefill(model: Any, prompts: Sequence[Sequence[int]], further: int = 0) -> Prefix:
+    """Read N prompts, padded on the left, into a cache with room for `further` tokens.
+
+    A long beginning that some share is read once. Prompts of like length should be neighbours.
+    """
+    plain = DynamicCache(config=model.config)
+    if any(type(layer) not in (DynamicLayer, DynamicSlidingWindowLayer) for layer in plain.layers):
+        # A recurrent state has one size whatever the length, and can't be put together from parts.
+        return _read(model, plain, prompts, None)
+    # A sliding window is counted in columns, so that there no padding may stand within a row.
+    sliding = any(getattr(layer, "is_sliding", False) for layer in plain.layers)
+    owners, beginnings = ([None] * len(prompts), []) if sliding else shared_beginnings(prompts)
+    first = _read(model, DynamicCache(), beginnings, None) if beginnings else None
+    parts = []
+    for chosen in _neighbours(prompts, READ_TOKENS if model.device.type == "cpu" else None):
+        own = [owners[n] for n in chosen]
+        starts = [0 if owner is None else len(beginnings[owner]) for owner in own]
+        rows = [prompts[n][start:] for n, start in zip(chosen, starts, strict=True)]
+        before = first.taken([owner or 0 for owner in own]) if first else None
+        if before:  # a row that shares nothing sees nothing of what stands before it
+            before.mask[[owner is None for owner in own]] = 0
+        parts.append(_read(model, before.cache if before else DynamicCache(), rows, before))
+    return _joined(parts, first.mask.shape[1] if first else 0, further)
+
+
+def shared_beginnings(
+    prompts: Sequence[Sequence[int]], shortest: int = SHORTEST_SHARED
+) -> tuple[list[int | None], list[Sequence[int]]]:
+    """For each prompt the number of its beginning (None where it shares none), and the beginnings.
+
+    None at all where reading them once saves less than a quarter of the tokens. A beginning ends
+    before a prompt's last token, which gives the logits of the next one.
+
+    >>> shared_beginnings([[1, 2, 3], [7, 8], [1, 2, 4]], shortest=2)
+    ([0, None, 0], [[1, 2]])
+    """
+    order = sorted(range(len(prompts)), key=lambda n: tuple(prompts[n]))
+    owners: list[int | None] = [None] * len(prompts)
+    beginnings: list[Sequence[int]] = []
+    saved = at = 0
+    while at < len(order):
+        group, shared = [order[at]], prompts[order[at]][:-1]
+        for n in order[at + 1 :]:
+            longest = common_prefix([shared, prompts[n][:-1]])
+            if longest < shortest:
+                break
+            group, shared = [*group, n], shared[:longest]
+        if len(group) > 1:
+            for n in group:
+                owners[n] = len(beginnings)
+            beginnings.append(shared)
+            saved += (len(group) - 1) * len(shared)
+        at += len(group)
+    if saved < LEAST_SAVED * sum(map(len, prompts)):
+        return [None] * len(prompts), []
+    return owners, beginnings
+
+
+def _neighbours(rows: Sequence[Sequence[int]], tokens: int | None) -> Iterator[range]:
+    """Rows in their order, in parts of at most so many tokens with padding (None: any)."""
+    start = longest = 0
+    for at, row in enumerate(rows):
+        longest = max(longest, len(row))
+        if tokens is not None and at > start and longest * (at + 1 - start) > tokens:
+            yield range(start, at)
+            start, longest = at, len(row)
+    yield range(start, len(rows))
+
+
+def _read(model: Any, cache: Any, rows: Sequence[Sequence[int]], before: Prefix | None) -> Prefix:
+    """Read N rows, padded on the left, after what the cache holds of each: that of `before`."""
     # Padding is token 0 whatever the tokenizer says: it is masked.
-    ids = pad_rows(prompts, model.device, side="left")  # (N,T)
-    mask = real_places(prompts, model.device, side="left")
-    cache = DynamicCache(config=model.config)
+    ids = pad_rows(rows, model.device, side="left")  # (N,S)
+    mask = real_places(rows, model.device, side="left")  # (N,S)
+    past = mask[:, :0] if before is None else before.mask  # (N,P)
+    seen = torch.cat([past, mask], dim=1)  # (N,P+S)
     logits = model(
         input_ids=ids,
-        attention_mask=mask,
-        position_ids=(mask.cumsum(-1) - 1).clamp(min=0),  # (N,T)
+        attention_mask=seen,
+        position_ids=(seen.cumsum(-1) - 1).clamp(min=0)[:, past.shape[1] :],  # (N,S)
         past_key_values=cache,
         use_cache=True,
         logits_to_keep=1,
     ).logits[:, -1]  # (N,V)
-    return Prefix(cache, mask, logits)
+    return Prefix(cache, seen, logits)
+
+
+def _joined(parts: Sequence[Prefix], shared: int, further: int) -> Prefix:
+    """The rows of all parts in one cache: the shared columns first, the others at the right."""
+    width = max(part.mask.shape[1] for part in parts)
+
+    def wide(pieces: Sequence[Tensor], column: int, room: int) -> Tensor:
+        """Pieces (N,...,T,...) as one tensor; `column`: the dimension of T. Zeros fill it up."""
+        shape = list(pieces[0].shape)
+        shape[0], shape[column] = sum(map(len, pieces)), width + room
+        # Not left empty: what is masked must be finite.
+        whole = pieces[0].new_zeros(shape)
+        at = 0
+        for piece in pieces:
+            rows = whole[at : at + len(piece)]
+            own = piece.shape[column] - shared
+            rows.narrow(column, 0, shared).copy_(piece.narrow(column, 0, shared))
+            rows.narrow(column, width - own, own).copy_(piece.narrow(column, shared, own))
+            at += len(piece)
+        return whole
+
+    cache = DynamicCache()
+    for layers in zip(*(part.cache.layers for part in parts), strict=True):
+        own: list[Any] = list(layers)
+        roomy = RoomyLayer(further)
+        if own[0].is_initialized:  # one that uses another layer's keys has none of its own
+            keys = wide([layer.keys for layer in own], 2, further)
+            roomy.fill(keys, wide([layer.values for layer in own], 2, further), width)
+        cache.layers.append(roomy)
+    mask = wide([part.mask for part in parts], 1, 0)
+    return Prefix(cache, mask, torch.cat([part.logits for part in parts]))
 
 
 @torch.no_grad()
@@ -124,47 +243,60 @@ def decode(
     prefix: Prefix,
     stops: Stops,
     max_new_tokens: int,
-    generator: torch.Generator | None = None,
+    noise: Tensor | None = None,
 ) -> list[Generated]:
     """Continue N prompts; the prefix is used up. Rows that are done leave the batch.
 
-    Greedy without a generator; with one, sampled at temperature 1 from it (the global random
-    state is not touched).
+    Greedy without noise; with it, (N,max_new_tokens) float64 uniform in [0,1), sampled at
+    temperature 1: a row's tokens depend on its own noise alone, not on the other rows.
     """
-    cache, mask, logits = prefix.cache, prefix.mask, prefix.logits
-    live = list(range(len(mask)))  # row of the batch -> row of the prefix
-    written: list[list[int]] = [[] for _ in live]
-    ended = [False] * len(live)
+    cache, logits = prefix.cache, prefix.logits
+    width = prefix.mask.shape[1]
+    room = prefix.mask.new_zeros(len(prefix.mask), max_new_tokens)
+    mask = torch.cat([prefix.mask, room], dim=1)  # (N,T+max_new_tokens), filled step by step
+    position = prefix.mask.sum(-1, keepdim=True)  # (N,1)
+    owners = list(range(len(mask)))  # row of the batch -> row of the prefix
+    written: list[list[int]] = [[] for _ in owners]
+    ended = [False] * len(owners)
+    live = set(owners)
     for step in range(max_new_tokens):
-        if generator is None:
-            picked = logits.argmax(-1).tolist()
-        else:
-            chances = torch.softmax(logits.float().cpu(), -1)  # one generator on every device
-            picked = torch.multinomial(chances, 1, generator=generator)[:, 0].tolist()
-        stay = []
-        for row, (owner, token) in enumerate(zip(live, picked, strict=True)):
+        picked = logits.argmax(-1) if noise is None else _drawn(logits, noise[owners, step])
+        for owner, token in zip(owners, picked.tolist(), strict=True):
+            if owner not in live:
+                continue
             if token in stops.end_ids:
                 ended[owner] = True
-                continue
-            written[owner].append(token)
-            ended[owner] = stops.hit(written[owner])
-            if not ended[owner]:
-                stay.append(row)
-        if not stay or step == max_new_tokens - 1:
+            else:
+                written[owner].append(token)
+                ended[owner] = stops.hit(written[owner])
+            if ended[owner]:
+                live.remove(owner)
+        if not live or step == max_new_tokens - 1:
             break
-        if len(stay) < len(live):
+        if len(live) <= MOST_LIVE * len(owners):
+            stay = [row for row, owner in enumerate(owners) if owner in live]
             keep = torch.tensor(stay, device=mask.device)
             cache.batch_select_indices(keep)
-            mask, live = mask[keep], [live[row] for row in stay]
-        mask = torch.cat([mask, mask.new_ones(len(stay), 1)], dim=1)  # (N,T+1)
+            mask, picked, position = mask[keep], picked[keep], position[keep]
+            owners = [owners[row] for row in stay]
+        alive = torch.tensor([owner in live for owner in owners], device=mask.device)  # (N,)
+        mask[:, width + step] = alive  # what is done reads nothing that would count
         logits = model(
-            input_ids=torch.tensor([[picked[row]] for row in stay], device=mask.device),  # (N,1)
-            attention_mask=mask,
-            position_ids=mask.sum(-1, keepdim=True) - 1,  # (N,1)
+            input_ids=picked[:, None],  # (N,1)
+            attention_mask=mask[:, : width + step + 1],
+            position_ids=position + step,  # (N,1)
             past_key_values=cache,
             use_cache=True,
         ).logits[:, -1]  # (N,V)
     return [Generated(tuple(w), e) for w, e in zip(written, ended, strict=True)]
+
+
+def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
+    """(N,) int64: a token of each row (N,V) by inverting its distribution at (N,) in [0,1)."""
+    reached = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)  # (N,V)
+    target = uniform.to(reached.device)[:, None] * reached[:, -1:]
+    token = torch.searchsorted(reached, target, right=True)[:, 0]
+    return token.clamp(max=logits.shape[-1] - 1)
 
 
 @torch.no_grad()
@@ -215,12 +347,19 @@ def generate(
 ) -> list[Generated]:
     """Greedy continuations of all prompts, in the order given, decoded in batches of like length.
 
-    progress: called with how many prompts a batch has finished.
+    Equal prompts are continued once. progress: called with how many prompts a batch has finished.
     """
+    places: dict[tuple[int, ...], list[int]] = {}
+    for place, prompt in enumerate(prompts):
+        places.setdefault(tuple(prompt), []).append(place)
+    unlike = list(places)
     out: dict[int, Generated] = {}
-    for chosen in batches([len(prompt) for prompt in prompts], batch_size):
-        rows = decode(model, prefill(model, [prompts[i] for i in chosen]), stops, max_new_tokens)
-        out.update(zip(chosen, rows, strict=True))
+    for chosen in batches([len(prompt) for prompt in unlike], batch_size):
+        prefix = prefill(model, [unlike[i] for i in chosen], max_new_tokens)
+        finished = 0
+        for i, row in zip(chosen, decode(model, prefix, stops, max_new_tokens), strict=True):
+            out.update(dict.fromkeys(places[unlike[i]], row))
+            finished += len(places[unlike[i]])
         if progress:
-            progress(len(chosen))
+            progress(finished)
     return [out[i] for i in range(len(prompts))]

@@ -172,7 +172,7 @@ def test_nothing_outside_is_disturbed(student, tokenizer, capfd):
 
 
 def test_marginal_nll_is_reported(student, tokenizer):
-    asked = {"marginal_samples": 3, "marginal_items": 2}
+    asked = {"marginal_samples": 16, "marginal_items": 2}
     rows, samples = ask(student, tokenizer, written(), **asked)
     values = [s["marginal_nll"] for s in samples if "marginal_nll" in s]
     assert len(values) == 2

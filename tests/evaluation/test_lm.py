@@ -43,16 +43,46 @@ def test_a_method_s_own_answers_take_the_places_of_the_student_s():
         Instance("generate_until", {"question_id": q}, (f"Question: {q}\nAnswer:", settings), 0)
         for q in list(GOLD)[:3]
     ]
-    of_student, traces = lm.generate_until(requests), lm.traces
-    lm.answers = {"2 and 2?": "9"}
+    of_student, traces = lm.generate_until(requests), lm.traces[None]
+    lm.answers = {None: {"2 and 2?": "9"}}  # requests that were made by hand belong to no task
     assert lm.generate_until(requests) == [of_student[0], " The answer is 9", of_student[2]]
-    assert [trace.tokens for trace in lm.traces] == [traces[0].tokens, 0, traces[2].tokens]
+    assert [trace.tokens for trace in lm.traces[None]] == [traces[0].tokens, 0, traces[2].tokens]
     choices = [
         Instance("loglikelihood", {"question_id": q}, (f"Question: {q}\nAnswer:", " so"), place)
         for place, q in enumerate(list(GOLD)[1:3])
     ]
-    lm.answers = {"2 and 2?": "B"}
+    lm.answers = {None: {"2 and 2?": "B"}}
     (first, chosen), (other, _) = lm.loglikelihood(choices)
     assert (first, chosen) == (-math.inf, False) and -math.inf < other < 0
-    lm.answers = {"2 and 2?": "A"}
+    lm.answers = {None: {"2 and 2?": "A"}}
     assert lm.loglikelihood(choices)[0] == (0.0, True)
+
+
+def test_tasks_that_come_together_keep_their_own_passes_answers_and_traces():
+    tokenizer = byte_tokenizer()
+    model = taught_student(tokenizer)
+    lm = StudentLM(Student(model, model, tokenizer), batch_size=4)
+    settings = {"until": ["Question:"], "do_sample": False, "max_gen_toks": LIMIT}
+
+    def asked(task: str, questions: list[str]) -> list[Instance]:
+        return [
+            Instance(
+                "generate_until",
+                {"question_id": q},
+                (f"Question: {q}\nAnswer:", settings),
+                0,
+                (task, n, 1),
+            )
+            for n, q in enumerate(questions)
+        ]
+
+    once, twice = asked("once", list(GOLD)[:3]), asked("twice", list(GOLD)[1:4])
+    lm.passes = {"twice": 2}
+    lm.answers = {"twice": {"4?": "8"}}
+    apart = {task: (lm.generate_until(own), lm.traces[task]) for task, own in
+             (("once", once), ("twice", twice))}  # fmt: skip
+    mixed = [twice[0], once[0], once[1], twice[1], twice[2], once[2]]
+    texts = dict(zip(map(id, mixed), lm.generate_until(mixed), strict=True))
+    for task, own in (("once", once), ("twice", twice)):
+        assert ([texts[id(request)] for request in own], lm.traces[task]) == apart[task]
+    assert texts[id(twice[2])] == " The answer is 8" != texts[id(once[2])]

@@ -146,6 +146,13 @@ def test_seeded_and_apart_from_the_global_state(student, tokenizer):
     assert before == after
     assert sample(student, encoder, items, seed=7, **options) == first
     assert sample(student, encoder, items, seed=8, **options) != first
+    # Neither the batch nor what else is asked decides what is drawn for a question.
+    for size in (1, 3, 60):
+        other = sample(student, encoder, items, seed=7, **(options | {"batch_size": size}))
+        assert [item.rationales for item in other] == [item.rationales for item in first]
+        assert [item.nll for item in other] == pytest.approx([item.nll for item in first], abs=1e-9)
+    (alone,) = sample(student, encoder, items[:1], seed=7, **options)
+    assert alone.rationales == first[0].rationales
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from transformers import (
     Gemma3ForCausalLM,
     Gemma3TextConfig,
@@ -11,6 +13,7 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from compact_bench.student import generation
 from compact_bench.student.generation import (
     Stops,
     batches,
@@ -19,7 +22,9 @@ from compact_bench.student.generation import (
     end_ids,
     generate,
     prefill,
+    shared_beginnings,
 )
+from tests.models import tiny_model
 from tests.tiny_student import GOLD, LIMIT, byte_tokenizer, taught_student
 
 
@@ -113,3 +118,106 @@ def test_stop_strings_and_partial_characters(tokenizer):
     assert not any(stops.hit(ids[: i + 1]) for i in range(len(ids) - 1))
     assert stops.hit(ids)
     assert stops.cut("abQuestion: cé!d") == "ab"
+
+
+EXAMPLES = [7, 3, 9, 4, 8, 2, 6, 5] * 3  # a beginning that prompts share
+TAILS = st.lists(st.lists(st.integers(2, 40), min_size=1, max_size=9), min_size=1, max_size=6)
+
+
+@pytest.fixture(scope="module", params=["llama", "gemma3"])
+def exact_model(request):
+    """In float64, where the batch can't decide between two tokens."""
+    return tiny_model(request.param, torch.float64).eval()
+
+
+def alone(model, prompt: list[int], limit: int, ends: frozenset[int]) -> tuple[int, ...]:
+    """Greedy tokens by the model's own forward on one row, without a cache."""
+    row = list(prompt)
+    with torch.no_grad():
+        while len(row) < len(prompt) + limit:
+            token = int(model(torch.tensor([row])).logits[0, -1].argmax())
+            if token in ends:
+                break
+            row.append(token)
+    return tuple(row[len(prompt) :])
+
+
+@settings(deadline=None, max_examples=25)
+@given(tails=TAILS, sharing=st.integers(0, 6), size=st.integers(1, 6), random=st.randoms())
+def test_rows_do_not_depend_on_their_batch(exact_model, tails, sharing, size, random):
+    """Together, apart and in any order, with a beginning read once or not: the same tokens."""
+    prompts = [EXAMPLES * (n < sharing) + tail for n, tail in enumerate(tails)]
+    # Half of the tokens end a row, so that rows leave the batch at unlike steps.
+    stops = Stops(byte_tokenizer(), (), frozenset(range(0, exact_model.config.vocab_size, 5)))
+    random.shuffle(prompts)
+    found = generate(exact_model, prompts, stops, max_new_tokens=6, batch_size=size)
+    for prompt, row in zip(prompts, found, strict=True):
+        assert row.ids == alone(exact_model, prompt, 6, stops.end_ids)
+        assert row.ended == (len(row.ids) < 6)
+
+
+@torch.no_grad()
+def test_a_shared_beginning_is_read_once_and_changes_nothing(monkeypatch):
+    model = tiny_model("llama", torch.float64).eval()
+    prompts = [EXAMPLES + [11, 12, 13], [30, 31], EXAMPLES + [14]]
+    read: list[int] = []
+
+    def count(module, args, inputs):
+        read.append(int(inputs["attention_mask"][:, -inputs["input_ids"].shape[1] :].sum()))
+
+    handle = model.register_forward_pre_hook(count, with_kwargs=True)
+    once = prefill(model, prompts, 4)
+    assert sum(read) == len(EXAMPLES) + 3 + 2 + 1
+    read.clear()
+    monkeypatch.setattr(generation, "shared_beginnings", lambda rows: ([None] * len(rows), []))
+    apart = prefill(model, prompts, 4)
+    assert sum(read) == sum(map(len, prompts))
+    handle.remove()
+    torch.testing.assert_close(once.logits, apart.logits)
+    rows = [[3, 4], [5], [6, 7, 8]]
+    values = [continue_with(model, prefix, rows, [0, 0, 1]) for prefix in (once, apart)]
+    assert [v for v, _ in values[0]] == pytest.approx([v for v, _ in values[1]], abs=1e-9)
+
+
+@given(tails=TAILS, sharing=st.integers(0, 6))
+def test_beginnings_are_shared_and_pay(tails, sharing):
+    prompts = [EXAMPLES * (n < sharing) + tail for n, tail in enumerate(tails)]
+    owners, beginnings = shared_beginnings(prompts)
+    for prompt, owner in zip(prompts, owners, strict=True):
+        if owner is not None:
+            length = len(beginnings[owner])
+            assert prompt[:length] == list(beginnings[owner]) and length < len(prompt)
+            assert owners.count(owner) > 1 and length >= generation.SHORTEST_SHARED
+    read = sum(map(len, beginnings)) + sum(
+        len(p) - (0 if o is None else len(beginnings[o]))
+        for p, o in zip(prompts, owners, strict=True)
+    )
+    total = sum(map(len, prompts))
+    assert read == total or read <= (1 - generation.LEAST_SAVED) * total
+
+
+@torch.no_grad()
+def test_sampled_rows_have_the_model_s_frequencies_and_their_own_noise():
+    """Drawn by inversion: as often as the model says, whatever else is in the batch."""
+    model = tiny_model("llama", torch.float64).eval()
+    stops = Stops(byte_tokenizer(), (), frozenset({1}))
+    prompts = [[5, 6, 7], [8, 9]]
+    count = 3000
+    noise = torch.rand(count, 3, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
+    owners = [n % 2 for n in range(count)]
+
+    def drawn(rows: list[int]) -> list:
+        prefix = prefill(model, prompts, 3).taken([owners[n] for n in rows])
+        return decode(model, prefix, stops, 3, noise[rows])
+
+    together = drawn(list(range(count)))
+    assert drawn(list(range(count))) == together
+    for rows in ([0], [5, 4, 77], [301, 17]):
+        assert drawn(rows) == [together[n] for n in rows]
+    for owner, prompt in enumerate(prompts):
+        chances = model(torch.tensor([prompt])).logits[0, -1].softmax(-1)
+        first = [row.ids[0] if row.ids else 1 for row in together[owner::2]]
+        shares = torch.bincount(torch.tensor(first), minlength=len(chances)) / len(first)
+        # A share's standard deviation is sqrt(p (1 - p) / n); five of them.
+        allowed = 5 * (chances * (1 - chances) / len(first)).sqrt() + 1 / len(first)
+        assert bool(((shares - chances).abs() <= allowed).all())
