@@ -38,14 +38,17 @@ def run_suite(
     """
     from compact_bench.execution import run as execution
     from compact_bench.execution.plan import suite_folder
-    from compact_bench.report import page
-    from compact_bench.tune import search, winners
+    from compact_bench.tune import winners
 
     root = suite_folder(suite, options.results)
     if suite.ablation is not None and suite.ablation.tuned:
+        from compact_bench.tune import search
+
         if code := search.tune(suite, options, search.TuneOptions((), test=False), say, entry):
             return code
     code = execution.run(winners.with_tuned(suite, root), options, say, entry)
     if code != execution.INTERRUPTED:
+        from compact_bench.report import page
+
         page.show(root, say, options.only)
     return code

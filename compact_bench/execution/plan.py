@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError, nearest
 from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
-from compact_bench.records.cells import CellWriter, read_cell
+from compact_bench.records.cells import Cell, CellWriter, cell_reader
 from compact_bench.records.learning_rates import Key
 from compact_bench.suite.matrix import Data, RunSpec, cells, rows
 from compact_bench.suite.schema import Suite
@@ -106,25 +107,39 @@ class Plan:
         """Return the folder of a cell's records."""
         return self.root / "runs" / spec.run_id
 
-    @property
+    @cached_property
     def tried_ids(self) -> set[str]:
         """Run ids of the cells that choose learning rates."""
         return {spec.run_id for spec in self.tries}
 
-    def status(self, spec: RunSpec) -> str:
-        """Return the cell's state: one of records.STATES, or WAITING for its learning rate."""
-        return WAITING if spec.run_id in self.waiting else read_cell(self.folder(spec)).state
+    def records(self) -> dict[str, Cell]:
+        """What is recorded now of every cell, by run id; each is read once."""
+        read = cell_reader(self.root)
+        every = dict.fromkeys(spec.run_id for spec in (*self.tries, *self.cells))
+        return {run_id: read(run_id) for run_id in every}
 
-    def pending(self, retry: bool = False) -> list[RunSpec]:
+    def states(self, records: Mapping[str, Cell] | None = None) -> dict[str, str]:
+        """By run id each selected cell's state: one of records.STATES, or WAITING for its learning
+        rate. records: what `records` returned; without it they are read."""
+        records = self.records() if records is None else records
+        return {
+            spec.run_id: WAITING if spec.run_id in self.waiting else records[spec.run_id].state
+            for spec in self.selected
+        }
+
+    def pending(
+        self, retry: bool = False, states: Mapping[str, str] | None = None
+    ) -> list[RunSpec]:
         """Return the selected cells that a run would do, one seed after the other.
 
         Done and skipped cells are kept; failed ones are tried again; diverged ones would
-        diverge again, so they are kept unless ``retry``.
+        diverge again, so they are kept unless ``retry``. states: what `states` returned.
         """
+        states = self.states() if states is None else states
         kept = {*ENDED_WELL, WAITING} | (set() if retry else {"diverged"})
         # Conditions of unlike names may come to the same data, and so to the same cell.
         once = {spec.run_id: spec for spec in reversed(self.selected)}.values()
-        left = [spec for spec in once if self.status(spec) not in kept]
+        left = [spec for spec in once if states[spec.run_id] not in kept]
         # Seed by seed, so that an interrupted run leaves a whole table of the first seeds; in
         # a seed, condition by condition, so that neighbours share their data (see `prepare_once`).
         seeds = {seed: place for place, seed in enumerate([None, *self.suite.seeds])}
@@ -142,11 +157,13 @@ class Plan:
 
     def summary(self, retry: bool = False) -> dict[str, Any]:
         """Return the plan as plain JSON values."""
-        pending = self.pending(retry)
+        records = self.records()
+        states = self.states(records)
+        pending = self.pending(retry, states)
         pending_ids = {spec.run_id for spec in pending}
         listed = []
         for spec in self.selected:
-            status = self.status(spec)
+            status = states[spec.run_id]
             known = status != WAITING
             listed.append(
                 {
@@ -169,7 +186,7 @@ class Plan:
             "threads": self.threads,
             "cells": listed,
             "notes": list(self.prepared.notes),
-            "estimate": _estimate(self, pending),
+            "estimate": _estimate(self, pending, records),
         }
 
 
@@ -197,9 +214,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     tries = _tries(suite, options, registry, identity, threads)
     chosen: dict[Key, float] = {}  # learning rates that are known already
     if suite.selection is not None:
-        tried = learning_rates.rate_trials(
-            map(tried_entry, tries), lambda run_id: read_cell(root / "runs" / run_id)
-        )
+        tried = learning_rates.rate_trials(map(tried_entry, tries), cell_reader(root))
         default = suite.training.learning_rate
         chosen = learning_rates.chosen(tried, suite.selection.metric, default)
     every = cells(suite, registry, data, identity, threads, chosen)
@@ -324,13 +339,15 @@ def select(every: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]
     return tuple(spec for spec in every if spec.run_id in wanted)
 
 
-def _estimate(plan: Plan, pending: Sequence[RunSpec]) -> dict[str, Any]:
+def _estimate(
+    plan: Plan, pending: Sequence[RunSpec], records: Mapping[str, Cell]
+) -> dict[str, Any]:
     """Estimate what the pending cells take: seconds of wall time, FLOPs and tokens.
 
     ``source`` says what it rests on: cells of this suite that are done, or token counts.
     """
     pending = [*pending, *(spec for spec in plan.selected if spec.run_id in plan.waiting)]
-    statuses = [(s.label, read_cell(plan.folder(s)).status) for s in (*plan.tries, *plan.cells)]
+    statuses = [(s.label, records[s.run_id].status) for s in (*plan.tries, *plan.cells)]
     measured = [
         (label, {key: float(status.get(key) or 0) for key in COSTS})
         for label, status in statuses

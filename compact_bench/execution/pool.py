@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import heapq
 import json
 import os
 import queue
@@ -171,12 +172,16 @@ class Pool:
 
         A cell that reads another's weights waits for that one to end.
         """
-        waiting, free = list(specs), list(range(self._size))
+        free = list(range(self._size))
         unfinished = {spec.run_id for spec in specs}
+        ready: list[tuple[int, RunSpec]] = []  # a heap, by the place in specs
+        waiting: dict[str, list[tuple[int, RunSpec]]] = {}  # by the run id of whom they wait for
+        for place, spec in enumerate(specs):
+            queue_of = waiting.setdefault(spec.after, []) if spec.after in unfinished else ready
+            queue_of.append((place, spec))
         while unfinished:
-            ready = [spec for spec in waiting if spec.after not in unfinished]
-            for spec in ready[: len(free)]:
-                waiting.remove(spec)
+            while free and ready:
+                _, spec = heapq.heappop(ready)
                 self.begin(free.pop(0), spec, request(spec))
             if (news := self.next()) is None:
                 continue
@@ -184,6 +189,8 @@ class Pool:
             if news.event["event"] == "end":
                 unfinished.discard(news.spec.run_id)
                 free.append(news.slot)
+                for follower in waiting.pop(news.spec.run_id, ()):
+                    heapq.heappush(ready, follower)
 
     def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         """Start one cell on a slot that is free; its events come from `next`."""

@@ -7,6 +7,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +29,7 @@ from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
 if TYPE_CHECKING:
+    from compact_bench.mini.world import MiniWorld, Teaching
     from compact_bench.suite.sections import TaskSpec
 
 
@@ -109,15 +111,24 @@ def _least(*sizes: int | None) -> int | None:
     return min((size for size in sizes if size is not None), default=None)
 
 
+@lru_cache(maxsize=2)
+def _world(problem: str, seed: int, teaching: Teaching, **sizes: int | None) -> MiniWorld:
+    """A generated world: a plan asks for one and the same once a condition, and again for the
+    cells that choose learning rates."""
+    from compact_bench.mini.world import generate
+
+    return generate(problem, seed=seed, teaching=teaching, **sizes)
+
+
 def _mini(suite: Suite) -> _Split:
-    from compact_bench.mini.world import Teaching, generate
+    from compact_bench.mini.world import Teaching
 
     data = suite.data
     mini = data.mini
     problem = mini.problem or suite.suite
-    teaching = Teaching(data.teachers, mini.correlation, mini.faults, mini.samples)
+    teaching = Teaching(tuple(data.teachers), mini.correlation, mini.faults, mini.samples)
     sizes = {name: _least(getattr(data, name), suite.limit) for name in ("train", "dev", "test")}
-    world = generate(problem, seed=mini.seed, teaching=teaching, **sizes)
+    world = copy.deepcopy(_world(problem, mini.seed, teaching, **sizes))
     others = {**world.forgetting, **world.further}
     bank, notes = _chosen(world.bank, data.complete), (f"generated problems (mini {problem})",)
     return _Split(bank, world.dev, world.test, others, notes)

@@ -43,9 +43,9 @@ def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | N
     check_writable(root)
     with locked(root):
         plan = make_plan(suite, options)
-        pending = plan.pending(options.retry)
-        ready = [spec for spec in plan.selected if plan.status(spec) != WAITING]
-        done = len(ready) - len(pending)
+        states = plan.states()
+        pending = plan.pending(options.retry, states)
+        done = sum(states[spec.run_id] != WAITING for spec in plan.selected) - len(pending)
         say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {done} of them kept")
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
@@ -57,12 +57,12 @@ def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | N
         if pending and not _work(plan, pending, options, say, entry):
             return INTERRUPTED
         write_records(plan)
-        states = Counter(plan.status(spec) for spec in plan.selected)
-        say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+        states = plan.states()
+        counts = Counter(states[spec.run_id] for spec in plan.selected)
+        say("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(counts.items())))
     # That one of several learning rates diverges is no failure.
-    tried = {(spec.run_id, "diverged") for spec in plan.tries}
-    ends = ((spec.run_id, plan.status(spec)) for spec in plan.selected)
-    return 0 if all(end[1] in ENDED_WELL or end in tried for end in ends) else 1
+    tried = {(run_id, "diverged") for run_id in plan.tried_ids}
+    return 0 if all(end[1] in ENDED_WELL or end in tried for end in states.items()) else 1
 
 
 def check_writable(root: Path) -> None:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -193,19 +194,44 @@ def read_cell(folder: Path) -> Cell:
     try:
         if not folder.exists() and (archive := archive_of(folder)):
             return Cell(folder.name, folder, *archive.facts(folder.name))
-        paths = [folder / f"{name}.json" for name in FACTS]
-        facts = [json.loads(path.read_text("utf-8")) if path.exists() else {} for path in paths]
+        facts = [_fact(f"{folder}/{name}.json") for name in FACTS]
     except (OSError, ValueError) as error:
         broken = {"state": "failed", "reason": f"the records can't be read: {error}"}
         return Cell(folder.name, folder, status=broken)
     return Cell(folder.name, folder, *facts)
 
 
+def _fact(path: str) -> dict[str, Any]:
+    """A file of FACTS; empty where it isn't there. Reports read three for each of thousands."""
+    try:
+        with open(path, encoding="utf-8") as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return {}
+
+
+def cell_reader(root: Path) -> Callable[[str], Cell]:
+    """`read_cell` by run id for the cells of results/<suite>/<profile> as they are now.
+
+    What is there is listed once: to ask the disk for each of 13,000 cells that were not there took
+    1.2 of a plan's 6.9 seconds.
+    """
+    runs = Path(root) / "runs"
+    folders = set(os.listdir(runs)) if runs.is_dir() else set()
+    archived = archive_of(runs / "any") is not None
+
+    def read(run_id: str) -> Cell:
+        known = archived or run_id in folders
+        return read_cell(runs / run_id) if known else Cell(run_id, runs / run_id)
+
+    return read
+
+
 def read_cells(root: Path) -> list[Cell]:
     """Read every cell of results/<suite>/<profile>, in the order of their run ids."""
     runs = Path(root) / "runs"
-    folders = [path for path in runs.iterdir() if path.is_dir()] if runs.is_dir() else []
-    names = {folder.name for folder in folders if not folder.name.startswith(".")}
+    folders = os.scandir(runs) if runs.is_dir() else ()
+    names = {item.name for item in folders if item.is_dir() and not item.name.startswith(".")}
     if archive := archive_of(runs / "any"):
         names.update(archive.cells)
     return [read_cell(runs / name) for name in sorted(names)]

@@ -90,8 +90,9 @@ def by_row(trials: Iterable[RateTrial]) -> dict[Key, list[RateTrial]]:
 def best(trials: Iterable[RateTrial], metric: str) -> RateTrial | None:
     """The trial of the best value, the first of equal ones; None where none has a value."""
     direction = METRICS[metric].better
-    known = [trial for trial in trials if not math.isnan(trial.value(metric))]
-    return max(known, key=lambda trial: direction * trial.value(metric), default=None)
+    values = [(trial.value(metric), trial) for trial in trials]  # read once: it reads every cell
+    known = [pair for pair in values if not math.isnan(pair[0])]
+    return max(known, key=lambda pair: direction * pair[0], default=(math.nan, None))[1]
 
 
 def chosen(trials: Iterable[RateTrial], metric: str, otherwise: float) -> dict[Key, float]:

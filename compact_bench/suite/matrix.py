@@ -6,7 +6,8 @@ import dataclasses
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import PurePath
@@ -57,15 +58,18 @@ class RunSpec:
         A local student or data file counts by its content (its hash is a field) and its name,
         not by the folder that it lies in, so that records can be told apart on any machine.
         """
+        return self.hashed(_canonical)
+
+    def hashed(self, written: Callable[[Any], str]) -> str:
+        """The run id; `written`: the canonical JSON of one field's value."""
         values = self._values()
-        values["student"] = {**self.student, "id": _file_name(self.student.get("id"))}
-        names = {key: _file_name(self.data.get(key)) for key in ("source", "test_source")}
-        values["data"] = {**self.data, **names}
+        values["student"] = _Named(self.student, ("id",))
+        values["data"] = _Named(self.data, ("source", "test_source"))
         values.pop("condition")  # a name for data that are hashed anyway
         if self.evidence is None:
             values.pop("evidence")  # cells of before it was there keep their ids
-        text = json.dumps(values, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(text.encode()).hexdigest()[:12]
+        text = ",".join(f'"{name}":{written(values[name])}' for name in sorted(values))
+        return hashlib.sha256(f"{{{text}}}".encode()).hexdigest()[:12]
 
     @property
     def name(self) -> str:
@@ -97,6 +101,41 @@ class RunSpec:
         """Make a RunSpec of what ``to_json`` gave; other keys are ignored."""
         known = {item.name for item in dataclasses.fields(cls)}
         return cls(**{key: value for key, value in values.items() if key in known})
+
+
+@dataclass(frozen=True)
+class _Named:
+    """Settings whose `files` are paths, of which only the names count."""
+
+    settings: dict[str, Any]
+    files: tuple[str, ...]
+
+    def values(self) -> dict[str, Any]:
+        names = {key: _file_name(self.settings.get(key)) for key in self.files}
+        return {**self.settings, **names}
+
+
+def _canonical(value: Any) -> str:
+    value = value.values() if isinstance(value, _Named) else value
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
+
+
+class _CanonicalOnce:
+    """`_canonical`, but what many cells share is written once.
+
+    Writing it anew for each of 13,000 cells took a quarter of the plan's time. Only as long as
+    cells are laid out: nothing changes their settings meanwhile.
+    """
+
+    def __init__(self) -> None:
+        self._texts: dict[Any, tuple[Any, str]] = {}  # with the value: its id must stay its own
+
+    def __call__(self, value: Any) -> str:
+        settings = value.settings if isinstance(value, _Named) else value
+        key = id(settings) if isinstance(settings, dict) else (type(value), value)
+        if key not in self._texts:
+            self._texts[key] = settings, _canonical(value)
+        return self._texts[key][1]
 
 
 def _file_name(value: str | None) -> str | None:
@@ -132,7 +171,8 @@ def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[Resolved
             resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))
     resolved = _with_distinct_labels(resolved)
     labels = [row.label for row in resolved]
-    if twice := next((label for label in labels if labels.count(label) > 1), ""):
+    counts = Counter(labels)
+    if twice := next((label for label in labels if counts[label] > 1), ""):
         raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
     _check_labels(filter(None, [suite.compare_to]), labels, suite, "compare_to")
     _check_labels(suite.ladder, labels, suite, "ladder")
@@ -154,8 +194,11 @@ def _check_labels(
 def _with_distinct_labels(resolved: Sequence[ResolvedRow]) -> list[ResolvedRow]:
     """Rows of one label (a method with several settings) get the settings that differ into it."""
     result = []
+    by_label: dict[str, list[ResolvedRow]] = {}
     for row in resolved:
-        others = [other for other in resolved if other.label == row.label]
+        by_label.setdefault(row.label, []).append(row)
+    for row in resolved:
+        others = by_label[row.label]
         changed = [
             f"{key}={value}"
             for key, value in row.config.items()
@@ -207,6 +250,7 @@ def cells(
     for number, condition in enumerate(data):
         resolved = rows(suite, registry, condition.teachers)
         labels = [row.label for row in resolved]
+        by_label = {row.label: row for row in resolved}
         subject = f"condition {condition.condition!r}"
         _check_labels(condition.rows, labels, suite, "conditions", subject)
         for order, row in enumerate(resolved):
@@ -215,8 +259,9 @@ def cells(
             if number and not row.method.reads_data:
                 continue
             name = condition.condition if row.method.reads_data else ""
-            source = _weights_source(row, resolved)
+            source = _weights_source(row, by_label)
             rate = rates.get((source.label, name), source.rate or training["learning_rate"])
+            own_training = {**training, "learning_rate": rate}
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
                 spec = RunSpec(
                     label=row.label,
@@ -227,20 +272,27 @@ def cells(
                     data=condition.spec,
                     data_hash=condition.fingerprint,
                     condition=name,
-                    training={**training, "learning_rate": rate},
+                    training=own_training,
                     **shared,
                 )
                 placed.append(((order, number, place), spec))
-    ordered = [spec for _, spec in sorted(placed, key=lambda pair: pair[0])]
+    return _with_ids([spec for _, spec in sorted(placed, key=lambda pair: pair[0])], suite)
+
+
+def _with_ids(ordered: Sequence[RunSpec], suite: Suite) -> tuple[RunSpec, ...]:
+    """The cells with their run ids, computed together, those of ``weights_from`` resolved."""
     # The reverse, since of cells of one name the first is meant.
     by_name = {(spec.label, spec.seed, spec.condition): spec for spec in reversed(ordered)}
-    return tuple(_with_weights_id(spec, by_name, suite) for spec in ordered)
+    finished = tuple(_with_weights_id(spec, by_name, suite) for spec in ordered)
+    written = _CanonicalOnce()
+    for spec in finished:
+        vars(spec)["run_id"] = spec.hashed(written)  # where cached_property keeps it
+    return finished
 
 
-def _weights_source(row: ResolvedRow, resolved: Sequence[ResolvedRow]) -> ResolvedRow:
+def _weights_source(row: ResolvedRow, by_label: Mapping[str, ResolvedRow]) -> ResolvedRow:
     """The row whose recorded weights a row reads, through others; else itself."""
-    by_label = {other.label: other for other in resolved}
-    for _ in resolved:  # a circle is refused elsewhere
+    for _ in by_label:  # a circle is refused elsewhere
         source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))
         if source is None:
             break

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import yaml
 
-from compact_bench.analysis import results
-from compact_bench.analysis.results import Results
 from compact_bench.errors import UserError
 from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import read_suite_record
@@ -18,6 +16,9 @@ from compact_bench.suite.schema import LABEL, Suite
 from compact_bench.tune import trials
 from compact_bench.tune.trials import LEARNING_RATE, Study, Trial
 from compact_bench.utils.files import write_text
+
+if TYPE_CHECKING:
+    from compact_bench.analysis.results import Results
 
 BEST = "best.yaml"
 
@@ -122,6 +123,8 @@ def tested_folder(folder: Path, suite_name: str, profile: str) -> Path:
 
 def read_test(folder: Path, suite_name: str, profile: str) -> Results | None:
     """The results of the test; None where there are none yet."""
+    from compact_bench.analysis import results  # not at the top: `plan` has no use for it
+
     try:
         return results.read(tested_folder(folder, suite_name, profile))
     except UserError:

@@ -88,6 +88,15 @@ def test_spec_survives_json(lay_out):
     assert again.run_id == spec.run_id
 
 
+def test_ids_that_are_made_together_are_those_of_each_cell_alone(lay_out):
+    rows = [{"dummy": {"weights_from": "dummy"}, "label": "reads"}, "still", "dummy"]
+    cells = lay_out(methods=rows, seeds=[0, 1])
+    assert cells[0].after == cells[-2].run_id
+    assert [RunSpec.from_json(spec.to_json()).run_id for spec in cells] == [
+        spec.run_id for spec in cells
+    ]
+
+
 def test_a_method_listed_with_several_settings_says_so_in_its_labels(lay_out):
     found = lay_out(methods=["still", "dummy", {"dummy": {"behave": "raise"}}], seeds=[0])
     assert [c.label for c in found[1:]] == ["dummy(behave=done)", "dummy(behave=raise)"]

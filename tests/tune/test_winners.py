@@ -114,7 +114,7 @@ def test_an_ablation_is_tuned_alike_before_it_is_run(suite, options, read):
             assert spec.training["learning_rate"] == best[LEARNING_RATE]
             own = {k: v for k, v in best.items() if k != LEARNING_RATE}
             assert {k: spec.config[k] for k in own} == pytest.approx(own)
-            assert plan.status(spec) == "done"
+            assert plan.states()[spec.run_id] == "done"
     assert "x" not in {one.name for one in studies["no x"].hyperparameters}
     assert plan.cells[0].label == "still"
 
