@@ -16,12 +16,27 @@ TEACHERS = ("ada", "bob")
 
 
 @pytest.fixture
-def plugins(tmp_path: Path) -> Path:
-    """A folder of plugins with the methods `dummy` and `still`."""
-    folder = tmp_path / "plugins"
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports, and those of searches, have tables and no figures.
+
+    Drawing them takes longer than all else that a tiny suite does; the tests of report/ draw.
+    """
+    monkeypatch.setattr("compact_bench.report.page.build_figures", lambda results: [])
+    monkeypatch.setattr("compact_bench.tune.report.figures.build", lambda search: [])
+
+
+def plugins_in(parent: Path) -> Path:
+    """Make the folder of `plugins` in another one."""
+    folder = parent / "plugins"
     folder.mkdir()
     shutil.copy(STUBS / "dummy.py", folder)
     return folder
+
+
+@pytest.fixture
+def plugins(tmp_path: Path) -> Path:
+    """A folder of plugins with the methods `dummy` and `still`."""
+    return plugins_in(tmp_path)
 
 
 def _rows(first: int, count: int, rationales: bool) -> list[dict[str, Any]]:
@@ -40,16 +55,19 @@ def _rows(first: int, count: int, rationales: bool) -> list[dict[str, Any]]:
 @pytest.fixture
 def data_files(tmp_path: Path) -> tuple[Path, Path]:
     """A training and a test JSONL file of a user's own, without a question in common."""
-    train, test = tmp_path / "train.jsonl", tmp_path / "test.jsonl"
+    return data_files_in(tmp_path)
+
+
+def data_files_in(folder: Path) -> tuple[Path, Path]:
+    """Write the `data_files` into a folder."""
+    train, test = folder / "train.jsonl", folder / "test.jsonl"
     for path, rows in ((train, _rows(0, 30, True)), (test, _rows(100, 6, False))):
         path.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return train, test
 
 
-@pytest.fixture
-def suite_values(data_files: tuple[Path, Path]) -> dict[str, Any]:
-    """A suite on the user's own files with the methods of `plugins`, as plain values."""
-    train, test = data_files
+def tiny_suite(train: Path, test: Path) -> dict[str, Any]:
+    """A suite on a user's own files with the methods of `plugins`, as plain values."""
     return {
         "suite": "tiny",
         "title": "A tiny suite",
@@ -64,6 +82,12 @@ def suite_values(data_files: tuple[Path, Path]) -> dict[str, Any]:
         },
         "profiles": {"mini": {}, "laptop": {"seeds": [5]}},
     }
+
+
+@pytest.fixture
+def suite_values(data_files: tuple[Path, Path]) -> dict[str, Any]:
+    """The tiny suite on `data_files`, as plain values."""
+    return tiny_suite(*data_files)
 
 
 @pytest.fixture

@@ -14,6 +14,8 @@ from compact_bench.tune.presence import Presence
 from compact_bench.tune.trials import LEARNING_RATE
 from tests.tune.conftest import KEYS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_a_trial_too_many_is_given_back(suite, go, options, folder):
     """Another process asked at the same moment: the one of the higher number steps back."""

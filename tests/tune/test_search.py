@@ -10,6 +10,8 @@ import pytest
 from compact_bench.tune import search, trials
 from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def _value(settings):
     found = {"x": 0.9, "a": 0.5, LEARNING_RATE: 0.002} | settings

@@ -14,9 +14,11 @@ from compact_bench.tune.trials import LEARNING_RATE
 from compact_bench.tune.winners import with_tuned
 from tests.tune.conftest import ENTRY, KEYS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 
 def test_the_winner_is_trained_with_fresh_seeds_and_asked_test_once(tested, suite, go, read):
-    code, _, results = tested
+    code, results = tested
     assert code == 0
     cells = [one for one in read_cells(results) if one.spec["seed"] is not None]
     assert {(one.spec["label"], one.spec["seed"]) for one in cells} == {
@@ -49,7 +51,7 @@ def test_best_yaml_is_a_suite_that_run_takes(tested, folder, options):
     assert suite.tune is None
     assert run_suite(suite, options, lambda line: None, ENTRY) == 0
     mine = read_cells(options.results / "tiny_tuned" / "mini")
-    assert {cell.run_id for cell in mine} == {cell.run_id for cell in read_cells(tested[2])}
+    assert {cell.run_id for cell in mine} == {cell.run_id for cell in read_cells(tested[1])}
 
 
 def test_a_profile_of_another_name_is_kept(write_suite, go, options):

@@ -17,7 +17,7 @@ def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested,
     for study in read().studies:
         label = f"{study.label}, tuned"
         test = {}
-        for cell in read_cells(tested[2]):
+        for cell in read_cells(tested[1]):
             nll = [row["marginal_nll"] for row in cell.samples()]
             test.setdefault(cell.spec["label"], []).append(nll)
         gained = np.array(test[label]) - np.array(test[study.label])
@@ -29,7 +29,7 @@ def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested,
         rows = {"own": study.default.settings, "winner": study.best.settings}
         values = {
             name: np.mean([one.eval().set_index("metric").loc["marginal_nll", "value"]
-                           for one in read_cells(tested[2])
+                           for one in read_cells(tested[1])
                            if one.spec["label"] == wanted])
             for name, wanted in zip(rows, (study.label, label), strict=True)
         }  # fmt: skip
