@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
@@ -89,6 +89,12 @@ GENERATORS: Mapping[str, Generator] = {
     }),
 }  # fmt: skip
 
+# What the nano student knows before training, beside the facts.
+FORGETTING: Mapping[str, Stream] = {
+    "mini_one_step": partial(problems, steps=(1,)),
+    "mini_two_step": partial(problems, steps=(2,)),
+}
+
 
 @dataclass(frozen=True)
 class MiniWorld:
@@ -162,35 +168,39 @@ def further(problem: str, seed: int) -> dict[str, pd.DataFrame]:
     made = GENERATORS[problem]
     tables = {}
     for task, questions in made.further.items():
-        stream = questions(random.Random(f"mini {problem} {task} {seed}"), "test")
-        tables[task] = _question_table(_lowest(stream, FURTHER_SIZE), made.kind)
+        pool = _lowest(questions, f"mini {problem} {task} {seed}", "test", FURTHER_SIZE)
+        tables[task] = _question_table(pool, made.kind)
     return tables
 
 
 def forgetting(seed: int) -> dict[str, pd.DataFrame]:
     """Question tables of what the nano student knows, unseen but for the facts."""
     tables = {}
-    for task, steps in (("mini_one_step", 1), ("mini_two_step", 2)):
-        stream = problems(random.Random(f"mini {task} {seed}"), "forgetting", (steps,))
-        tables[task] = _question_table(_lowest(stream, FORGETTING_SIZE), "number")
+    for task, questions in FORGETTING.items():
+        pool = _lowest(questions, f"mini {task} {seed}", "forgetting", FORGETTING_SIZE)
+        tables[task] = _question_table(pool, "number")
     tables["mini_facts"] = _question_table(facts(), "number")
     return tables
 
 
-def _draw(problem: str, seed: int, name: str, size: int | None) -> list[Problem]:
+def _draw(problem: str, seed: int, name: str, size: int | None) -> tuple[Problem, ...]:
     """`size` problems of lowest hash from a pool that doesn't depend on a size below it."""
-    stream = GENERATORS[problem].questions(random.Random(f"mini {problem} {seed} {name}"), name)
     size = DEFAULT_SIZES[name] if size is None else size
-    return _lowest(stream, max(size, DEFAULT_SIZES[name]))[:size]
+    questions, most = GENERATORS[problem].questions, max(size, DEFAULT_SIZES[name])
+    return _lowest(questions, f"mini {problem} {seed} {name}", name, most)[:size]
 
 
-def _lowest(stream: Iterator[Problem], size: int) -> list[Problem]:
+# A suite with conditions asks for the same problems once a condition, a search once more for its
+# test. Problems can't be changed, so all may have the same ones.
+@cache
+def _lowest(questions: Stream, seed: str, bucket: str, size: int) -> tuple[Problem, ...]:
     """The first `size` distinct problems of a stream, in the order of their hashes."""
+    stream = questions(random.Random(seed), bucket)
     by_hash: dict[str, Problem] = {}
     while len(by_hash) < size:
         made = next(stream)
         by_hash[question_hash(made.question)] = made
-    return [by_hash[key] for key in sorted(by_hash)]
+    return tuple(by_hash[key] for key in sorted(by_hash))
 
 
 def _question_table(made: Iterable[Problem | Fact], kind: str) -> pd.DataFrame:
@@ -201,7 +211,7 @@ def _question_table(made: Iterable[Problem | Fact], kind: str) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _bank(made: list[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
+def _bank(made: Sequence[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
     # In the order of their definition, whatever the order of the names.
     teachers = [teacher for teacher in ALL_TEACHERS if teacher.name in teaching.names]
     rows = []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import re
+from functools import cache
 from itertools import islice
 
 import pytest
@@ -19,18 +20,26 @@ from compact_bench.mini.nano.pretrain import nano_path
 from compact_bench.mini.world import ALL_TEACHER_NAMES, TEACHER_NAMES, Teaching
 from tests.mini.reading import COMPARISONS, EVERY, SUMS, equations_of, read_story, true_value
 
+generate = cache(mini.generate)  # worlds that are read and not changed
+
 FURTHER = [(problem, task) for problem in SUMS for task in mini.GENERATORS[problem].further]
+
+
+def anew(make, *arguments, **sizes):
+    """What a function makes where nothing is kept of what was generated before."""
+    mini._lowest.cache_clear()
+    return make(*arguments, **sizes)
 
 
 @pytest.mark.parametrize(("problem", "task"), FURTHER)
 def test_reasoning_out_of_domain_agrees_with_the_text_and_is_asked_of_nobody_else(problem, task):
     table = mini.further(problem, 0)[task]
-    assert table.equals(mini.further(problem, 0)[task])
+    assert table.equals(anew(mini.further, problem, 0)[task])
     assert len(table) == mini.FURTHER_SIZE == table.question_id.nunique()
     assert not set(table.question_id) & set(mini.further(problem, 1)[task].question_id)
     for row in table.itertuples():
         assert row.answer == str(read_story(row.question)), row.question
-    world = mini.generate(problem)
+    world = generate(problem)
     others = [world.bank.questions, world.dev, world.test, *world.forgetting.values(),
               *(other for name, other in world.further.items() if name != task)]  # fmt: skip
     asked = {splits.normalise(question) for question in table.question}
@@ -49,7 +58,7 @@ def test_a_new_template_shares_no_form_with_what_is_trained_on(problem):
         bare = (re.sub(rf"\d+|{names}|{nouns}", "_", question) for question in questions)
         return {text.split(".", 1)[1] for text in bare}
 
-    world = mini.generate(problem)
+    world = generate(problem)
     old = [world.bank.questions, world.dev, world.test, *world.forgetting.values()]
     known = forms(question for table in old for question in table.question if "." in question)
     assert not forms(world.further["mini_new_template"].question) & known
@@ -64,13 +73,13 @@ def test_more_steps_are_one_more_than_the_longest_that_is_trained_on(problem):
             for question in table.question
         }  # fmt: skip
 
-    world = mini.generate(problem)
+    world = generate(problem)
     assert steps(world.further["mini_more_steps"]) == {max(steps(world.bank.questions)) + 1}
 
 
 @pytest.mark.parametrize("problem", EVERY)
 def test_sets_are_disjoint_buckets(problem):
-    world = mini.generate(problem, train=60, dev=40, test=40)
+    world = generate(problem, train=60, dev=40, test=40)
     tables = {"train": world.bank.questions, "dev": world.dev, "test": world.test,
               "one": world.forgetting["mini_one_step"],
               "two": world.forgetting["mini_two_step"]}  # fmt: skip
@@ -87,7 +96,7 @@ def test_sets_are_disjoint_buckets(problem):
 
 
 def test_same_arguments_same_world_and_smaller_is_lowest_hashes():
-    whole, again = mini.generate("gsm8k"), mini.generate("gsm8k")
+    whole, again = mini.generate("gsm8k"), anew(mini.generate, "gsm8k")
     assert whole.bank.rationales.equals(again.bank.rationales)
     assert whole.test.equals(again.test)
     assert len(whole.bank.questions) == 400
@@ -100,7 +109,7 @@ def test_same_arguments_same_world_and_smaller_is_lowest_hashes():
 
 
 def test_bank_has_every_teacher_and_human_on_every_question():
-    bank = mini.generate("svamp", train=30).bank
+    bank = generate("svamp", train=30).bank
     assert bank.teachers == mini.TEACHER_NAMES
     per_question = bank.rationales.groupby("question_id").teacher.apply(tuple)
     assert set(per_question) == {(*mini.TEACHER_NAMES, "human")}
@@ -120,8 +129,9 @@ def test_bad_arguments_are_named():
     assert str(error.value).endswith(f"known: {', '.join(ALL_TEACHER_NAMES)}")
 
 
-def bank(size=60, problem="gsm8k", **teaching):
-    return mini.generate(problem, train=size, dev=1, test=1, teaching=Teaching(**teaching)).bank
+def bank(size=60, problem="gsm8k", teachers=(), **teaching):
+    teaching = Teaching(tuple(teachers), **teaching)
+    return generate(problem, train=size, dev=1, test=1, teaching=teaching).bank
 
 
 def taught(rationales):
@@ -208,7 +218,8 @@ def test_every_text_is_of_the_words_that_the_shipped_student_knows():
 
 @pytest.mark.parametrize("problem", COMPARISONS)
 def test_sets_are_disjoint_and_made_again_the_same(problem):
-    world, again = (mini.generate(problem, train=60, dev=40, test=60) for _ in range(2))
+    world = generate(problem, train=60, dev=40, test=60)
+    again = anew(mini.generate, problem, train=60, dev=40, test=60)
     assert world.bank.rationales.equals(again.bank.rationales)
     sets = {"train": world.bank.questions, "dev": world.dev, "test": world.test, **world.further,
             **world.forgetting}  # fmt: skip
@@ -225,7 +236,7 @@ def test_sets_are_disjoint_and_made_again_the_same(problem):
 def test_every_word_is_one_token_of_the_shipped_student(problem):
     """No word is spelt in bytes; a line break is a byte, and one token."""
     tokenizer = AutoTokenizer.from_pretrained(nano_path())
-    world = mini.generate(problem, train=60, dev=1, test=60)
+    world = generate(problem, train=60, dev=1, test=60)
     tables = [world.bank.questions, world.test, *world.further.values()]
     texts = [q for table in tables for q in table["question"]] + list(world.bank.rationales.text)
     for text in texts:

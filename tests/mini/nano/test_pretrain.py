@@ -35,6 +35,12 @@ def model():
     return AutoModelForCausalLM.from_pretrained(nano_path()).eval()
 
 
+@pytest.fixture(scope="module")
+def built():
+    """The tokenizer as the code builds it."""
+    return build_tokenizer()
+
+
 def generated_texts():
     """Prompts and rationales of every generator, every teacher and every style."""
     for problem, generator in world.GENERATORS.items():
@@ -57,10 +63,9 @@ def test_texts_of_every_generator_survive_as_whole_words(tokenizer):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.text())
-def test_any_text_survives(text):
-    tokenizer = build_tokenizer()
-    assert tokenizer.decode(tokenizer(text).input_ids) == text
+@given(text=st.text())
+def test_any_text_survives(built, text):
+    assert built.decode(built(text).input_ids) == text
 
 
 def test_digits_are_single_tokens(tokenizer):
@@ -68,8 +73,8 @@ def test_digits_are_single_tokens(tokenizer):
     assert [tokenizer.decode([i]) for i in ids] == ["1", "4", "5", "0", " +", " 2", "7"]
 
 
-def test_shipped_tokenizer_is_the_one_that_the_code_builds(tokenizer):
-    assert tokenizer.get_vocab() == build_tokenizer().get_vocab()
+def test_shipped_tokenizer_is_the_one_that_the_code_builds(tokenizer, built):
+    assert tokenizer.get_vocab() == built.get_vocab()
     assert len(words()) == len(set(words()))
     assert tokenizer.pad_token_id != tokenizer.eos_token_id
     assert None not in (tokenizer.pad_token_id, tokenizer.eos_token_id)
