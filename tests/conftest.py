@@ -15,14 +15,19 @@ STUBS = Path(__file__).parent / "stubs"
 TEACHERS = ("ada", "bob")
 
 
-@pytest.fixture
-def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Reports, and those of searches, have tables and no figures.
+def draw_nothing(patch: pytest.MonkeyPatch) -> None:
+    """Have reports, and those of searches, tables and no figures.
 
     Drawing them takes longer than all else that a tiny suite does; the tests of report/ draw.
     """
-    monkeypatch.setattr("compact_bench.report.page.build_figures", lambda results: [])
-    monkeypatch.setattr("compact_bench.tune.report.figures.build", lambda search: [])
+    patch.setattr("compact_bench.report.page.build_figures", lambda results: [])
+    patch.setattr("compact_bench.tune.report.figures.build", lambda search: [])
+
+
+@pytest.fixture
+def no_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw nothing in this test."""
+    draw_nothing(monkeypatch)
 
 
 def plugins_in(parent: Path) -> Path:

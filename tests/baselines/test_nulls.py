@@ -11,17 +11,23 @@ import pytest
 from compact_bench.__main__ import main
 from compact_bench.records.cells import Cell, read_cells
 from compact_bench.records.suite_record import read_suite_record
+from tests.conftest import draw_nothing
 
 SUITES = Path(__file__).parents[2] / "suites"
-QUICK = ("--limit", "8", "--seeds", "1", "--set", "evaluation.marginal_samples=0")
+# What is read here is the training; other tests evaluate. One worker, since a second takes longer
+# to start than to share so few questions saves.
+QUICK = ("--limit", "8", "--seeds", "1", "--jobs", "1", "--set", "evaluation.marginal_samples=0",
+         "--set", "evaluation.tasks=[{task: in_domain, role: reasoning}]")  # fmt: skip
 KEYS = ["step", "question_id", "teacher", "sample"]
 
 
 def run(results: Path, suite: str, *options: str) -> dict[tuple[str, str], Cell]:
     """Run a suite with few questions; its cells by label and condition."""
     arguments = ["run", str(SUITES / f"{suite}.yaml"), "--results", str(results), *QUICK, *options]
-    with pytest.raises(SystemExit) as caught:
-        main(arguments)
+    with pytest.MonkeyPatch.context() as patch:
+        draw_nothing(patch)
+        with pytest.raises(SystemExit) as caught:
+            main(arguments)
     assert caught.value.code == 0
     folder = results / suite / "mini"
     cells = {cell.run_id: cell for cell in read_cells(folder)}

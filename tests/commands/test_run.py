@@ -25,7 +25,7 @@ def readme_plugin(tmp_path):
 def test_run_report_and_run_again(call, tmp_path, readme_plugin):
     results = tmp_path / "results"
     # Not --limit: a quick look is refused by publish.
-    arguments = ["run", GSM8K, "--seeds", "0", "--only", "average"]
+    arguments = ["run", GSM8K, "--jobs", "1", "--seeds", "0", "--only", "average"]
     arguments += ["--set", "data.train=6", "--set", "data.test=6"]
     arguments += ["--set", "evaluation.tasks=[{task: in_domain, role: reasoning}]"]
     arguments += ["--set", "methods=[average, shortest, answer_sft]", "--plugins", readme_plugin]

@@ -24,6 +24,8 @@ from compact_bench.report.tables.cost import selection
 from compact_bench.suite.schema import load_suite
 from tests.execution.test_run import STUBS
 
+pytestmark = pytest.mark.usefixtures("no_pictures")
+
 ENTRY = WorkerEntry(threads=1, cell="stub_cells:dev_cell", check="stub_cells:check")
 RATES = [0.001, 0.002, 0.004]
 KEYS = {

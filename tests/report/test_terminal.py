@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
 from compact_bench.analysis.results import Results, read
+from compact_bench.commands.report import report
 from compact_bench.report import terminal
 from tests import synthetic
 from tests.synthetic import AFTER, Made
 
+SUITE = Path(__file__).parents[2] / "suites" / "gsm8k.yaml"
 LONG = "a_method_with_quite_a_long_name(temperature=0.5, teacher=sentences)"
 NUMBER = re.compile(r"[+−]?\d+\.\d ± \d+\.\d\*?")
 
@@ -77,19 +80,31 @@ def test_what_is_not_done_is_said_below(results: Results) -> None:
     assert "human_sft: not run yet (seed 0)" in lines
 
 
-@pytest.mark.parametrize("columns", ["60", "80", "200", None])
-def test_report_in_a_pipe(root: Path, columns: str | None) -> None:
-    """As plain text, at most as wide as COLUMNS says, or else 80."""
+def check_printed(text: str, root: Path, width: int) -> None:
+    """Plain text of this width at most, and where the page is."""
+    *table, last = text.splitlines()
+    assert last == f"report: {root / 'report.html'}"
+    assert "\x1b" not in text
+    assert max(map(len, table)) <= width
+    assert any(line.startswith("compact ") for line in table)
+
+
+def test_report_in_a_pipe(root: Path) -> None:
+    """80 columns where nothing says how wide it is."""
     environment = {k: v for k, v in os.environ.items() if k != "COLUMNS"}
-    environment |= {"COLUMNS": columns} if columns else {}
-    suite = Path(__file__).parents[2] / "suites" / "gsm8k.yaml"
-    words = [sys.executable, "-m", "compact_bench", "report", str(suite)]
+    words = [sys.executable, "-m", "compact_bench", "report", str(SUITE)]
     done = subprocess.run(
         [*words, "--results", str(root.parents[1])],
         capture_output=True, text=True, check=True, env=environment,
     )  # fmt: skip
-    *table, last = done.stdout.splitlines()
-    assert last == f"report: {root / 'report.html'}"
-    assert "\x1b" not in done.stdout
-    assert max(map(len, table)) <= int(columns or 80)
-    assert any(line.startswith("compact ") for line in table)
+    check_printed(done.stdout, root, 80)
+
+
+@pytest.mark.usefixtures("no_pictures")
+@pytest.mark.parametrize("columns", [60, 80, 200])
+def test_the_environment_says_how_wide_a_report_is(
+    root: Path, columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = CliRunner().invoke(report, [str(SUITE), "--results", str(root.parents[1])])
+    check_printed(done.output, root, columns)

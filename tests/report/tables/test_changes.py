@@ -27,7 +27,7 @@ LABELS = ("base", *RUNGS, "oracle", *CHANGES)
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Made(scored=True, items=150, labels=LABELS, suite=SUITE)
+    made = Made(scored=True, items=60, labels=LABELS, suite=SUITE)
     return synthetic.make(tmp_path_factory.mktemp("results"), made)
 
 
