@@ -27,7 +27,7 @@ class CompactAuthors(Distiller):
     """
 
     name = "compact_authors"
-    version = 1
+    version = 2  # 2: one backward pass a question, so that one question's activations are held
     reference = "arXiv:2601.13992"
     bibtex = """@misc{cui2026whole,
   title={"The Whole Is Greater Than the Sum of Its Parts": A Compatibility-Aware Multi-Teacher
@@ -57,6 +57,18 @@ class CompactAuthors(Distiller):
     def loss(self, student, batch: Batch) -> Step:
         """One forward a question: its rows are padded to its own longest, as was released."""
         parts = [self._question(student, batch.single(b)) for b in range(len(batch.questions))]
+        return self._step(parts)
+
+    def backward(self, student, batch: Batch) -> Step:
+        """The same with a backward pass a question: only one question's activations are held."""
+        parts = []
+        for b in range(len(batch.questions)):
+            loss, columns = self._question(student, batch.single(b))
+            (loss / len(batch.questions)).backward()
+            parts.append((loss.detach(), columns))
+        return self._step(parts)
+
+    def _step(self, parts) -> Step:
         losses, columns = zip(*parts, strict=True)
         joined = {name: torch.cat([column[name] for column in columns]) for name in columns[0]}
         return Step(

@@ -107,20 +107,33 @@ def effective_number(weights: Tensor) -> Tensor:
 def consistency(logits: Tensor, real: Tensor, weights: Tensor, smallest_pair: float) -> Tensor:
     """sum_{i<j} w_i w_j mean_t [KL(p_i, p_j) + KL(p_j, p_i)] over t real in both rows.
 
-    logits: (K,T,V); real: (K,T) bool; weights: (K,). Pairs with w_i w_j < smallest_pair are left
-    out. Returns a scalar, nats. As in COMPACT's release (arXiv 2601.13992).
+    logits: (K,T,V); real: (K,T) bool, a row's real tokens first; weights: (K,). Pairs with
+    w_i w_j < smallest_pair are left out. Returns a scalar, nats. As in COMPACT's release (arXiv
+    2601.13992).
     """
     log_p = torch.log_softmax(logits, dim=-1)
+    p = log_p.exp()
+    lengths = real.sum(-1).tolist()
     total = logits.new_zeros(())
     for i in range(len(weights)):
         for j in range(i + 1, len(weights)):
             pair = weights[i] * weights[j]
-            both = real[i] & real[j]
-            if pair < smallest_pair or not both.any():
+            n = min(lengths[i], lengths[j])
+            if pair < smallest_pair or not n:
                 continue
-            a, b = log_p[i, both], log_p[j, both]
-            total = total + pair * ((a.exp() - b.exp()) * (a - b)).sum(-1).mean()
+            # Recomputed in the backward pass: kept, each pair's differences would be as large as
+            # all of its two rows' logits.
+            rows = (p[i, :n], log_p[i, :n], p[j, :n], log_p[j, :n])
+            divergence = torch.utils.checkpoint.checkpoint(
+                _symmetric_divergence, *rows, use_reentrant=False, preserve_rng_state=False
+            )
+            total = total + pair * divergence
     return total
+
+
+def _symmetric_divergence(p: Tensor, log_p: Tensor, q: Tensor, log_q: Tensor) -> Tensor:
+    """mean_t [KL(p, q) + KL(q, p)] of (T,V) each."""
+    return ((p - q) * (log_p - log_q)).sum(-1).mean()
 
 
 def question_consistency(

@@ -19,9 +19,9 @@ from torch.utils.checkpoint import checkpoint
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer
 
-from compact_bench.student import layouts
+from compact_bench.student import attention, layouts
 from compact_bench.student.batch import Batch, FullStates, Output
-from compact_bench.student.layouts import OpenSequence, Placement, TokenRow
+from compact_bench.student.layouts import Flat, Placement, TokenRow
 
 CHUNK_LOGITS = 2**24  # at most this many logits at a time: 64 MiB in float32
 LAYOUT_TOLERANCE = 1e-3  # of a mean NLL of some nats; wrong masks are off by 1e-2 and more
@@ -52,6 +52,12 @@ class Head:
         chunks = self._chunks(states, target)
         if len(chunks) == 1:
             return self._nll(states, target)
+        if not torch.is_grad_enabled():
+            return torch.cat([self._nll(s, t) for s, t in chunks])
+        frozen = not any(p.requires_grad for p in self.module.parameters())
+        if frozen:
+            nll: Tensor = _FrozenHeadNll.apply(states, self, chunks)
+            return nll
         # Recomputed in the backward pass, or the chunks' logits would all be kept for it.
         parts = [checkpoint(self._nll, s, t, use_reentrant=False) for s, t in chunks]
         return torch.cat(parts)
@@ -71,6 +77,35 @@ class Head:
     def _chunks(self, states: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
         size = max(1, CHUNK_LOGITS // self.vocabulary)
         return list(zip(states.split(size), target.split(size), strict=True))
+
+
+class _FrozenHeadNll(torch.autograd.Function):
+    """Each token's NLL, with d NLL / d state computed beside it while a chunk's logits are there.
+
+    Where the head is frozen its gradient isn't needed, and a token's loss depends on its own state
+    alone: the (N,D) derivatives are all that the backward pass needs, so that nothing is computed
+    twice and no logits are kept (7% of a step of SmolLM2-135M, a fifth of whose weights are the
+    head).
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, states: Tensor, head: Head, chunks: Sequence[tuple[Tensor, Tensor]]
+    ) -> Tensor:
+        losses, slopes = [], []
+        for part, target in chunks:
+            with torch.enable_grad():
+                own = part.detach().requires_grad_()
+                nll = head._nll(own, target)
+                slopes.append(torch.autograd.grad(nll.sum(), own)[0])
+            losses.append(nll.detach())
+        ctx.save_for_backward(torch.cat(slopes))
+        return torch.cat(losses)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        (slopes,) = ctx.saved_tensors
+        return (gradients[0][:, None] * slopes).to(slopes.dtype), None, None
 
 
 @dataclass
@@ -183,6 +218,8 @@ class Network:
         self.head = Head(causal)
         self.pad_id = pad_id
         self.device = torch.device(device)
+        if causal.config._attn_implementation == "sdpa":  # the same where no segments are given
+            causal.set_attn_implementation(attention.NAME)
 
     def read(
         self,
@@ -193,16 +230,15 @@ class Network:
         use_cache: bool = False,
     ) -> Passed:
         """One pass of these rows through the decoder; shape: (B,R)."""
-        # A layer holds about 12 D^2 weights, attention costs 4 L D a token: they are equal at
-        # L = 6 D, and masked attention runs at about half the speed of a matrix product.
-        scale = 3.0 * self.config.hidden_size
-        placement = layouts.place(rows, layout == "shared", self.pad_id, self.device, scale)
-        arguments: dict[str, Any] = {"input_ids": placement.input_ids}
         if layout == "shared":
-            arguments["attention_mask"] = layouts.block_mask(placement, self.config)
-            arguments["position_ids"] = placement.position_ids
+            placement, flat = layouts.place_shared(rows, self.device)
+            arguments = _flat_arguments(flat)
         else:
-            arguments["attention_mask"] = placement.real.long()
+            placement = layouts.place_padded(rows, self.pad_id, self.device)
+            arguments = {
+                "input_ids": placement.input_ids,
+                "attention_mask": placement.real.long(),
+            }
         if use_cache:
             # Without a config it keeps every position, also of sliding layers.
             arguments["past_key_values"] = DynamicCache()
@@ -213,38 +249,23 @@ class Network:
         return Passed(self.head, rows, shape, placement, result.last_hidden_state, layers, cache)
 
     @torch.no_grad()
-    def read_on(
-        self,
-        passed: Passed,
-        sequences: Sequence[OpenSequence],
-        visible: Sequence[tuple[int, range, list[int]]],
-    ) -> Tensor:
-        """Further tokens on a pass's cache, which is not copied: (Q,W,D), detached.
+    def read_on(self, passed: Passed, further: Flat) -> Tensor:
+        """Further tokens on a shared pass's cache, which is not copied: (1,W,D), detached."""
+        arguments = _flat_arguments(further) | {"past_key_values": _detached(passed.cache)}
+        result: Tensor = self.decoder(use_cache=True, **arguments).last_hidden_state
+        return result
 
-        sequences: for each of the pass's Q sequences its further tokens, at most W, in branches
-        that don't see each other. visible: (sequence, which further tokens, the earlier places that
-        they see).
-        """
-        ids, position, _, branch = layouts.stacked(sequences, self.pad_id, self.device)
-        placement = passed.placement
-        past = placement.input_ids.shape[1]
-        mask = torch.zeros(*ids.shape, past + ids.shape[1], dtype=torch.bool, device=ids.device)
-        for q, own, places in visible:
-            mask[q, own.start : own.stop, places] = True
-        key_position = torch.cat([placement.position_ids, position], 1)
-        distance = position[:, :, None] - key_position[:, None, :]  # (Q,W,past+W)
-        # Branches see themselves and, with the filler at the end, padding sees padding: a query
-        # that saw nothing would have a softmax of NaN.
-        same_branch = branch[:, :, None] == branch[:, None, :]
-        mask[:, :, past:] = same_branch & (distance[:, :, past:] >= 0)
-        result = self.decoder(
-            input_ids=ids,
-            attention_mask=layouts.windowed(mask, distance, self.config),
-            position_ids=position,
-            past_key_values=_detached(passed.cache),
-            use_cache=True,
-        )
-        return result.last_hidden_state
+
+def _flat_arguments(flat: Flat) -> dict[str, Any]:
+    ids, positions = flat.tensors()
+    # A mask of four dimensions is passed on as it is, so that none is made; nothing reads it.
+    no_mask = torch.ones(1, 1, 1, 1, dtype=torch.bool, device=flat.device)
+    return {
+        "input_ids": ids,
+        "position_ids": positions,
+        "attention_mask": no_mask,
+        "segments": flat.segments(),
+    }
 
 
 class _Layer(DynamicLayer):
@@ -277,14 +298,14 @@ def choose_layout(
 ) -> tuple[str, str]:
     """The layout to use and, where that is not the shared prefix, why.
 
-    The shared prefix is tried on a few tokens, since an architecture may ignore or misread a
-    block mask without a word. model: what is trained, which holds `causal`.
+    The shared prefix is tried on a few tokens, since an architecture may do its attention in its
+    own way without a word. model: what is trained, which holds `causal`.
     """
     if wanted == "padded":
         return "padded", "asked for"
-    if causal.config._attn_implementation != "sdpa":
-        return "padded", f"attention is {causal.config._attn_implementation}, not sdpa"
     network = Network(causal, pad_id, device)
+    if causal.config._attn_implementation != attention.NAME:
+        return "padded", f"attention is {causal.config._attn_implementation}, not sdpa"
     vocabulary = causal.get_input_embeddings().weight.shape[0]
     window = getattr(causal.config, "sliding_window", None) or 8
     draw = torch.Generator().manual_seed(0)

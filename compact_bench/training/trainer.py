@@ -344,8 +344,12 @@ class Trainer:
 
     def _new_optimizer(self) -> torch.optim.AdamW:
         parameters = [*self.student.trainable().values(), *self.distiller.parameters()]
+        # Fused: a third of the time of one kernel an operation and tensor, 4% of a step of `nano`.
         return torch.optim.AdamW(
-            parameters, lr=self.spec.learning_rate, weight_decay=self.spec.weight_decay
+            parameters,
+            lr=self.spec.learning_rate,
+            weight_decay=self.spec.weight_decay,
+            fused=True,
         )
 
 

@@ -77,12 +77,15 @@ def test_token_values_and_ranks():
     assert torch.allclose(out.logits[1, 0, :width], logits[start:], atol=1e-5)
 
 
-def test_chunked_head_gives_the_same_gradient(monkeypatch):
+@pytest.mark.parametrize("frozen", [False, True])
+def test_chunked_head_gives_the_same_gradient(frozen, monkeypatch):
     gradients = []
     for size in (2**24, 2048):
         monkeypatch.setattr("compact_bench.student.forward.CHUNK_LOGITS", size)
         student = make_student("llama", "shared")
-        student.forward(make_batch(student.tokenizer)).nll.sum().backward()
+        student.causal.get_output_embeddings().requires_grad_(not frozen)
+        nll = student.forward(make_batch(student.tokenizer)).nll
+        (nll * torch.arange(1.0, 1 + nll.numel()).view_as(nll)).sum().backward()
         gradients.append(torch.cat([p.grad.flatten() for p in student.trainable().values()]))
     assert torch.allclose(*gradients, rtol=1e-4, atol=1e-6)
 
@@ -106,13 +109,13 @@ def test_every_architecture_here_takes_the_shared_prefix(kind):
     assert choose_layout("auto", model, model, pad_id=0) == ("shared", "")
 
 
-def test_a_model_that_misreads_the_mask_falls_back(monkeypatch):
+def test_a_model_that_does_its_attention_in_its_own_way_falls_back(monkeypatch):
     model = tiny_model("llama")
     decoder = model.get_decoder().forward
 
-    def ignores_mask(*args, attention_mask=None, **kwargs):
-        return decoder(*args, attention_mask=None, **kwargs)
+    def ignores_segments(*args, segments=None, **kwargs):
+        return decoder(*args, **kwargs)
 
-    monkeypatch.setattr(model.get_decoder(), "forward", ignores_mask)
+    monkeypatch.setattr(model.get_decoder(), "forward", ignores_segments)
     layout, reason = choose_layout("auto", model, model, pad_id=0)
     assert layout == "padded" and "other numbers" in reason

@@ -1,23 +1,24 @@
-"""Where rows lie, how rows of unlike length are padded, and which sequences they share."""
+"""Where rows lie, how rows of unlike length are padded, and what they see of each other."""
 
 from __future__ import annotations
 
 import os
-from itertools import chain
 
+import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compact_bench.student import layouts
 from compact_bench.student.layouts import (
     TokenRow,
-    block_mask,
-    pack,
     pad_rows,
-    place,
+    place_padded,
+    place_shared,
     real_places,
 )
-from tests.models import tiny_config
+
+CPU = torch.device("cpu")
 
 TOKENS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 
@@ -27,7 +28,7 @@ TOKENS = st.lists(st.integers(0, 5), min_size=1, max_size=6)
 def test_every_row_lies_whole_in_its_sequence(rows):
     rows = [TokenRow(0, i, prefix, target) for i, (prefix, target) in enumerate(rows)]
     for shared in (True, False):
-        placement = place(rows, shared, 9, torch.device("cpu"))
+        placement = place_shared(rows, CPU)[0] if shared else place_padded(rows, 9, CPU)
         assert placement.target.tolist() == [t for row in rows for t in row.target]
         for number, row in enumerate(rows):
             line = placement.input_ids[placement.sequence[number]]
@@ -42,18 +43,6 @@ def test_every_row_lies_whole_in_its_sequence(rows):
         assert int(placement.real.sum()) == expected
 
 
-@given(st.lists(st.integers(1, 40), min_size=1, max_size=8))
-def test_packing_holds_each_once_and_costs_no_more_than_the_trivial_ones(lengths):
-    def cost(bins: list[list[int]]) -> float:
-        longest = max(sum(lengths[i] for i in members) for members in bins)
-        return len(bins) * longest * (1 + longest / 30)
-
-    bins = pack(lengths, 30)
-    assert sorted(chain(*bins)) == list(range(len(lengths)))
-    assert cost(bins) <= cost([[i] for i in range(len(lengths))])
-    assert cost(bins) <= cost([list(range(len(lengths)))])
-
-
 def test_padding_is_marked_by_length_and_not_by_token():
     rows = [[7, 0, 0], [5]]
     assert pad_rows(rows).tolist() == [[7, 0, 0], [5, 0, 0]]
@@ -62,11 +51,18 @@ def test_padding_is_marked_by_length_and_not_by_token():
     assert real_places(rows, side="left").tolist() == [[1, 1, 1], [0, 0, 1]]
 
 
-def test_a_branch_sees_its_trunk_and_itself_alone():
+@pytest.mark.parametrize("piece_pairs", [0, 10**6], ids=["pieces", "one square a question"])
+@pytest.mark.parametrize("window", [None, 2])
+def test_a_branch_sees_its_trunk_and_itself_alone(piece_pairs, window, monkeypatch):
+    monkeypatch.setattr(layouts, "PIECE_PAIRS", piece_pairs)
     rows = [TokenRow(0, 0, [4, 4], [1]), TokenRow(0, 1, [4, 4], [2, 3]), TokenRow(1, 0, [6], [7])]
-    placement = place(rows, True, 0, torch.device("cpu"))
-    mask = block_mask(placement, tiny_config("llama", 8))
-    for a, row in enumerate(rows):
-        for i, here in enumerate(placement.places[a]):
-            seen = mask[placement.sequence[a], 0, here].nonzero()[:, 0].tolist()
-            assert seen == sorted(placement.places[a][: i + 1]), (row, i)
+    placement, flat = place_shared(rows, CPU)
+    assert len(flat.ids) == (4 if piece_pairs == 0 else 2)
+    for number, row in enumerate(rows):
+        for i, here in enumerate(placement.places[number]):
+            piece = next(n for n in range(len(flat.ids)) if here in flat.places(n))
+            keys = [place for key in flat.parts[piece].keys for place in flat.places(key)]
+            mask = flat.parts[piece].mask(window)
+            seen = [keys[k] for k in mask[here - flat.places(piece).start].nonzero()[:, 0].tolist()]
+            expected = placement.places[number][: i + 1]
+            assert sorted(seen) == sorted(expected[-window:] if window else expected), (row, i)
