@@ -11,7 +11,7 @@ import torch
 
 from compact_bench.api import Distiller, Step
 from compact_bench.student.encode import Encoder, Example
-from compact_bench.student.load import _with_lora
+from compact_bench.student.lora import with_adapters
 from compact_bench.student.student import Student
 from compact_bench.suite.sections import LoraSpec, TrainingSpec
 from compact_bench.training.trainer import Trainer
@@ -69,7 +69,7 @@ def student(lora: bool = False, dropout: float = 0.0) -> Student:
     causal = tiny_model("llama")
     model = causal
     if lora:
-        model = _with_lora(causal, LoraSpec(r=2), dropout, seed=0)
+        model = with_adapters(causal, LoraSpec(r=2), dropout, seed=0)
     return Student(model, causal, tiny_tokenizer(), layout="shared")
 
 

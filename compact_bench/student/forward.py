@@ -7,9 +7,10 @@ asks for logits: with 49,152 tokens in the vocabulary it would be the largest of
 from __future__ import annotations
 
 import copy
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import torch
@@ -24,13 +25,15 @@ from compact_bench.student.batch import Batch, FullStates, Output
 from compact_bench.student.layouts import Flat, Placement, TokenRow
 
 CHUNK_LOGITS = 2**24  # at most this many logits at a time: 64 MiB in float32
+Products = Callable[[], AbstractContextManager[Any]]  # what products run inside
 LAYOUT_TOLERANCE = 1e-3  # of a mean NLL of some nats; wrong masks are off by 1e-2 and more
 
 
 class Head:
     """The head of a causal language model with its final scaling."""
 
-    def __init__(self, causal: Any) -> None:
+    def __init__(self, causal: Any, products: Products = nullcontext) -> None:
+        self.products = products
         self.module = causal.get_output_embeddings()
         config = causal.config
         self.softcap = getattr(config, "final_logit_softcapping", None)
@@ -39,7 +42,8 @@ class Head:
 
     def __call__(self, states: Tensor) -> Tensor:
         """(..., D) -> (..., V), in float32 at least: a softmax in bf16 loses too much."""
-        logits = self.module(states)
+        with self.products():
+            logits = self.module(states)
         logits = logits if logits.dtype == torch.float64 else logits.float()
         if self.scaling:
             logits = logits / self.scaling
@@ -212,12 +216,17 @@ def _answer_start(row: TokenRow, batch: Batch) -> int:
 class Network:
     """The decoder and the head of a causal language model, in either layout. Counts no cost."""
 
-    def __init__(self, causal: Any, pad_id: int, device: str | torch.device = "cpu") -> None:
+    def __init__(
+        self, causal: Any, pad_id: int, device: str | torch.device = "cpu", mixed: bool = False
+    ) -> None:
         self.decoder = causal.get_decoder()
         self.config = causal.config
-        self.head = Head(causal)
         self.pad_id = pad_id
         self.device = torch.device(device)
+        self.products: Products = nullcontext
+        if mixed:
+            self.products = partial(torch.autocast, self.device.type, dtype=torch.bfloat16)
+        self.head = Head(causal, self.products)
         if causal.config._attn_implementation == "sdpa":  # the same where no segments are given
             causal.set_attn_implementation(attention.NAME)
 
@@ -243,7 +252,8 @@ class Network:
             # Without a config it keeps every position, also of sliding layers.
             arguments["past_key_values"] = DynamicCache()
             arguments["past_key_values"].layer_class_to_replicate = _Layer
-        result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
+        with self.products():
+            result = self.decoder(use_cache=use_cache, output_hidden_states=all_layers, **arguments)
         layers = result.hidden_states if all_layers else None
         cache = result.past_key_values if use_cache else None
         return Passed(self.head, rows, shape, placement, result.last_hidden_state, layers, cache)
@@ -252,7 +262,8 @@ class Network:
     def read_on(self, passed: Passed, further: Flat) -> Tensor:
         """Further tokens on a shared pass's cache, which is not copied: (1,W,D), detached."""
         arguments = _flat_arguments(further) | {"past_key_values": _detached(passed.cache)}
-        result: Tensor = self.decoder(use_cache=True, **arguments).last_hidden_state
+        with self.products():
+            result: Tensor = self.decoder(use_cache=True, **arguments).last_hidden_state
         return result
 
 

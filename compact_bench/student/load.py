@@ -65,6 +65,7 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     from compact_bench.student.forward import choose_layout
     from compact_bench.student.student import Student, pad_token
 
+    spec = spec.settled()
     device = spec.device
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -72,7 +73,8 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
         tokenizer, where, arguments = _tokenizer(spec)
         if "gguf_file" not in arguments:
             arguments["use_safetensors"] = True
-        dtype = getattr(torch, spec.dtype)
+        mixed = spec.dtype == "mixed"
+        dtype = torch.float32 if mixed else getattr(torch, spec.dtype)
         causal: Any = AutoModelForCausalLM.from_pretrained(
             where, dtype=dtype, attn_implementation="sdpa", **arguments
         )
@@ -83,13 +85,24 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     if tokenizer.eos_token_id is None:
         raise UserError(f"student.id: the tokenizer of {spec.id!r} has no end-of-sequence token")
     causal.to(device)
-    model = _with_lora(causal, spec.lora, lora_dropout, seed) if spec.lora else causal
+    model = causal
+    if spec.lora:
+        from compact_bench.student.lora import with_adapters
+
+        model = with_adapters(causal, spec.lora, lora_dropout, seed)
     if spec.gradient_checkpointing:
         causal.gradient_checkpointing_enable()
         causal.enable_input_require_grads()
     layout, reason = choose_layout(spec.layout, model, causal, pad_token(tokenizer), device)
     return Student(
-        model, causal, tokenizer, layout=layout, layout_reason=reason, chat=spec.chat, device=device
+        model,
+        causal,
+        tokenizer,
+        layout=layout,
+        layout_reason=reason,
+        chat=spec.chat,
+        device=device,
+        mixed=mixed,
     )
 
 
@@ -126,21 +139,3 @@ def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
     if spec.trust_remote_code:
         arguments["trust_remote_code"] = True
     return AutoTokenizer.from_pretrained(where, **arguments), where, arguments
-
-
-def _with_lora(causal: Any, lora: Any, dropout: float, seed: int) -> Any:
-    from peft import LoraConfig, get_peft_model
-
-    config = LoraConfig(
-        r=lora.r,
-        lora_alpha=lora.alpha,
-        lora_dropout=max(dropout, lora.dropout),
-        target_modules=list(lora.targets),
-        task_type="CAUSAL_LM",
-    )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            return get_peft_model(causal, config)
-        except ValueError as error:
-            raise UserError(f"student.lora.targets: {str(error).splitlines()[0]}") from error

@@ -37,7 +37,8 @@ class Student:
     """A causal language model with its tokenizer, its batch layout and its running cost.
 
     model: the module that is trained (a PEFT model or the plain one); causal: the plain
-    transformers model inside it. layout: "padded" or "shared".
+    transformers model inside it. layout: "padded" or "shared". mixed: whether forwards multiply in
+    bfloat16 although the weights are float32; answers are then written in float32.
     """
 
     def __init__(
@@ -50,12 +51,13 @@ class Student:
         layout_reason: str = "",
         chat: bool = False,
         device: str | torch.device = "cpu",
+        mixed: bool = False,
     ) -> None:
         self.model = model
         self.causal = causal
         self.tokenizer = tokenizer
         self.encoder = Encoder(tokenizer, chat)
-        self.network = Network(causal, pad_token(tokenizer), device)
+        self.network = Network(causal, pad_token(tokenizer), device, mixed)
         self.decoder = self.network.decoder
         self.layout = layout
         self.layout_reason = layout_reason

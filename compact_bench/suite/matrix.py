@@ -241,7 +241,7 @@ def cells(
     shared: dict[str, Any] = {
         "suite": suite.suite,
         "profile": suite.profile,
-        "student": suite.student.model_dump(mode="json"),
+        "student": suite.student.settled().model_dump(mode="json"),
         "student_hash": student_hash,
         "evaluation": suite.evaluation.model_dump(mode="json"),
         "limit": suite.limit,

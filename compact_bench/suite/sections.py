@@ -75,17 +75,32 @@ class LoraSpec(Strict):
 
 
 class StudentSpec(Strict):
-    """The student: ``nano``, a hub id, a local folder or the path of a GGUF file."""
+    """The student: ``nano``, a hub id, a local folder or the path of a GGUF file.
+
+    ``dtype``: of the weights; ``mixed`` keeps them in float32 and multiplies in bfloat16. ``auto``
+    multiplies in bfloat16 where the device has it in hardware and adapters or weights stay in
+    float32 to be trained; what it came to is in the plan and in a run's id.
+    """
 
     id: Annotated[str, Field(min_length=1)] = "nano"
     revision: str | None = None
-    dtype: Literal["float32", "bfloat16", "float64"] = "float32"
+    dtype: Literal["auto", "float32", "bfloat16", "mixed", "float64"] = "float32"
     layout: Literal["auto", "padded", "shared"] = "auto"
     lora: LoraSpec | None = None
     chat: bool = False
     trust_remote_code: bool = False
     device: str = "auto"
     gradient_checkpointing: bool = False
+
+    def settled(self) -> StudentSpec:
+        """The same with the dtype that ``auto`` comes to on this machine."""
+        if self.dtype != "auto":
+            return self
+        from compact_bench.utils.machine import has_bfloat16
+
+        trained_in = "bfloat16" if self.lora else "mixed"  # frozen weights may be rounded
+        dtype = trained_in if has_bfloat16(self.device) else "float32"
+        return self.model_copy(update={"dtype": dtype})
 
 
 class MiniSpec(Strict):

@@ -36,6 +36,17 @@ def environment(threads: int) -> dict[str, Any]:
     }
 
 
+def has_bfloat16(device: str) -> bool:
+    """Whether the device (auto: the one that a run takes) multiplies bfloat16 in hardware.
+
+    Where it doesn't, PyTorch emulates it, slower than float32.
+    """
+    if device.startswith("cuda") or (device == "auto" and torch.cuda.is_available()):
+        return torch.cuda.is_bf16_supported(including_emulation=False)
+    features = torch.cpu.get_capabilities()
+    return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
+
+
 def _git_commit() -> str | None:
     command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     try:

@@ -13,7 +13,7 @@ from compact_bench.data.tasks import TaskData, dev_task
 from compact_bench.errors import CellError
 from compact_bench.evaluation.evaluate import evaluate
 from compact_bench.execution.prepare import prepare
-from compact_bench.student.load import _with_lora
+from compact_bench.student.lora import with_adapters
 from compact_bench.student.student import Student
 from compact_bench.suite.schema import Suite
 from compact_bench.suite.sections import LoraSpec
@@ -31,7 +31,7 @@ def student(lora: bool = False) -> Student:
     causal = copy.deepcopy(taught())
     model = causal
     if lora:
-        model = _with_lora(causal, LoraSpec(r=2), 0.0, seed=0)
+        model = with_adapters(causal, LoraSpec(r=2), 0.0, seed=0)
         with torch.no_grad():
             for name, parameter in model.named_parameters():
                 if "lora_B" in name:
