@@ -108,4 +108,14 @@ def test_scores_are_recorded_and_batches_equal_single_questions(student):
     twice.sample = twice.sample.repeat(2, 1)
     both = distiller_of(case).loss(student, twice)
     assert torch.allclose(both.weights, single.weights.expand(2, -1))
-    assert float(both.loss) == pytest.approx(float(single.loss), rel=1e-9)
+    assert float(both.loss.detach()) == pytest.approx(float(single.loss.detach()), rel=1e-9)
+    # Going back a question at a time adds up to the gradient of the mean.
+    parameters = list(student.trainable().values())
+    whole = torch.autograd.grad(both.loss, parameters, allow_unused=True)
+    student.model.zero_grad()
+    apart = distiller_of(case).backward(student, twice)
+    assert float(apart.loss) == pytest.approx(float(both.loss.detach()), rel=1e-12)
+    assert torch.equal(apart.weights, both.weights) and torch.equal(apart.nll, both.nll)
+    for parameter, gradient in zip(parameters, whole, strict=True):
+        if gradient is not None:
+            torch.testing.assert_close(parameter.grad, gradient, rtol=1e-9, atol=1e-12)

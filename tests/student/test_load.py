@@ -12,12 +12,36 @@ import torch
 from compact_bench.errors import UserError
 from compact_bench.student.load import load_student, same_tokenizer, student_hash
 from compact_bench.suite.sections import LoraSpec, StudentSpec
-from tests.models import save_tiny
+from tests.models import make_batch, save_tiny
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return save_tiny("llama", tmp_path_factory.mktemp("students") / "tiny")
+
+
+@pytest.mark.parametrize("lora", [None, LoraSpec(r=2)])
+@pytest.mark.parametrize("hardware", [False, True])
+def test_auto_is_bfloat16_where_the_device_has_it(lora, hardware, monkeypatch):
+    monkeypatch.setattr("compact_bench.utils.machine.has_bfloat16", lambda device: hardware)
+    spec = StudentSpec(dtype="auto", lora=lora)
+    in_hardware = "bfloat16" if lora else "mixed"
+    assert spec.settled().dtype == (in_hardware if hardware else "float32")
+    assert StudentSpec(dtype="float32").settled().dtype == "float32"
+
+
+def test_mixed_multiplies_in_bfloat16_and_keeps_float32_weights_losses_and_gradients():
+    exact, mixed = (load_student(StudentSpec(dtype=dtype)) for dtype in ("float32", "mixed"))
+    batch = make_batch(exact.tokenizer)
+    losses, gradients = [], []
+    for student in (exact, mixed):
+        nll = student.forward(batch, needs={"answer_gain"}).nll
+        nll.sum().backward()
+        losses.append(nll.detach())
+        gradients.append(torch.cat([p.grad.flatten() for p in student.trainable().values()]))
+        assert {t.dtype for t in (nll, *student.trainable().values())} == {torch.float32}
+    assert 0 < float((losses[0] - losses[1]).abs().max()) < 0.1  # 8 bits of some nats
+    assert torch.nn.functional.cosine_similarity(*gradients, dim=0) > 0.99
 
 
 def test_a_folder_is_loaded_for_full_training(folder):

@@ -52,7 +52,7 @@ CHANGES: dict[str, Any] = {
     "evaluation": {"tasks": []},
     "limit": 3,
     "threads": 1,
-    "engine_version": 2,
+    "engine_version": 3,
     "evidence": {"items": 3},
 }
 
