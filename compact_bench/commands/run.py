@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -46,9 +48,9 @@ def run_suite(
 
         if code := search.tune(suite, options, search.TuneOptions((), test=False), say, entry):
             return code
-    code = execution.run(winners.with_tuned(suite, root), options, say, entry)
+    report = partial(importlib.import_module, "compact_bench.report.page")
+    code = execution.run(winners.with_tuned(suite, root), options, say, entry, report)
     if code != execution.INTERRUPTED:
-        from compact_bench.report import page
-
+        page = report()
         page.show(root, say, options.only)
     return code

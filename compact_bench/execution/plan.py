@@ -207,8 +207,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     for name, _, place, *_ in suite.rows():
         registry.get(name, where=suite.where(place))
     identity = student_identity(suite)
-    jobs = options.jobs or suite.jobs or 1
-    threads = threads_of(jobs, available_cores())
+    jobs, threads = jobs_and_threads(suite, options)
     all_prepared, data = read_data(suite, options)
 
     tries = _tries(suite, options, registry, identity, threads)
@@ -312,6 +311,12 @@ def _with_dependents(every: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
     while more := {spec.run_id for spec in every if spec.after in waiting} - waiting:
         waiting |= more
     return waiting
+
+
+def jobs_and_threads(suite: Suite, options: Options) -> tuple[int, int]:
+    """How many cells run at the same time, and the threads of each."""
+    jobs = options.jobs or suite.jobs or 1
+    return jobs, threads_of(jobs, available_cores())
 
 
 def threads_of(jobs: int, cores: int) -> int:

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
+from typing import Any
 
 import filelock
 
@@ -17,6 +18,7 @@ from compact_bench.execution.plan import (
     WAITING,
     Options,
     Plan,
+    jobs_and_threads,
     make_plan,
     suite_folder,
     tried_entry,
@@ -33,15 +35,25 @@ INTERRUPTED = 130
 Say = Callable[[str], None]
 
 
-def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | None = None) -> int:
+def run(
+    suite: Suite,
+    options: Options,
+    say: Say = print,
+    entry: WorkerEntry | None = None,
+    meanwhile: Callable[[], Any] = lambda: None,
+) -> int:
     """Run what is missing of a suite; return the exit code.
 
     0: every selected cell is done or skipped; 1: some failed or diverged; 130: Ctrl-C.
-    Raises UserError before anything has started. ``entry`` replaces what a worker calls.
+    Raises UserError before any cell has started. ``entry`` replaces what a worker calls;
+    ``meanwhile`` is called while the first worker starts, which takes seconds.
     """
     root = suite_folder(suite, options.results)
     check_writable(root)
-    with locked(root):
+    jobs, threads = jobs_and_threads(suite, options)
+    with locked(root), _stopped(Pool(entry or WorkerEntry(threads), root / "logs", jobs)) as pool:
+        pool.start()
+        meanwhile()
         plan = make_plan(suite, options)
         states = plan.states()
         pending = plan.pending(options.retry, states)
@@ -49,12 +61,12 @@ def run(suite: Suite, options: Options, say: Say = print, entry: WorkerEntry | N
         say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {done} of them kept")
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
-            if not _work(plan, choosing, options, say, entry):
+            if not _work(plan, choosing, options, say, pool):
                 return INTERRUPTED
             plan = make_plan(suite, options)  # now that the rates are known
             left = plan.pending(options.retry)
             pending = [spec for spec in left if spec.run_id not in plan.tried_ids]
-        if pending and not _work(plan, pending, options, say, entry):
+        if pending and not _work(plan, pending, options, say, pool):
             return INTERRUPTED
         write_records(plan)
         states = plan.states()
@@ -115,11 +127,17 @@ def write_records(plan: Plan) -> None:
     write_items(plan.root, plan.prepared.tasks, clean)
 
 
-def _work(
-    plan: Plan, pending: list[RunSpec], options: Options, say: Say, entry: WorkerEntry | None
-) -> bool:
+@contextmanager
+def _stopped(pool: Pool) -> Iterator[Pool]:
+    """The pool; its workers end with the block, at once where it fails or nothing was to do."""
+    try:
+        yield pool
+    finally:
+        pool.stop(at_once=True)
+
+
+def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> bool:
     """Run the pending cells; False if Ctrl-C stopped it."""
-    pool = Pool(entry or WorkerEntry(plan.threads), plan.root / "logs", plan.jobs)
     try:
         if refused := pool.check(plan.cells[0]):
             raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
@@ -131,10 +149,6 @@ def _work(
         pool.stop(at_once=True)
         say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
         return False
-    except BaseException:
-        pool.stop(at_once=True)
-        raise
-    pool.stop()
     return True
 
 

@@ -14,6 +14,8 @@ import pytest
 
 from compact_bench.commands.run import run_suite
 from compact_bench.errors import UserError
+from compact_bench.execution import pool
+from compact_bench.execution import run as execution
 from compact_bench.execution.plan import Options
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records.cells import read_cells
@@ -128,6 +130,25 @@ def test_a_student_that_cannot_be_loaded_stops_before_any_cell(go, results, revi
         go("dummy", overrides=[f"student.revision={revision}"])
     assert read_cells(results / "tiny/mini") == []
     assert not (results / "tiny/mini/suite.json").exists()
+
+
+def test_the_first_worker_starts_before_the_plan_and_ends_with_a_plan_that_fails(
+    write_suite, plugins, results, monkeypatch
+):
+    started, alive = [], []
+
+    class Watched(pool.Worker):
+        def __init__(self, *arguments):
+            super().__init__(*arguments)
+            started.append(self)
+
+    monkeypatch.setattr(pool, "Worker", Watched)
+    suite = load_suite(write_suite(methods=["still", "no_such"]), "mini")
+    options = Options(results, None, (plugins,))
+    with pytest.raises(UserError, match="no_such"):
+        execution.run(suite, options, print, ENTRY, lambda: alive.extend(w.alive for w in started))
+    assert alive == [True]
+    assert not started[0].alive
 
 
 def test_unwritable_results_folder(go, results):

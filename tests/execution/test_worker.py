@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import json
 import queue
 import subprocess
@@ -87,6 +89,18 @@ def test_a_student_that_cannot_be_loaded_is_the_answer(request_of):
     student = request["spec"]["student"] | {"revision": "broken"}
     check = {"do": "check", "spec": request["spec"] | {"student": student}}
     assert events_of(check) == [{"event": "end", "error": "student.id: can't load it: no weights"}]
+
+
+def test_what_is_imported_is_taken_to_stay():
+    before = gc.get_freeze_count()
+    try:
+        with contextlib.suppress(ImportError), worker.importing():
+            assert not gc.isenabled()
+            raise ImportError
+        assert gc.isenabled()
+        assert gc.get_freeze_count() > before
+    finally:
+        gc.unfreeze()
 
 
 def test_an_error_in_one_line():
