@@ -7,43 +7,55 @@ from collections.abc import Iterator, Sequence
 import torch
 from torch import Tensor
 
-from compact_bench.student.generation import Stops, end_ids, generate
-from compact_bench.student.layouts import pad_rows, real_places
+from compact_bench.student.forward import CHUNK_LOGITS, Passed
+from compact_bench.student.generation import Stops, batches, end_ids, generate
+from compact_bench.student.layouts import TokenRow
 from compact_bench.student.student import Student
 
 TextRow = tuple[Sequence[int], Sequence[int]]  # tokens of a prompt and of what follows
-ROWS = 4  # at a time: their logits are held, 600 kB a token for a vocabulary of 150,000
+ROWS = 16  # at a time, fewer where their logits would be more than CHUNK_LOGITS
+WRITTEN_ROWS = 32  # texts that are written at a time
 
 
 @torch.no_grad()
-def log_chances(student: Student, rows: Sequence[TextRow]) -> Iterator[Tensor]:
+def log_chances(student: Student, rows: Sequence[TextRow]) -> list[Tensor]:
     """For each row (A,V) float32 on the CPU: log-probabilities at its A target tokens."""
-    for at in range(0, len(rows), ROWS):
-        chosen = rows[at : at + ROWS]
-        texts = [[*prompt, *target] for prompt, target in chosen]
-        # An embedding of index 0 stands at padded places; nothing real sees it.
-        logits = student.causal(
-            input_ids=pad_rows(texts, student.device),
-            attention_mask=real_places(texts, student.device),
-        ).logits  # (N,T,V)
-        for n, (prompt, target) in enumerate(chosen):
-            first = len(prompt) - 1  # a token is predicted one place before it stands
-            yield logits[n, first : first + len(target)].float().log_softmax(-1).cpu()
+    out: dict[int, Tensor] = {}
+    for chosen, passed in _passes(student, rows):
+        logits = student.network.head(passed.predictors).float().log_softmax(-1).cpu()  # (n,V)
+        parts = logits.split([len(rows[i][1]) for i in chosen])
+        out.update(zip(chosen, parts, strict=True))
+    return [out[i] for i in range(len(rows))]
 
 
+@torch.no_grad()
 def token_nll(student: Student, rows: Sequence[TextRow]) -> list[list[float]]:
     """Negative log-likelihoods of every row's target tokens, nats."""
-    return [
-        (-chances.gather(1, torch.tensor(target, dtype=torch.int64)[:, None])[:, 0]).tolist()
-        for (_, target), chances in zip(rows, log_chances(student, rows), strict=True)
-    ]
+    out: dict[int, list[float]] = {}
+    for chosen, passed in _passes(student, rows):
+        nll = student.network.head.token_nll(passed.predictors, passed.placement.target)  # (n,)
+        parts = nll.split([len(rows[i][1]) for i in chosen])
+        out.update((i, part.tolist()) for i, part in zip(chosen, parts, strict=True))
+    return [out[i] for i in range(len(rows))]
+
+
+def _passes(student: Student, rows: Sequence[TextRow]) -> Iterator[tuple[list[int], Passed]]:
+    """Forwards of rows of like length, and which rows each reads, with few logits at a time.
+
+    The head is left to the caller: it runs at the target tokens alone.
+    """
+    lengths = [len(prompt) + len(target) for prompt, target in rows]
+    most = max([len(target) for _, target in rows], default=1) * student.network.head.vocabulary
+    for chosen in batches(lengths, max(1, min(ROWS, CHUNK_LOGITS // max(1, most)))):
+        own = [TokenRow(n, 0, list(rows[i][0]), list(rows[i][1])) for n, i in enumerate(chosen)]
+        yield chosen, student.network.read(own, (len(own), 1), "padded")
 
 
 def answers(student: Student, prompts: Sequence[Sequence[int]], longest: int) -> list[TextRow]:
     """What the student writes greedily after each prompt, with the end token where it ended."""
     stops = Stops(student.tokenizer, (), end_ids(student.causal, student.tokenizer))
     written = generate(
-        student.causal, prompts, stops, max_new_tokens=longest, batch_size=max(ROWS, 16)
+        student.causal, prompts, stops, max_new_tokens=longest, batch_size=WRITTEN_ROWS
     )
     end = student.encoder.eos
     return [

@@ -11,6 +11,7 @@ lm-eval's HFLM.
 from __future__ import annotations
 
 import copy
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -95,7 +96,7 @@ class Prefix:
     def taken(self, rows: Sequence[int]) -> Prefix:
         """The prompts of these rows (any of them several times or never); the cache is a copy."""
         chosen = torch.tensor(rows, device=self.mask.device)
-        if all(isinstance(layer, RoomyLayer) for layer in self.cache.layers):
+        if self.roomy:
             # Selecting makes tensors of its own, so that nothing has to be copied before.
             cache = copy.copy(self.cache)
             cache.layers = [copy.copy(layer) for layer in self.cache.layers]
@@ -103,6 +104,20 @@ class Prefix:
             cache = copy.deepcopy(self.cache)
         cache.batch_select_indices(chosen)
         return Prefix(cache, self.mask[chosen], self.logits[chosen])
+
+    @property
+    def roomy(self) -> bool:
+        """Whether the cache can be put together from parts."""
+        return all(isinstance(layer, RoomyLayer) for layer in self.cache.layers)
+
+    def trimmed(self) -> Prefix:
+        """Without the first columns that are padding in all rows; the same cache."""
+        start = int(self.mask.any(0).int().argmax())
+        for layer in self.cache.layers:
+            if isinstance(layer, RoomyLayer) and layer.buffers:
+                keys, values = (buffer[:, :, start:] for buffer in layer.buffers)
+                layer.fill(keys, values, layer.get_seq_length() - start)
+        return Prefix(self.cache, self.mask[:, start:], self.logits)
 
 
 def batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
@@ -244,51 +259,68 @@ def decode(
     stops: Stops,
     max_new_tokens: int,
     noise: Tensor | None = None,
+    refill: Callable[[int], Prefix | None] | None = None,
 ) -> list[Generated]:
     """Continue N prompts; the prefix is used up. Rows that are done leave the batch.
 
     Greedy without noise; with it, (N,max_new_tokens) float64 uniform in [0,1), sampled at
     temperature 1: a row's tokens depend on its own noise alone, not on the other rows.
+    refill: given how many rows have left, as many further prompts or fewer, or None where there
+    are no more. They take the places, so that the batch stays full until the last few rows, and
+    come after the others in what is returned.
     """
-    cache, logits = prefix.cache, prefix.logits
-    width = prefix.mask.shape[1]
-    room = prefix.mask.new_zeros(len(prefix.mask), max_new_tokens)
-    mask = torch.cat([prefix.mask, room], dim=1)  # (N,T+max_new_tokens), filled step by step
-    position = prefix.mask.sum(-1, keepdim=True)  # (N,1)
-    owners = list(range(len(mask)))  # row of the batch -> row of the prefix
+    size = len(prefix.mask)
+    owners = list(range(size))  # row of the batch -> row of what is returned
     written: list[list[int]] = [[] for _ in owners]
-    ended = [False] * len(owners)
-    live = set(owners)
-    for step in range(max_new_tokens):
-        picked = logits.argmax(-1) if noise is None else _drawn(logits, noise[owners, step])
-        for owner, token in zip(owners, picked.tolist(), strict=True):
-            if owner not in live:
+    ended = [False] * size
+    while True:
+        picked = prefix.logits.argmax(-1)
+        if noise is not None:
+            own = noise[owners, [min(len(written[o]), max_new_tokens - 1) for o in owners]]
+            picked = _drawn(prefix.logits, own)
+        live = []  # rows of the batch
+        for row, (owner, token) in enumerate(zip(owners, picked.tolist(), strict=True)):
+            if ended[owner] or len(written[owner]) == max_new_tokens:
                 continue
             if token in stops.end_ids:
                 ended[owner] = True
-            else:
-                written[owner].append(token)
-                ended[owner] = stops.hit(written[owner])
-            if ended[owner]:
-                live.remove(owner)
-        if not live or step == max_new_tokens - 1:
-            break
+                continue
+            written[owner].append(token)
+            ended[owner] = stops.hit(written[owner])
+            if not ended[owner] and len(written[owner]) < max_new_tokens:
+                live.append(row)
         if len(live) <= MOST_LIVE * len(owners):
-            stay = [row for row, owner in enumerate(owners) if owner in live]
-            keep = torch.tensor(stay, device=mask.device)
-            cache.batch_select_indices(keep)
-            mask, picked, position = mask[keep], picked[keep], position[keep]
-            owners = [owners[row] for row in stay]
-        alive = torch.tensor([owner in live for owner in owners], device=mask.device)  # (N,)
-        mask[:, width + step] = alive  # what is done reads nothing that would count
-        logits = model(
-            input_ids=picked[:, None],  # (N,1)
-            attention_mask=mask[:, : width + step + 1],
-            position_ids=position + step,  # (N,1)
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[:, -1]  # (N,V)
+            owners = [owners[row] for row in live]
+            more = refill(size - len(live)) if refill else None
+            if live:
+                prefix, picked = prefix.taken(live), picked[live]
+                prefix = _next(model, prefix, picked, [True] * len(live))
+            if more:
+                prefix = _joined([prefix.trimmed(), more], 0, max_new_tokens) if live else more
+                owners += range(len(written), len(written) + len(more.mask))
+                written += [[] for _ in more.mask]
+                ended += [False for _ in more.mask]
+            if not owners:
+                break
+        else:
+            inside = set(live)
+            alive = [row in inside for row in range(len(owners))]
+            prefix = _next(model, prefix, picked, alive)
     return [Generated(tuple(w), e) for w, e in zip(written, ended, strict=True)]
+
+
+def _next(model: Any, prefix: Prefix, token: Tensor, alive: Sequence[bool]) -> Prefix:
+    """The prefix with one token (N,) more of each row; of rows that aren't alive it is masked."""
+    real = torch.tensor(alive, device=token.device, dtype=prefix.mask.dtype)
+    mask = torch.cat([prefix.mask, real[:, None]], dim=1)  # (N,T+1)
+    logits = model(
+        input_ids=token[:, None],  # (N,1)
+        attention_mask=mask,
+        position_ids=prefix.mask.sum(-1, keepdim=True),  # (N,1)
+        past_key_values=prefix.cache,
+        use_cache=True,
+    ).logits[:, -1]  # (N,V)
+    return Prefix(prefix.cache, mask, logits)
 
 
 def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
@@ -345,21 +377,28 @@ def generate(
     batch_size: int,
     progress: Callable[[int], None] | None = None,
 ) -> list[Generated]:
-    """Greedy continuations of all prompts, in the order given, decoded in batches of like length.
+    """Greedy continuations of all prompts, in the order given, decoded longest prompt first.
 
-    Equal prompts are continued once. progress: called with how many prompts a batch has finished.
+    At most `batch_size` rows at a time, of like length. Equal prompts are continued once.
+    progress: called with how many prompts more are finished or in the batch.
     """
-    places: dict[tuple[int, ...], list[int]] = {}
-    for place, prompt in enumerate(prompts):
-        places.setdefault(tuple(prompt), []).append(place)
-    unlike = list(places)
-    out: dict[int, Generated] = {}
-    for chosen in batches([len(prompt) for prompt in unlike], batch_size):
-        prefix = prefill(model, [unlike[i] for i in chosen], max_new_tokens)
-        finished = 0
-        for i, row in zip(chosen, decode(model, prefix, stops, max_new_tokens), strict=True):
-            out.update(dict.fromkeys(places[unlike[i]], row))
-            finished += len(places[unlike[i]])
+    counts = Counter(map(tuple, prompts))
+    unlike = list(counts)
+    order = [i for chosen in batches([len(p) for p in unlike], batch_size) for i in chosen]
+    taken = 0
+
+    def more(count: int) -> Prefix | None:
+        nonlocal taken
+        chosen = order[taken : taken + count]
+        taken += len(chosen)
+        if not chosen:
+            return None
         if progress:
-            progress(finished)
-    return [out[i] for i in range(len(prompts))]
+            progress(sum(counts[unlike[i]] for i in chosen))
+        return prefill(model, [unlike[i] for i in chosen], max_new_tokens)
+
+    rows: list[Generated] = []
+    while prefix := more(batch_size):
+        rows += decode(model, prefix, stops, max_new_tokens, refill=more if prefix.roomy else None)
+    written = {unlike[i]: row for i, row in zip(order, rows, strict=True)}
+    return [written[tuple(prompt)] for prompt in prompts]
