@@ -156,9 +156,10 @@ class Pool:
         self._news: queue.Queue[News | BaseException] = queue.Queue()
         self._stopping = False
 
-    def start(self) -> None:
-        """Start the first worker: it imports what a cell needs while the runner makes its plan."""
-        self._worker(0)
+    def start(self, cells: int = 1) -> None:
+        """Start the workers that so many cells need: they import what a cell needs meanwhile."""
+        for slot in range(min(cells, self._size)):
+            self._worker(slot)
 
     def check(self, spec: RunSpec) -> str | None:
         """Let the first worker load the student once; return why it can't, or None."""

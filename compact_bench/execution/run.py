@@ -139,6 +139,7 @@ def _stopped(pool: Pool) -> Iterator[Pool]:
 def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> bool:
     """Run the pending cells; False if Ctrl-C stopped it."""
     try:
+        pool.start(len(pending))
         if refused := pool.check(plan.cells[0]):
             raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
         write_records(plan)
