@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
 
+from compact_bench.data.rationales import digest
 from compact_bench.student.forward import CHUNK_LOGITS, Passed
 from compact_bench.student.generation import Stops, batches, end_ids, generate
 from compact_bench.student.layouts import TokenRow
@@ -14,7 +17,10 @@ from compact_bench.student.student import Student
 
 TextRow = tuple[Sequence[int], Sequence[int]]  # tokens of a prompt and of what follows
 ROWS = 16  # at a time, fewer where their logits would be more than CHUNK_LOGITS
-WRITTEN_ROWS = 32  # texts that are written at a time
+WRITTEN_ROWS = 64  # texts that are written at a time
+MOST_RECENT = 16  # sets of texts that a process keeps: some for each task of a suite
+
+_first_answers: OrderedDict[str, list[TextRow]] = OrderedDict()
 
 
 @torch.no_grad()
@@ -64,6 +70,33 @@ def answers(student: Student, prompts: Sequence[Sequence[int]], longest: int) ->
     ]
 
 
+def first_answers(base: Student, prompts: Sequence[Sequence[int]], longest: int) -> list[TextRow]:
+    """`answers` of a student that isn't trained yet: the same in all cells of a suite.
+
+    So they are written once in a process; what is kept is known by everything that decides it.
+    """
+    content = [prompts, longest, str(base.device), torch.get_num_threads(), fingerprint(base)]
+    key = digest(content)
+    if key not in _first_answers:
+        _first_answers[key] = answers(base, prompts, longest)
+    _first_answers.move_to_end(key)
+    while len(_first_answers) > MOST_RECENT:
+        _first_answers.popitem(last=False)
+    return list(_first_answers[key])
+
+
+def fingerprint(student: Student) -> str:
+    """A hash of all weights; of fresh adapters, which change nothing, without their random half."""
+    weights = dict(student.model.named_parameters())
+    fresh = not any(bool(p.any()) for name, p in weights.items() if "lora_B" in name)
+    total = hashlib.sha256()
+    for name, weight in weights.items():
+        if not (fresh and "lora_A" in name):
+            total.update(f"{name} {tuple(weight.shape)} {weight.dtype}".encode())
+            total.update(weight.detach().cpu().flatten().view(torch.uint8).numpy())
+    return total.hexdigest()
+
+
 class Divergence:
     """KL(base || student), nats a token, over texts that the base wrote after given prompts.
 
@@ -74,7 +107,7 @@ class Divergence:
     """
 
     def __init__(self, base: Student, prompts: Sequence[Sequence[int]], longest: int) -> None:
-        self.rows = [row for row in answers(base, prompts, longest) if row[1]]
+        self.rows = [row for row in first_answers(base, prompts, longest) if row[1]]
         self.base = list(log_chances(base, self.rows))
 
     def of(self, student: Student) -> list[float]:

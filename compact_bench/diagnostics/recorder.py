@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from compact_bench.data.tasks import Prepared, TaskData
-from compact_bench.diagnostics.divergence import Divergence, TextRow, answers, token_nll
+from compact_bench.diagnostics.divergence import Divergence, TextRow, first_answers, token_nll
 from compact_bench.diagnostics.relearning import gold_rows, old_rows, relearn
 from compact_bench.diagnostics.states import last_states
 from compact_bench.diagnostics.weights import Snapshots, State, at_random, holding, scaled, sketch
@@ -134,7 +134,7 @@ class Recorder:
                 texts.append(gold_rows(self.student.encoder, task))
             else:
                 prompts = self._prompts(self._documents(task))
-                texts.append(answers(self.student, prompts, OLD_TOKENS))
+                texts.append(first_answers(self.student, prompts, OLD_TOKENS))
         return texts
 
     def _of_student(self, old_texts: Sequence[Sequence[TextRow]]) -> None:
