@@ -213,8 +213,8 @@ def _fact(path: str) -> dict[str, Any]:
 def cell_reader(root: Path) -> Callable[[str], Cell]:
     """`read_cell` by run id for the cells of results/<suite>/<profile> as they are now.
 
-    What is there is listed once: to ask the disk for each of 13,000 cells that were not there took
-    1.2 of a plan's 6.9 seconds.
+    What is there is listed once: of 9,860 cells that aren't there, asking the disk for each takes
+    0.4 processor seconds, this 0.1.
     """
     runs = Path(root) / "runs"
     folders = set(os.listdir(runs)) if runs.is_dir() else set()
