@@ -45,7 +45,7 @@ class Segment:
     _masks: dict[int | None, Tensor] = field(default_factory=dict)
 
     def mask(self, window: int | None = None) -> Tensor:
-        """(Lq,Lk) bool: True where a query sees a key, less than `window` positions away."""
+        """(1,1,Lq,Lk) bool: True where a query sees a key, less than `window` positions away."""
         if window not in self._masks:
             seen = torch.zeros(len(self.query_positions), len(self.key_positions), dtype=torch.bool)
             for block in self.blocks:
@@ -55,7 +55,7 @@ class Segment:
             if window:
                 queries, keys = map(torch.tensor, (self.query_positions, self.key_positions))
                 seen &= queries[:, None] - keys < window
-            self._masks[window] = seen.to(self.device)
+            self._masks[window] = seen[None, None].to(self.device)
         return self._masks[window]
 
 

@@ -62,7 +62,7 @@ def test_a_branch_sees_its_trunk_and_itself_alone(piece_pairs, window, monkeypat
         for i, here in enumerate(placement.places[number]):
             piece = next(n for n in range(len(flat.ids)) if here in flat.places(n))
             keys = [place for key in flat.parts[piece].keys for place in flat.places(key)]
-            mask = flat.parts[piece].mask(window)
+            mask = flat.parts[piece].mask(window)[0, 0]
             seen = [keys[k] for k in mask[here - flat.places(piece).start].nonzero()[:, 0].tolist()]
             expected = placement.places[number][: i + 1]
             assert sorted(seen) == sorted(expected[-window:] if window else expected), (row, i)
