@@ -92,7 +92,7 @@ def test_the_example_package_is_found_checked_and_run(tmp_path):
     checked = call([*bench, "test", "votes", "--json"], tmp_path, PYTHONPATH=str(site))
     assert {row["result"] for row in json.loads(checked)} == {"ok"}
     suite = [str(ROOT / "suites" / "gsm8k.yaml"), "--limit", "4", "--seeds", "0"]
-    chosen = ["--set", "methods=[average, votes]", "--set", "evidence=null", "--jobs", "1",
+    chosen = ["--set", "methods=[average, votes]", "--set", "evidence=null",
               "--results", str(tmp_path / "results")]  # fmt: skip
     table = call([*bench, "run", *suite, *chosen], tmp_path, PYTHONPATH=str(site))
     assert re.search(r"^\W*votes\b", table, re.MULTILINE)

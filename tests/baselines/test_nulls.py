@@ -11,7 +11,7 @@ import pytest
 from compact_bench.__main__ import main
 from compact_bench.records.cells import Cell, read_cells
 from compact_bench.records.suite_record import read_suite_record
-from tests.conftest import draw_nothing
+from tests.conftest import draw_nothing, one_thread_a_cell
 
 SUITES = Path(__file__).parents[2] / "suites"
 # What is read here is the training; other tests evaluate. One worker, since a second takes longer
@@ -26,6 +26,7 @@ def run(results: Path, suite: str, *options: str) -> dict[tuple[str, str], Cell]
     arguments = ["run", str(SUITES / f"{suite}.yaml"), "--results", str(results), *QUICK, *options]
     with pytest.MonkeyPatch.context() as patch:
         draw_nothing(patch)
+        one_thread_a_cell(patch)
         with pytest.raises(SystemExit) as caught:
             main(arguments)
     assert caught.value.code == 0

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import one_thread_a_cell
+
 ROOT = Path(__file__).parents[2]
 GSM8K = str(ROOT / "suites" / "gsm8k.yaml")
 
@@ -22,7 +24,8 @@ def readme_plugin(tmp_path):
     return folder
 
 
-def test_run_report_and_run_again(call, tmp_path, readme_plugin):
+def test_run_report_and_run_again(call, tmp_path, readme_plugin, monkeypatch):
+    one_thread_a_cell(monkeypatch)  # `reproduce` compares bits
     results = tmp_path / "results"
     # Not --limit: a quick look is refused by publish.
     arguments = ["run", GSM8K, "--jobs", "1", "--seeds", "0", "--only", "average"]

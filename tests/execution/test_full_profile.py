@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from compact_bench.__main__ import main
-from tests.conftest import draw_nothing
+from tests.conftest import draw_nothing, one_thread_a_cell
 from tests.models import save_tiny
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +47,7 @@ def test_full_profile_trains_and_reports(kind, only, data_files, tmp_path, monke
         words += ["--only", name]
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("COMPACT_BENCH_MIRROR", "")
+    one_thread_a_cell(monkeypatch)
     if only:  # the figures are those of the whole suite
         draw_nothing(monkeypatch)
     with pytest.raises(SystemExit) as caught:
