@@ -28,6 +28,7 @@ from matplotlib.figure import Figure
 from compact_bench.report.parts.style import PALETTE, STYLE, Rendering
 from compact_bench.utils.files import write_bytes, write_text
 from compact_bench.utils.machine import has_bfloat16
+from tests.bench.contender import PRODUCT
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = ROOT / "docs" / "performance.md"
@@ -56,7 +57,6 @@ class Contender:
             [sys.executable, "-m", "tests.bench.contender", json.dumps(dict(self.settings))],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE if os.environ.get("COMPACT_BENCH_QUIET") else None,
             text=True,
             cwd=ROOT,
             env=environment,
@@ -88,6 +88,11 @@ class Contender:
         return answer
 
     @property
+    def batch(self) -> int:
+        """Questions a step."""
+        return int(self.settings.get("batch", 1))
+
+    @property
     def median(self) -> float:
         """Processor seconds a question."""
         return statistics.median(self.seconds)
@@ -111,35 +116,35 @@ def ratio(one: Contender, other: Contender) -> float:
 
 def steps(dtype: str, real: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The table of training steps: ours, TRL's, and the share of the products' limit."""
-    limit = Contender("product", {"kind": "product", "dtype": dtype})
-    trl = Contender("TRL SFT, padded, 4 rationales", {"kind": "trl", "dtype": dtype, **real})
-    ours = [
-        Contender(
-            f"{method}, {batch} question{'s' * (batch > 1)}",
-            {"kind": "ours", "method": method, "batch": batch, "dtype": dtype, **real},
-        )
-        for method in ("average", "compact", "compact_authors")
-        for batch in (1, 4)
-    ]
-    measure([limit, trl, *ours])
-    rate = 2 * 2048**3 / limit.median  # FLOP a second
-    rows = []
-    for contender in [*ours, trl]:
-        flops = contender.first["flops"]
-        average = ours[contender.settings.get("batch") == 4]
-        rows.append(
-            {
+    rows: dict[str, dict[str, Any]] = {}
+    for methods in (("average", "compact"), ("average", "compact_authors")):  # for their memory
+        limit = Contender("product", {"kind": "product", "dtype": dtype})
+        trl = Contender("TRL SFT, padded, 4 rationales", {"kind": "trl", "dtype": dtype, **real})
+        ours = [
+            Contender(
+                f"{method}, {batch} question{'s' * (batch > 1)}",
+                {"kind": "ours", "method": method, "batch": batch, "dtype": dtype, **real},
+            )
+            for method in methods
+            for batch in (1, 4)
+        ]
+        measure([limit, trl, *ours])
+        rate = 2 * PRODUCT**3 / limit.median  # FLOP a second
+        print(f"products in {dtype}: {rate / 1e9:.0f} GFLOP/s a core", file=sys.stderr)
+        for contender in [*ours, trl]:
+            average = next((c for c in ours if c.settings["batch"] == contender.batch), trl)
+            share = contender.first["flops"] / rate / contender.median
+            row = {
                 "step": contender.name,
                 "dtype": dtype,
-                "s a question": round(contender.median, 3),
-                "times average": round(ratio(contender, average), 2) if contender in ours else "",
-                "times TRL": round(ratio(contender, trl), 2),
-                "of the limit": f"{flops / rate / contender.median:.0%}" if flops else "",
-                "peak GB": round(contender.peak_gb, 2),
+                "s a question": f"{contender.median:.2f}",
+                "times average": f"{ratio(contender, average):.2f}" if contender in ours else "",
+                "times TRL": f"{ratio(contender, trl):.2f}",
+                "of the limit": f"{share:.0%}" if share else "",
+                "peak GB": f"{contender.peak_gb:.1f}",
             }
-        )
-    print(f"products in {dtype}: {rate / 1e9:.0f} GFLOP/s a core", file=sys.stderr)
-    return rows
+            rows.setdefault(contender.name, row)
+    return list(rows.values())
 
 
 def answers(real: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -156,8 +161,8 @@ def answers(real: Mapping[str, Any]) -> list[dict[str, Any]]:
                 {
                     "model": contender.name,
                     "questions a batch": batch,
-                    "s a question": round(contender.median, 3),
-                    "times lm-eval's": round(ratio(contender, own), 2),
+                    "s a question": f"{contender.median:.3f}",
+                    "times lm-eval's": f"{ratio(contender, own):.2f}",
                     "answers that are the same": f"{same} of {len(own.first['texts'])}",
                 }
             )
