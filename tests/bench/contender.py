@@ -184,6 +184,7 @@ def trl_step(settings: dict[str, Any]) -> Work:
     )
     del student
     trainer.create_optimizer()
+    trainer.current_gradient_accumulation_steps = 1  # what `train` sets before its first step
     batches = cycle([rows[at : at + size] for at in range(0, len(rows), size)])
     trainer.model.train()
 
