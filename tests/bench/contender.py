@@ -1,7 +1,7 @@
 """One contender of the measurements in a process of its own, so that its memory is its own.
 
-Reads lines from its parent: "step" has it take one step and answer with its processor seconds a
-question, "end" with its peak of memory. See `performance`.
+Reads lines from its parent: "step" has it read the next questions and answer with its processor
+seconds a question, "end" with its peak of memory. See `performance`.
 """
 
 from __future__ import annotations
@@ -23,7 +23,6 @@ import torch
 
 from compact_bench.execution.prepare import prepare
 from compact_bench.methods.registry import load
-from compact_bench.student.cost import Cost
 from compact_bench.student.encode import EncodedRationale, Example, collate, encode_bank
 from compact_bench.student.load import load_student
 from compact_bench.student.lora import with_adapters
@@ -34,6 +33,7 @@ from compact_bench.utils.machine import peak_memory_mb, reset_peak_memory
 
 SUITES = Path(__file__).parent.parent.parent / "suites"
 QUESTIONS = 20
+TOGETHER = 4  # questions that a contender reads in turn, one after the other or in one batch
 ANSWERS = 16  # questions that are answered in a step of the evaluation
 STEP_TOKENS = 16  # of a made-up rationale, a reasoning step
 PRODUCT = 2048  # rows of the square matrices whose product is the limit
@@ -41,11 +41,10 @@ PRODUCT = 2048  # rows of the square matrices whose product is the limit
 
 @dataclass
 class Work:
-    """A step of some questions; flops: the weights' products in a step, where they are known."""
+    """Steps over some questions; they give the FLOPs of the weights' products, or texts."""
 
     questions: int
     step: Callable[[], Any]
-    flops: Callable[[], float] = lambda: 0.0
 
 
 def real_workload(settings: dict[str, Any]) -> tuple[Student, list[Example], tuple[str, ...]]:
@@ -122,23 +121,23 @@ def our_step(settings: dict[str, Any]) -> Work:
     student.model.train()
     optimizer = torch.optim.AdamW(student.trainable().values(), lr=1e-5, fused=True)
 
-    def step() -> None:
-        optimizer.zero_grad(set_to_none=True)
-        distiller.backward(student, next(batches))
-        optimizer.step()
+    # Forward and back to the states, and in full training to the weights; once a token that is
+    # there, and the head at targets alone.
+    head = student.causal.get_output_embeddings().weight.numel()
+    layers = student.parameters_passed - head
+    passes = 6 if student.full_training else 4
 
-    def flops() -> float:
-        # Forward and back to the states, and in full training to the weights; once a token that
-        # is there, and the head at targets alone.
-        head = student.causal.get_output_embeddings().weight.numel()
-        passes = 6 if student.full_training else 4
-        cost, student.cost = student.cost, Cost()
-        step()
-        read, student.cost = student.cost, cost
-        layers = student.parameters_passed - head
-        return passes * (layers * read.physical_tokens + head * read.supervised_tokens)
+    def step() -> float:
+        before = student.cost.physical_tokens, student.cost.supervised_tokens
+        for _ in range(TOGETHER // size or 1):
+            optimizer.zero_grad(set_to_none=True)
+            distiller.backward(student, next(batches))
+            optimizer.step()
+        read = student.cost.physical_tokens - before[0]
+        targets = student.cost.supervised_tokens - before[1]
+        return float(passes * (layers * read + head * targets))
 
-    return Work(size, step, flops)
+    return Work(max(size, TOGETHER), step)
 
 
 def trl_step(settings: dict[str, Any]) -> Work:
@@ -189,11 +188,12 @@ def trl_step(settings: dict[str, Any]) -> Work:
     trainer.model.train()
 
     def step() -> None:
-        trainer.optimizer.zero_grad(set_to_none=True)
-        trainer.training_step(trainer.model, trainer.data_collator(next(batches)))
-        trainer.optimizer.step()
+        for _ in range(TOGETHER):
+            trainer.optimizer.zero_grad(set_to_none=True)
+            trainer.training_step(trainer.model, trainer.data_collator(next(batches)))
+            trainer.optimizer.step()
 
-    return Work(1, step)
+    return Work(TOGETHER, step)
 
 
 def answering(settings: dict[str, Any]) -> Work:
@@ -248,13 +248,15 @@ def answers_of(settings: dict[str, Any], lines: Iterator[str]) -> Iterator[dict[
     reset_peak_memory()
     first = work.step()  # also warms up
     texts = first if isinstance(first, list) else []
-    yield {"flops": work.flops() / work.questions, "texts": texts}
+    yield {"texts": texts}
     for line in lines:
         if line.strip() == "end":
             break
         began = time.process_time()
-        work.step()
-        yield {"seconds": (time.process_time() - began) / work.questions}
+        done = work.step()
+        seconds = time.process_time() - began
+        flops = done if isinstance(done, float) else 0.0
+        yield {"seconds": seconds / work.questions, "rate": flops / seconds}
     yield {"peak_mb": peak_memory_mb()}
 
 
