@@ -135,7 +135,9 @@ def our_step(settings: dict[str, Any]) -> Work:
             optimizer.step()
         read = student.cost.physical_tokens - before[0]
         targets = student.cost.supervised_tokens - before[1]
-        return float(passes * (layers * read + head * targets))
+        # Only average trains on all that it reads, and reads nothing twice.
+        known = settings["method"] == "average"
+        return float(passes * (layers * read + head * targets)) if known else 0.0
 
     return Work(max(size, TOGETHER), step)
 
