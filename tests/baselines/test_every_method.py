@@ -56,4 +56,4 @@ def test_hooks_are_named_by_what_a_method_overrides():
     hooks = {name: method.hook() for name, method in METHODS.items()}
     assert hooks["average"] == "none" and hooks["base"] == "fit"
     assert hooks["random_teacher"] == "rows" and hooks["single_teacher"] == "select"
-    assert hooks["compact_authors"] == "loss"
+    assert hooks["compact_authors"] == "loss + backward"
