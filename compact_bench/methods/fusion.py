@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from compact_bench.utils.lazy import Tensor, torch
 
 
+LARGE = 2**22  # logits of a question's rationales; fewer aren't worth computing twice
+
+
 def check_finite(values: Tensor, name: str) -> None:
     """Raises ValueError where a value is NaN or infinite: it would poison every later step."""
     if not bool(values.isfinite().all()):
@@ -121,9 +124,12 @@ def consistency(logits: Tensor, real: Tensor, weights: Tensor, smallest_pair: fl
             n = min(lengths[i], lengths[j])
             if pair < smallest_pair or not n:
                 continue
+            rows = (p[i, :n], log_p[i, :n], p[j, :n], log_p[j, :n])
+            if logits.numel() < LARGE:
+                total = total + pair * _symmetric_divergence(*rows)
+                continue
             # Recomputed in the backward pass: kept, each pair's differences would be as large as
             # all of its two rows' logits.
-            rows = (p[i, :n], log_p[i, :n], p[j, :n], log_p[j, :n])
             divergence = torch.utils.checkpoint.checkpoint(
                 _symmetric_divergence, *rows, use_reentrant=False, preserve_rng_state=False
             )
