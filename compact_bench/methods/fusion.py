@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 from compact_bench.utils.lazy import Tensor, torch
 
-
 LARGE = 2**22  # logits of a question's rationales; fewer aren't worth computing twice
 
 

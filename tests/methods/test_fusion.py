@@ -116,6 +116,19 @@ def test_consistency_is_scipy_s_symmetric_divergence():
     assert float(fusion.consistency(logits, real, weights, 1e-4)) == pytest.approx(expected)
 
 
+def test_a_large_consistency_term_is_computed_twice_and_has_the_same_gradient(monkeypatch):
+    draw = torch.Generator().manual_seed(0)
+    logits = torch.randn(3, 4, 7, generator=draw, dtype=torch.float64, requires_grad=True)
+    real = torch.tensor([[True] * 4, [True, True, True, False], [True, False, False, False]])
+    found = []
+    for large in (10**9, 0):
+        monkeypatch.setattr(fusion, "LARGE", large)
+        value = fusion.consistency(logits, real, torch.tensor([0.5, 0.3, 0.2]), 1e-4)
+        found.append((value.detach(), *torch.autograd.grad(value, logits)))
+    torch.testing.assert_close(*found)
+    assert found[0][1].abs().sum() > 0
+
+
 @given(st.integers(0, 500), st.floats(0.5, 4))
 def test_token_divergence_is_the_mean_relative_entropy(seed, temperature):
     draw = torch.Generator().manual_seed(seed)
