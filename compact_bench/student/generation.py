@@ -23,8 +23,8 @@ from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
 from compact_bench.student.layouts import common_prefix, pad_rows, real_places
 
-# Prompts are read so many tokens at a time on a CPU: twice as fast there as all at once, as the
-# activations stay in its caches, and rows of like length have little padding.
+# Prompts are read so many tokens at a time on a CPU: the activations stay in its caches, and rows
+# of like length have little padding. 450 answers of `nano`, 500 at a time: 2.1 s instead of 2.5.
 READ_TOKENS = 1024
 # A beginning that prompts share (of a chat, examples, one question with several rationales) is
 # read once if it is as long, and if that saves such a part of all tokens.

@@ -38,3 +38,12 @@ def test_the_peak_is_of_what_was_allocated_since_the_reset():
     if low >= high:
         pytest.skip("this machine does not allow the reset")
     assert low < high - 100
+
+
+@pytest.mark.parametrize(
+    ("features", "expected"),
+    [({"amx_bf16": True}, True), ({"avx512_bf16": True}, True), ({"avx512_f": True}, False)],
+)
+def test_bfloat16_is_asked_of_the_processor(features, expected, monkeypatch):
+    monkeypatch.setattr("torch.cpu.get_capabilities", lambda: {"amx_bf16": False} | features)
+    assert machine.has_bfloat16("cpu") is expected
