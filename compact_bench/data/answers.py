@@ -30,6 +30,8 @@ _UNIT = re.compile(r"\s*(?:%|[a-zA-Z°][^0-9=+*/<>]*)?\.?\s*")
 _BOOLEAN = re.compile(r"\b(yes|true|no|false)\b", re.IGNORECASE)
 _TRUTH = {"yes": "yes", "true": "yes", "no": "no", "false": "no"}
 _LETTER = re.compile(r"(?<![\w'])\(?([A-E])\)?(?![\w'])")
+# "A man" begins with an article, "A is" with a choice.
+_MENTIONED_LETTER = re.compile(r"(?<![\w'])\(?([B-E]|A(?!\s(?!is\b)[a-z]))\)?(?![\w'])")
 _LONE_LETTER = re.compile(r"\W*([A-Ea-e])\W*")
 
 # "The answer is", "Hence, the correct answer is", "the answer that best fits this context is",
@@ -148,6 +150,40 @@ def same_answer(first: str | None, second: str | None, kind: str) -> bool:
         return False
     value = canonical(first, kind)
     return value is not None and value == canonical(second, kind)
+
+
+def mentions(text: str, answer: str, kind: str) -> bool:
+    """Whether an answer stands in a text, by its value: a whole number, a word, a choice letter.
+
+    "$16" and "47,000" are 16 and 47000, and 14 is not 1. Both sides of a ratio count ("12 / 4"
+    mentions 12, 4 and 3), and a minus may be a difference's: "9 - 3" mentions 3. The article of
+    "A man" is no choice.
+
+    >>> [mentions("She paid $16 of $47,000.", value, "number") for value in ("16", "47000", "7")]
+    [True, True, False]
+    """
+    value, text = canonical(answer, kind), _plain(text)
+    if value is None:
+        return False
+    if kind == "boolean":
+        return value in {_TRUTH[word.lower()] for word in _BOOLEAN.findall(text)}
+    if kind == "choice":
+        return any(value == match[1] for match in _MENTIONED_LETTER.finditer(text))
+    number = canonical(value, "number")
+    if number is None:
+        return value in (_expression(text) or "")
+    return number in _mentioned_numbers(text)
+
+
+def _mentioned_numbers(text: str) -> set[str]:
+    """Canonical forms of the numbers of a text, with and without sign, and of parts of ratios."""
+    values = set()
+    for match in _NUMBER.finditer(text):
+        if (value := _value(match)) is not None:
+            above = Fraction((match["whole"] or "0").replace(",", "") + (match["part"] or ""))
+            values |= {value, value.lstrip("-"), exact_text(above)}
+            values |= {exact_text(Fraction(match["under"]))} if match["under"] else set()
+    return values
 
 
 def _stated(text: str, kind: str) -> str | None:

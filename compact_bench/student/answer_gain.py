@@ -18,32 +18,13 @@ from compact_bench.student.layouts import Flat, TokenRow
 Probe = tuple[int, int]  # number of a row, and how many tokens of its rationale are read
 
 
-def open_steps(batch: Batch, row: TokenRow, cut: bool = True) -> list[int]:
+def asked_steps(batch: Batch, row: TokenRow, cut: bool = True) -> list[int]:
     """Ends of the steps before the rationale gives the answer away; of all, where not cut.
 
-    Cut at the first step in whose tokens the gold answer or the rationale's own answer stands:
-    a later gain would measure copying. Empty where the first step has it already.
+    A gain from there on would measure copying. Empty where the first step has the answer already.
     """
-    all_ends = batch.step_ends[row.question][row.slot]
-    if not cut:
-        return all_ends
-    ids = batch.rationale_ids[row.question][row.slot]
-    own = ids[batch.answer_start[row.question][row.slot] : -1]
-    gold = batch.answer_ids[row.question]
-    ends = []
-    before = 0
-    for end in all_ends:
-        step = ids[before:end]
-        if _contains(step, gold) or (own and _contains(step, own)):
-            break
-        ends.append(end)
-        before = end
-    return ends
-
-
-def _contains(tokens: list[int], part: list[int]) -> bool:
-    width = len(part)
-    return any(tokens[i : i + width] == part for i in range(len(tokens) - width + 1))
+    ends = batch.step_ends[row.question][row.slot]
+    return ends[: batch.open_steps[row.question][row.slot]] if cut else ends
 
 
 @torch.no_grad()
@@ -56,7 +37,7 @@ def answer_gain(
     probes read, and how many the machine computed.
     """
     rows = passed.rows
-    all_ends = [open_steps(batch, row, cut) for row in rows]
+    all_ends = [asked_steps(batch, row, cut) for row in rows]
     levels: dict[int, list[Probe]] = {}  # for each row with an open step its v_0, v_1, ...
     first_row: dict[tuple[int, tuple[int, ...]], int] = {}  # of each prompt: v_0 is asked there
     for number, (row, ends) in enumerate(zip(rows, all_ends, strict=True)):

@@ -20,7 +20,8 @@ RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 # The fields of a batch with one entry a question.
 QUESTION_FIELDS = ("question_id", "questions", "prompt_ids", "answer_ids")
-RATIONALE_FIELDS = ("teacher", "sample", "rationale_ids", "body_end", "answer_start", "step_ends")
+ROW_FIELDS = ("rationale_ids", "body_end", "answer_start", "step_ends", "open_steps")
+RATIONALE_FIELDS = ("teacher", "sample", *ROW_FIELDS)
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class Batch:
         (the length of the row's tokens without EOS where the rationale has no answer).
     answer_ids[b]: tokens of the gold answer, A of them.
     step_ends[b][r]: for each reasoning step, how many of the row's tokens it and all before use.
+    open_steps[b][r]: how many of these steps come before the first that mentions the gold answer
+        or the rationale's own.
     step: optimizer steps done before this one. generator: torch.Generator on the CPU, seeded by
         the run's seed and the place of this batch in the run.
     taught: whether the texts are teachers' (or a person's), so that they count as such.
@@ -69,6 +72,7 @@ class Batch:
     answer_start: list[list[int]]
     answer_ids: list[list[int]]
     step_ends: list[list[list[int]]]
+    open_steps: list[list[int]]
     step: int
     epoch: int
     generator: Any
@@ -154,6 +158,7 @@ class Batch:
             answer_start=ends,
             answer_ids=[self.answer_ids[b] for b in places],
             step_ends=[[[]] for _ in rows],
+            open_steps=[[0] for _ in rows],
         )
 
     def single(self, b: int) -> Batch:

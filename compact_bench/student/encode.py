@@ -9,7 +9,7 @@ from typing import Any
 
 import torch
 
-from compact_bench.data.answers import step_spans, strip_answer_sentence
+from compact_bench.data.answers import mentions, step_spans, strip_answer_sentence
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.student.batch import Batch
 
@@ -33,7 +33,11 @@ def target_text(rationale: str, answer: str | None) -> tuple[str, int]:
 
 @dataclass(frozen=True)
 class EncodedRationale:
-    """One rationale as target tokens: rationale, answer sentence, EOS."""
+    """One rationale as target tokens: rationale, answer sentence, EOS.
+
+    step_ends: tokens up to each step's end. open_steps: how many steps come before the first that
+    mentions the gold answer or the rationale's own.
+    """
 
     teacher: int
     sample: int
@@ -41,6 +45,7 @@ class EncodedRationale:
     body_end: int
     answer_start: int
     step_ends: list[int]
+    open_steps: int
 
 
 @dataclass(frozen=True)
@@ -98,9 +103,18 @@ class Encoder:
         return self.ids(f" {answer}")
 
     def rationale(
-        self, text: str, answer: str | None, teacher: int = 0, sample: int = 0
+        self,
+        text: str,
+        answer: str | None,
+        teacher: int = 0,
+        sample: int = 0,
+        gold: str = "",
+        kind: str = "number",
     ) -> EncodedRationale:
-        """Tokens of one rationale, with the ends of its steps and the start of its answer."""
+        """Tokens of one rationale, with the ends of its steps and the start of its answer.
+
+        gold, kind: the question's answer; without it only the rationale's own gives one away.
+        """
         target, answer_at = target_text(text, answer)
         encoded = self.tokenizer(target, add_special_tokens=False, return_offsets_mapping=True)
         ends = [end for _, end in encoded["offset_mapping"]]
@@ -110,14 +124,21 @@ class Encoder:
             return sum(end <= index for end in ends)
 
         body = target[:answer_at].removesuffix(CUE)
-        steps = [tokens_until(end) for _, end in step_spans(body)]
+        answers = [value for value in (answer, gold) if value]
+        steps = {}  # tokens up to a step's end -> whether it or an earlier one gives an answer away
+        closed = False
+        for start, end in step_spans(body):
+            closed = closed or any(mentions(body[start:end], value, kind) for value in answers)
+            steps[tokens_until(end)] = closed
+        steps.pop(0, None)
         return EncodedRationale(
             teacher=teacher,
             sample=sample,
             ids=list(encoded["input_ids"]) + self.eos,
             body_end=tokens_until(len(body)),
             answer_start=tokens_until(answer_at),
-            step_ends=sorted({s for s in steps if s > 0}),
+            step_ends=list(steps),
+            open_steps=sum(not closed for closed in steps.values()),
         )
 
 
@@ -138,7 +159,9 @@ def encode_bank(
         rows = by_question.get(question.question_id, [])
         for row in sorted(rows, key=lambda r: (index[r.teacher], r.sample)):
             answer = row.answer if isinstance(row.answer, str) else None
-            encoded = encoder.rationale(row.text, answer, index[row.teacher], row.sample)
+            encoded = encoder.rationale(
+                row.text, answer, index[row.teacher], row.sample, question.answer, question.kind
+            )
             if len(prompt) + len(encoded.ids) > max_tokens:
                 dropped[row.teacher] += 1
             else:
@@ -197,6 +220,7 @@ def collate(
         answer_start=[[r.answer_start for r in e.rationales] for e in examples],
         answer_ids=[e.answer_ids for e in examples],
         step_ends=[[r.step_ends for r in e.rationales] for e in examples],
+        open_steps=[[r.open_steps for r in e.rationales] for e in examples],
         step=step,
         epoch=epoch,
         generator=generator,

@@ -9,11 +9,12 @@ import tempfile
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from compact_bench.student.batch import Batch
+from compact_bench.student.batch import ROW_FIELDS, Batch
 from compact_bench.testing.workbench import (
     NOTHING,
     SEED,
@@ -151,14 +152,12 @@ def _in_order(batch: Batch, order: Sequence[int]) -> Batch:
     def columns(rows: list[list]) -> list[list]:
         return [[row[r] if r < len(row) else row[0] for r in order] for row in rows]
 
+    rows: dict[str, Any] = {name: columns(getattr(batch, name)) for name in ROW_FIELDS}
     return replace(
         batch,
         teacher=batch.teacher[:, list(order)],
         sample=batch.sample[:, list(order)],
-        rationale_ids=columns(batch.rationale_ids),
-        body_end=columns(batch.body_end),
-        answer_start=columns(batch.answer_start),
-        step_ends=columns(batch.step_ends),
+        **rows,
     )
 
 

@@ -40,6 +40,7 @@ def one_question(count: int, seed: int = 0) -> Batch:
         answer_start=[[0] * count],
         answer_ids=[[]],
         step_ends=nothing,
+        open_steps=nothing,
         step=0,
         epoch=0,
         generator=torch.Generator().manual_seed(seed),

@@ -54,6 +54,7 @@ def batch_of(case) -> Batch:
         answer_start=[[len(t) for t in targets]],
         answer_ids=[case["answer_ids"]],
         step_ends=[[[] for _ in targets]],
+        open_steps=[[0 for _ in targets]],
         step=0,
         epoch=0,
         generator=None,
@@ -102,7 +103,7 @@ def test_scores_are_recorded_and_batches_equal_single_questions(student):
     twice = batch_of(case)
     for field in ("question_id", "questions", "prompt_ids", "rationale_ids", "body_end"):
         setattr(twice, field, getattr(twice, field) * 2)
-    for field in ("answer_start", "answer_ids", "step_ends"):
+    for field in ("answer_start", "answer_ids", "step_ends", "open_steps"):
         setattr(twice, field, getattr(twice, field) * 2)
     twice.teacher = twice.teacher.repeat(2, 1)
     twice.sample = twice.sample.repeat(2, 1)

@@ -27,6 +27,7 @@ def batch_of(teacher, seed: int = 0) -> Batch:
         answer_start=empty,
         answer_ids=empty,
         step_ends=empty,
+        open_steps=empty,
         step=0,
         epoch=0,
         generator=torch.Generator().manual_seed(seed),

@@ -12,6 +12,7 @@ from compact_bench.data.answers import (
     canonical,
     extract_answer,
     extract_flexible,
+    mentions,
     rationale_answer,
     same_answer,
     split_steps,
@@ -212,3 +213,45 @@ def test_steps_cover_all_but_spaces(text: str) -> None:
 def test_no_step_ends_inside_a_number(decimal: object, large: int) -> None:
     text = f"We have {decimal} and {large:,} of them. Then {decimal}"
     assert split_steps(text) == [f"We have {decimal} and {large:,} of them.", f"Then {decimal}"]
+
+
+@pytest.mark.parametrize(
+    ("text", "answer", "kind", "expected"),
+    [
+        ("7 + 7 = 14", "1", "number", False),
+        ("It costs $16 now.", "16", "number", True),
+        ("That is 47,000.", "47000", "number", True),
+        ("That is 47,000.", "47", "number", False),
+        ("That is 47.", "$47.00", "number", True),
+        ("3.5 kg", "5", "number", False),
+        ("12 - 3 = 9", "3", "number", True),
+        ("12 - 9", "-9", "number", True),
+        ("12 / 4", "12", "number", True),
+        ("12 / 4", "4", "number", True),
+        ("It is at 12/0.", "12", "number", True),
+        ("There is nobody.", "no", "boolean", False),
+        ("So this is not true.", "yes", "boolean", True),
+        ("A man eats.", "A", "choice", False),
+        ("So A is best.", "A", "choice", True),
+        ("Option (c), or (C).", "C", "choice", True),
+        ("We get 3x^2 + 1.", "x^2", "expression", True),
+        ("We get 16 of it.", "6", "expression", False),
+        ("Nothing of the kind.", "no number", "number", False),
+    ],
+)
+def test_what_a_step_mentions(text: str, answer: str, kind: str, expected: bool) -> None:
+    assert mentions(text, answer, kind) is expected
+
+
+FORMS = ("{}", "${}", "{:,}", "= {}.", "({})", "{} kg", "{}%", "{}.0", "{:,}.")
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 10**6), st.sampled_from(FORMS)), max_size=6),
+    st.integers(0, 10**6),
+    st.booleans(),
+)
+def test_a_number_is_mentioned_where_it_stands_and_nowhere_else(said, other, pick) -> None:
+    text = " so then ".join(form.format(number) for number, form in said)
+    asked = said[0][0] if said and pick else other
+    assert mentions(text, str(asked), "number") is (asked in {number for number, _ in said})

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from compact_bench.student.answer_gain import open_steps
+from compact_bench.student.answer_gain import asked_steps
 from compact_bench.student.layouts import TokenRow
 from tests.models import KINDS, make_batch, make_student, row_alone
 
@@ -32,11 +32,11 @@ def test_answer_gain_is_that_of_separate_forwards(kind):
     assert gains["shared"][0, 0].isnan().all()
 
 
-def test_steps_are_open_until_one_gives_an_answer_away():
+def test_steps_are_asked_until_one_gives_an_answer_away():
     batch = make_batch(make_student("llama", "padded").tokenizer)
     ends = batch.step_ends[0][1]
     row = TokenRow(0, 1, batch.prompt_ids[0], batch.rationale_ids[0][1])
-    assert open_steps(batch, row) == ends and len(ends) == 2
-    batch.answer_ids[0] = batch.rationale_ids[0][1][ends[0] : ends[0] + 2]  # begins the second step
-    assert open_steps(batch, row) == ends[:1]
-    assert open_steps(batch, row, cut=False) == ends
+    assert asked_steps(batch, row) == ends and len(ends) == 2
+    batch.open_steps[0][1] = 1
+    assert asked_steps(batch, row) == ends[:1]
+    assert asked_steps(batch, row, cut=False) == ends

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pandas as pd
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -69,6 +70,32 @@ def test_ids_are_the_target_text_and_eos(body):
     assert decode(encoded.ids[encoded.answer_start : -1]) == " 7"
     assert encoded.step_ends == sorted(set(encoded.step_ends))
     assert all(0 < end <= encoded.body_end for end in encoded.step_ends)
+
+
+@pytest.mark.parametrize(
+    ("body", "answer", "gold", "kind", "expected"),
+    [
+        ("7 + 7 = 14. 14 - 13 = 1.", "1", "1", "number", 1),  # 14 holds no 1, 13 neither
+        ("She pays $16. Then she has 4.", "4", "16", "number", 0),
+        ("First 40,000. Then 47,000. All in all 47,000.", "47000", "9", "number", 1),
+        ("Bob has 3. He buys 5. That makes 9.", "9", "8", "number", 2),  # its own, wrong answer
+        ("Bob has 3. He buys 5.", None, "8", "number", 2),
+        ("A man eats. So it is B.", "B", "A", "choice", 1),
+        ("", "8", "8", "number", 0),
+    ],
+)
+def test_steps_are_open_until_an_answer_is_mentioned(body, answer, gold, kind, expected):
+    encoded = ENCODER.rationale(body, answer, gold=gold, kind=kind)
+    assert encoded.open_steps == expected
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(0, 30))
+def test_the_cut_is_at_the_first_step_with_the_number(numbers, gold):
+    """Steps of one number each, so that the first that is an answer is known without reading."""
+    body = " ".join(f"Then we see {number}." for number in numbers)
+    encoded = ENCODER.rationale(body, str(numbers[-1]), gold=str(gold))
+    expected = next(i for i, number in enumerate(numbers) if number in (gold, numbers[-1]))
+    assert (encoded.open_steps, len(encoded.step_ends)) == (expected, len(numbers))
 
 
 def bank() -> RationaleBank:
