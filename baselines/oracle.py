@@ -9,17 +9,17 @@ class Oracle(Distiller):
     """loss = mean of NLL_k over rationales that are right and not corrupted.
 
     Only where the truth is known: generated data, or rationales corrupted on purpose. Questions
-    without a sound rationale are left out.
+    without a sound rationale are left out; where all rationales are sound it is `average`.
     """
 
     name = "oracle"
-    version = 1
+    version = 2
     reference = "none"
     uses_gold = True
 
     def skip(self, run: Run) -> str | None:
-        """Skips where no rationale is known to be faulty: that is then not known."""
-        if not (run.bank.rationales["corruption"] != "").any():
+        """Skips where nobody knows which rationales are faulty."""
+        if not run.bank.faults_known:
             return "no rationale's corruption is on record: which are sound is not known"
         return None
 

@@ -60,12 +60,16 @@ def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, st
 
 def _check_names(suite: Suite) -> None:
     """Check the names of data sets and teachers against the catalog, which is at hand."""
+    from compact_bench.data.corrupt import check_shares
     from compact_bench.data.sources import catalog, dataset, teacher_part
 
+    conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
+    for data in (suite.under(condition).data for condition in conditions):
+        check_shares(data.corrupt, data.source == "mini", data.corrupt_persistent)
     if not suite.data.source.endswith(".jsonl") and suite.data.source != "mini":
-        data = dataset(suite.data.source)
+        known = dataset(suite.data.source)
         for teacher in suite.data.teachers:
-            teacher_part(data, teacher)
+            teacher_part(known, teacher)
     for task in suite.evaluation.tasks:
         name = task.source or task.task
         if task.kind == "lm_eval" or name in ("in_domain", *catalog().datasets):

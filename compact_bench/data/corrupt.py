@@ -6,7 +6,7 @@ import hashlib
 import random
 from bisect import bisect_left
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from fractions import Fraction
 from heapq import merge
@@ -15,32 +15,52 @@ from math import floor
 import pandas as pd
 
 from compact_bench.data.answers import pieces, same_answer
-from compact_bench.data.faults import FAULTS, Case, Corrupted, wrong_value
-from compact_bench.data.rationales import RationaleBank
+from compact_bench.data.faults import FAULTS, GRAPH_FAULTS, Case, Corrupted, wrong_value
+from compact_bench.data.rationales import RationaleBank, rationale_table
 from compact_bench.errors import UserError, unknown
 
 MAJORITY = "wrong_majority"  # the one fault whose share is of questions
 HALF = Fraction(1, 2)
 
+# What a rationale of (question_id, teacher, sample) is with one of `GRAPH_FAULTS`, None where it
+# can't be.
+Rewriter = Callable[[str, str, int, str], Corrupted | None]
 
-def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> RationaleBank:
+
+def corrupt(
+    bank: RationaleBank,
+    shares: Mapping[str, float],
+    seed: int,
+    persistent: bool = False,
+    rewriter: Rewriter | None = None,
+) -> RationaleBank:
     """The bank with shares of its teachers' rationales corrupted on purpose, human ones never.
 
-    shares: of the teachers' rationales by fault (a name of `FAULTS`); for wrong_majority of the
-    questions. A question with K rationales gets floor(share * K) of a fault or one more, and over
+    shares: of the teachers' rationales by fault (a name of `FAULTS` or `GRAPH_FAULTS`); for
+    wrong_majority of the questions. persistent: a fault hits all rationales of the same teachers,
+    `hit_teachers`; otherwise teachers take turns. rewriter: where there is none, `GRAPH_FAULTS`
+    are refused. A question with K rationales gets floor(share * K) of a fault or one more, and over
     the questions each teacher is hit equally often. Faults hit rationales of their own; what
     can't be corrupted is left (`corruption_notes` counts it). The same bank in another order, and
     the same seed, give the same texts; shares of 0 give the bank itself.
 
     text, answer, right and corruption of these rows are new: corruption is the fault's name, after
-    the earlier one and a "+" if there was one.
+    the earlier one and a "+" if there was one. What they were before is in the bank's `sound`.
 
-    Raises: UserError for an unknown fault, a share outside [0, 1], or shares above 1 in all.
+    Raises: UserError for an unknown fault, a share outside [0, 1], shares above 1 in all, and
+    where a fault can't be had.
     """
-    exact = _checked(shares)
+    exact = check_shares(shares, rewriter is not None, persistent)
     if not exact:
         return bank
-    work = _Work(bank, seed)
+    work = _Work(bank, seed, rewriter)
+    if persistent:
+        for fault, teachers in hit_teachers(bank, shares, seed).items():
+            for key in work.order:
+                for row in work.rows[key]:
+                    if row.teacher in teachers:
+                        work.hit_one(row, fault)
+        return work.result()
     majority = exact.pop(MAJORITY, Fraction(0))
     for number, key in enumerate(work.order):
         if _step(majority, number, 1):
@@ -57,42 +77,98 @@ def corrupt(bank: RationaleBank, shares: Mapping[str, float], seed: int) -> Rati
     return work.result()
 
 
+def hit_teachers(
+    bank: RationaleBank, shares: Mapping[str, float], seed: int
+) -> dict[str, tuple[str, ...]]:
+    """The teachers that each fault hits where it is persistent: round(share * K) of them.
+
+    In an order drawn from the seed, whatever the fault and the order of the bank, so that the
+    teachers of a smaller share are among those of a larger one. Faults share no teacher.
+
+    Raises: UserError where a share comes to no teacher.
+    """
+    order = sorted(bank.teachers, key=lambda name: _digest(seed, "persistent", name))
+    hit, whole = {}, Fraction(0)
+    for fault, share in check_shares(shares, generated=True, persistent=True).items():
+        start = floor(whole * len(order) + HALF)
+        whole += share
+        chosen = order[start : floor(whole * len(order) + HALF)]
+        if not chosen:
+            raise UserError(
+                f"data.corrupt: {fault} {float(share):g} of {len(order)} teachers is none of them, "
+                "as data.corrupt_persistent hits whole teachers"
+            )
+        hit[fault] = tuple(chosen)
+    return hit
+
+
 def corruption_notes(
-    before: RationaleBank, after: RationaleBank, shares: Mapping[str, float]
+    before: RationaleBank,
+    after: RationaleBank,
+    shares: Mapping[str, float],
+    hit_teachers: Mapping[str, tuple[str, ...]] | None = None,
 ) -> tuple[str, ...]:
     """How much of each fault was wanted and done, for the captions.
 
-    before, after: the bank that `corrupt` was given, and what it made of it.
+    before, after: the bank that `corrupt` was given, and what it made of it. hit_teachers: where
+    the faults are persistent.
     """
     old, new = before.rationales, after.rationales
     rows = new["teacher"].isin(before.teachers)
     total, questions = int(rows.sum()), new.loc[rows, "question_id"].nunique()
     notes = []
-    for fault, share in _checked(shares).items():
+    for fault, share in check_shares(shares, generated=True).items():
         hit = new["corruption"].ne(old["corruption"]) & new["corruption"].str.endswith(fault)
         count, of, unit = int(hit.sum()), total, f"{total} rationales"
         if fault == MAJORITY:
             unit = f"{questions} questions, {count} rationales"
             count, of = new.loc[hit, "question_id"].nunique(), questions
         wanted = floor(share * of + HALF)
+        if hit_teachers:
+            chosen = hit_teachers[fault]
+            wanted = int(new["teacher"].isin(chosen).sum())
+            unit += f", of {' and '.join(chosen)} alone"
         short = f"; {wanted - count} more were asked for and could not be" * (count < wanted)
         percent = f"{count / of:.1%}" if of else "0.0%"
         notes.append(f"corrupted on purpose: {fault} {percent} ({count} of {unit}{short})")
     return tuple(notes)
 
 
-def _checked(shares: Mapping[str, float]) -> dict[str, Fraction]:
-    """The shares above 0, exact, in the order of `FAULTS`, whatever the order they came in."""
+def check_shares(
+    shares: Mapping[str, float], generated: bool, persistent: bool = False
+) -> dict[str, Fraction]:
+    """The shares above 0, exact, in the order of the faults, whatever the order they came in.
+
+    generated: whether the problems are, so that their solution is known.
+
+    Raises: UserError as `corrupt` does.
+    """
+    known = (*FAULTS, *GRAPH_FAULTS)
     for name, share in shares.items():
-        if name not in FAULTS:
-            raise unknown("data.corrupt: unknown fault", name, FAULTS)
+        if name not in known:
+            raise unknown("data.corrupt: unknown fault", name, known)
         if not 0 <= share <= 1:
             raise UserError(f"data.corrupt: the share of {name} is {share}, not between 0 and 1")
-    exact = {name: Fraction(str(shares[name])) for name in FAULTS if shares.get(name)}
+        if name in GRAPH_FAULTS and not generated:
+            raise UserError(
+                f"data.corrupt: {name} needs the steps of the solution, which only data.source "
+                "mini has"
+            )
+        if name == MAJORITY and persistent:
+            raise UserError(
+                f"data.corrupt: {name} is a share of the questions, and data.corrupt_persistent "
+                "hits teachers"
+            )
+    exact = {name: Fraction(str(shares[name])) for name in known if shares.get(name)}
     if sum(exact.values()) > 1:
         named = ", ".join(f"{name} {float(share):g}" for name, share in exact.items())
         raise UserError(f"data.corrupt: the shares are more than 1 in all: {named}")
     return exact
+
+
+def _digest(seed: int, *names: object) -> str:
+    named = " ".join(map(str, ("corrupt", seed, *names)))
+    return hashlib.sha256(named.encode()).hexdigest()
 
 
 def _step(share: Fraction, before: int, size: int) -> int:
@@ -144,8 +220,8 @@ class _Row:
 class _Work:
     """A bank that is being corrupted: its teachers' rows by question, and what is done so far."""
 
-    def __init__(self, bank: RationaleBank, seed: int) -> None:
-        self.bank, self.seed = bank, seed
+    def __init__(self, bank: RationaleBank, seed: int, rewriter: Rewriter | None) -> None:
+        self.bank, self.seed, self.rewriter = bank, seed, rewriter
         self.questions = {row.question_id: row for row in bank.questions.itertuples()}
         self.rows: dict[str, list[_Row]] = defaultdict(list)
         self.by_length: dict[str, list[_Row]] = defaultdict(list)  # of each teacher
@@ -166,8 +242,7 @@ class _Work:
         self.hits: Counter[tuple[str, ...]] = Counter()
 
     def _digest(self, *names: object) -> str:
-        named = " ".join(map(str, ("corrupt", self.seed, *names)))
-        return hashlib.sha256(named.encode()).hexdigest()
+        return _digest(self.seed, *names)
 
     def _nearest(self, row: _Row) -> Iterator[tuple[str, str | None]]:
         """(text, answer) of the teacher's other questions, nearest in length first."""
@@ -190,6 +265,9 @@ class _Work:
                     self._nearest(row), agreed)  # fmt: skip
 
     def _try(self, row: _Row, fault: str, agreed: str | None = None) -> Corrupted | None:
+        if fault in GRAPH_FAULTS:
+            assert self.rewriter is not None  # check_shares refuses them else
+            return self.rewriter(row.key, row.teacher, row.sample, fault)
         rng = random.Random(self._digest(fault, row.key, row.teacher, row.sample))
         return FAULTS[fault](self._case(row, agreed), rng)
 
@@ -202,10 +280,15 @@ class _Work:
         """Corrupt one rationale of a question: the first whose turn it is and that can be."""
         free = [row for row in self.rows[key] if row.position not in self.corrupted]
         for row in sorted(free, key=lambda row: self._turn(row, fault)):
-            made = self._try(row, fault)
-            if made is not None:
-                self._record(row, fault, made)
+            if self.hit_one(row, fault):
                 return
+
+    def hit_one(self, row: _Row, fault: str) -> bool:
+        """Corrupt this rationale; whether that could be done."""
+        made = self._try(row, fault)
+        if made is not None:
+            self._record(row, fault, made)
+        return made is not None
 
     def mislead(self, key: str) -> None:
         """Give more than half of a question's teachers, in all samples, one wrong answer."""
@@ -233,6 +316,11 @@ class _Work:
     def result(self) -> RationaleBank:
         """The bank with the new text, answer, right and corruption of the corrupted rows."""
         table = self.bank.rationales.copy()
+        # Of what was faulty before, the bank has the sound text already.
+        known = rationale_table([]) if self.bank.sound is None else self.bank.sound
+        before = table.iloc[sorted(self.corrupted)]
+        before = before[before["corruption"] == ""]
+        sound = pd.concat([known, before], ignore_index=True) if len(known) else before
         columns = {name: table[name].tolist() for name in ("text", "answer", "right", "corruption")}
         for position, (fault, (text, answer)) in self.corrupted.items():
             question = self.questions[table["question_id"].iat[position]]
@@ -242,4 +330,4 @@ class _Work:
             columns["corruption"][position] = f"{earlier}+{fault}" if earlier else fault
         for name, values in columns.items():
             table[name] = pd.Series(values, index=table.index, dtype=table[name].dtype)
-        return replace(self.bank, rationales=table)
+        return replace(self.bank, rationales=table, sound=sound)

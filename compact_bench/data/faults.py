@@ -346,13 +346,18 @@ def _opposite(body: str, spans: Sequence[tuple[int, int]], rng: random.Random) -
     return body[:start] + (match[1] if match[2] else negated) + body[end:]
 
 
+def _content_starts(steps: Sequence[str]) -> list[int]:
+    """Where the content of each step begins: after its marker, where all steps have one."""
+    marks = [_MARKER.match(step) for step in steps]
+    return [mark.end() if mark else 0 for mark in marks] if all(marks) else [0] * len(steps)
+
+
 def shuffled_steps(case: Case, rng: random.Random) -> Corrupted | None:
     """The same steps in another order; the last one, to which all lead, always moves."""
     body, tail = parts(case.text)
     spans = step_spans(body)
     steps = [body[start:end] for start, end in spans]
-    marks = [_MARKER.match(step) for step in steps]
-    ends = [mark.end() if mark else 0 for mark in marks] if all(marks) else [0] * len(steps)
+    ends = _content_starts(steps)
     contents = [step[end:] for step, end in zip(steps, ends, strict=True)]
     movable = [i for i, content in enumerate(contents) if content != contents[-1]]
     if case.answer is None or not movable:
@@ -381,6 +386,41 @@ def filler(case: Case, rng: random.Random) -> Corrupted | None:
     return closed(text, tail if tail[:1].isspace() else f" {tail}", case.kind, case.answer)
 
 
+def skipped_steps(case: Case, rng: random.Random) -> Corrupted | None:
+    """The last step alone, the one that comes to the answer; it is marked as a first one is."""
+    body, tail = parts(case.text)
+    steps = [body[start:end] for start, end in step_spans(body)]
+    if case.answer is None or len(steps) < 2:
+        return None
+    starts = _content_starts(steps)
+    last = steps[0][: starts[0]] + steps[-1][starts[-1] :]
+    return closed(last, tail, case.kind, case.answer)
+
+
+LONG_WINDED = 3  # times as long, in pieces, as long as the shortest sentence fits
+
+
+def long_winded(case: Case, rng: random.Random) -> Corrupted | None:
+    """Every step said twice, with sentences without content around it: 2 to 3 times as long."""
+    body, tail = parts(case.text)
+    spans = step_spans(body)
+    if case.answer is None or not spans:
+        return None
+    room = 0  # in pieces, for the sentences
+    said, place = "", 0
+    for start, end in spans:
+        step = body[start:end]
+        room += (LONG_WINDED - 2) * pieces(step)
+        sentences = []
+        for _ in range(2):
+            fit = [sentence for sentence in CONTENT_FREE if pieces(sentence) <= room]
+            sentences.append(rng.choice(fit) + " " if fit else "")
+            room -= pieces(sentences[-1])
+        said += f"{body[place:start]}{sentences[0]}{step} {sentences[1]}{step}"
+        place = end
+    return closed(said + body[place:], tail, case.kind, case.answer)
+
+
 def other_question(case: Case, rng: random.Random) -> Corrupted | None:
     """The same teacher's rationale for another question, nearest in length, with its answer."""
     for text, answer in case.others:
@@ -390,7 +430,7 @@ def other_question(case: Case, rng: random.Random) -> Corrupted | None:
     return None
 
 
-# Each takes a case and a random state, and returns None where it can't apply.
+# Each takes a case and a random state, changes the text alone, and returns None where it can't.
 FAULTS: Mapping[str, Callable[[Case, random.Random], Corrupted | None]] = {
     "wrong_majority": wrong_majority,
     "wrong_answer": wrong_answer,
@@ -398,4 +438,9 @@ FAULTS: Mapping[str, Callable[[Case, random.Random], Corrupted | None]] = {
     "shuffled_steps": shuffled_steps,
     "filler": filler,
     "other_question": other_question,
+    "skipped_steps": skipped_steps,
+    "long_winded": long_winded,
 }
+
+# These need the steps of the solution, which only generated problems have.
+GRAPH_FAULTS = ("misread", "one_expression", "other_order")

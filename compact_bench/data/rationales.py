@@ -62,6 +62,8 @@ class RationaleBank:
     questions: question_id, question, answer (canonical), kind.
     rationales: question_id, teacher, sample, role ("teacher" or "human"), text (with its own
         answer sentence), answer (extracted, canonical, or None), right, corruption ("" = none).
+    sound: what rationales with a corruption were before it, or would be without it, in the same
+        columns; None where it is not known which rationales are faulty.
     teachers: index in this tuple = teacher index in a batch; "human" is not among them.
 
     Raises: ValueError where a column is missing, a question_id occurs twice, or a rationale has
@@ -71,6 +73,7 @@ class RationaleBank:
     questions: pd.DataFrame
     rationales: pd.DataFrame
     teachers: tuple[str, ...]
+    sound: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         tables = ((self.questions, QUESTION_COLUMNS), (self.rationales, RATIONALE_COLUMNS))
@@ -117,6 +120,31 @@ class RationaleBank:
         bank = replace(self, teachers=(HUMAN,))
         return bank.keep(self.rationales["role"] == "human")
 
+    @property
+    def faults_known(self) -> bool:
+        """Whether it is on record which rationales are faulty: of generated data, and of any that
+        were corrupted on purpose."""
+        return self.sound is not None
+
+    def repaired(self) -> RationaleBank:
+        """The bank without its faults: every faulty rationale as it was before, or would be.
+
+        Raises: ValueError where the faults are not known, or a faulty rationale's sound text isn't.
+        """
+        if self.sound is None:
+            raise ValueError("a bank whose faults are not known can't be repaired")
+        key = ["question_id", "teacher", "sample"]
+        table = self.rationales.copy()
+        faulty = table["corruption"].ne("").to_numpy()
+        fixed = table.loc[faulty, key].merge(self.sound, on=key, how="left", validate="1:1")
+        if fixed["text"].isna().any():
+            raise ValueError("a faulty rationale has no sound text")
+        for column in ("text", "answer", "right", "corruption"):
+            values = table[column].to_numpy(copy=True)
+            values[faulty] = fixed[column].to_numpy()
+            table[column] = pd.Series(values, index=table.index, dtype=table[column].dtype)
+        return replace(self, rationales=table)
+
     def lowest(self, scores: Mapping[tuple[str, str, int], float]) -> RationaleBank:
         """For each question the rationale of the lowest score, the first one where several tie.
 
@@ -138,4 +166,6 @@ class RationaleBank:
     def fingerprint(self) -> str:
         """SHA-256 of the content, in hex."""
         tables = [table_rows(self.questions), table_rows(self.rationales)]
+        if self.sound is not None:
+            tables.append(table_rows(self.sound))
         return digest([*tables, list(self.teachers)])

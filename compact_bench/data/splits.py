@@ -62,6 +62,15 @@ def normalise(question: str) -> str:
     return re.sub(r"[\W_]+", " ", text).strip()
 
 
+def without_numbers(question: str) -> str:
+    """A question with every number masked: what is left where only the numbers are new.
+
+    >>> without_numbers("Ann has 15 pens. Ann buys 3 bags of 4.")
+    'Ann has 0 pens. Ann buys 0 bags of 0.'
+    """
+    return _DIGITS.sub("0", question)
+
+
 def template(question: str) -> str:
     """The story of a question, normalised, every number masked.
 
@@ -74,7 +83,7 @@ def template(question: str) -> str:
     """
     stem = parse_choices(question)[0].strip()
     story = _SENTENCE.split(stem)[:-1]
-    return normalise(_DIGITS.sub("0", " ".join(story) or stem))
+    return normalise(without_numbers(" ".join(story) or stem))
 
 
 def template_clean(train: Iterable[str], questions: Iterable[str]) -> list[bool]:

@@ -13,6 +13,7 @@ from compact_bench.data.splits import lowest, parse_choices, template_clean
 from compact_bench.errors import UserError
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
+GENERATED_ITEMS = 500  # questions of a generated task beside the test, unless a suite limits them
 SPARE = 200  # questions of a task beside those of the evaluation
 
 

@@ -19,12 +19,19 @@ from compact_bench.data.banks import (
     jsonl_source,
     questions_of,
 )
-from compact_bench.data.corrupt import corrupt, corruption_notes
+from compact_bench.data.corrupt import Rewriter, corrupt, corruption_notes, hit_teachers
 from compact_bench.data.importers import user_jsonl
 from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest
-from compact_bench.data.tasks import SPARE, Prepared, TaskData, items_of, with_choices
+from compact_bench.data.tasks import (
+    GENERATED_ITEMS,
+    SPARE,
+    Prepared,
+    TaskData,
+    items_of,
+    with_choices,
+)
 from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
@@ -42,6 +49,7 @@ class _Split:
     test: pd.DataFrame | None
     others: Mapping[str, pd.DataFrame]  # question tables of the generated tasks, by name
     notes: tuple[str, ...]
+    rewriter: Rewriter | None = None  # where the solutions are known
 
 
 MOST_RECENT = 2  # data sets that a worker holds: those of the suite, or of neighbouring conditions
@@ -86,8 +94,10 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
         )
     if shares := suite.data.corrupt:
         # The seed is that of the generated data, for every source: a suite's data has one seed.
-        train = corrupt(split.train, shares, suite.data.mini.seed)
-        notes = (*split.notes, *corruption_notes(split.train, train, shares))
+        seed, persistent = suite.data.mini.seed, suite.data.corrupt_persistent
+        train = corrupt(split.train, shares, seed, persistent, split.rewriter)
+        hit = hit_teachers(split.train, shares, seed) if persistent else None
+        notes = (*split.notes, *corruption_notes(split.train, train, shares, hit))
         split = replace(split, train=train, notes=notes)
     tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
     # With select the in-domain task is the dev split itself.
@@ -131,7 +141,7 @@ def _mini(suite: Suite) -> _Split:
     world = copy.deepcopy(_world(problem, mini.seed, teaching, **sizes))
     others = {**world.forgetting, **world.further}
     bank, notes = _chosen(world.bank, data.complete), (f"generated problems (mini {problem})",)
-    return _Split(bank, world.dev, world.test, others, notes)
+    return _Split(bank, world.dev, world.test, others, notes, world.rewritten)
 
 
 def _real(suite: Suite, mirror: Path | None) -> _Split:
@@ -207,7 +217,7 @@ def _questions(
             )
         return split.test, data.test
     if spec.task in split.others:
-        return split.others[spec.task], None
+        return split.others[spec.task], GENERATED_ITEMS
     name = spec.source or spec.task
     if _is_file(name):
         kind = data.answer or split.train.questions["kind"].iloc[0]

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from compact_bench.data.splits import question_hash, write_choices
+from compact_bench.data.splits import question_hash, without_numbers, write_choices
 
 NAMES = (
     "Ann", "Ben", "Cara", "Dan", "Eve", "Finn", "Gina", "Hugo", "Ida", "Jack", "Kate", "Leo",
@@ -38,9 +38,11 @@ WORDING = {
 # How often an event is tried: many divisions and subtractions don't come out and are dropped.
 LIKELY = {"add": 2, "sub": 4, "mul": 3, "div": 8, "bags": 2}
 
-# Which last digit of the question's SHA-256 belongs to which set. Digit 0 is dev everywhere.
-BUCKETS = {"dev": (0,), "test": (1,), "forgetting": (2,), "train": (3, 4, 5, 6),
-           "pretraining": (7, 8, 9)}  # fmt: skip
+# Which last digit of a question's SHA-256 belongs to which set. What is trained and tested goes by
+# the question without its numbers, so that no test question is a training question with others.
+BY_STORY = {"dev": (0,), "test": (1,), "train": tuple(range(2, 10))}
+# By the whole question, as when the shipped student was made.
+BY_QUESTION = {"forgetting": (2,), "pretraining": (7, 8, 9)}
 
 
 class Term(NamedTuple):
@@ -114,10 +116,14 @@ def evaluate(steps: tuple[SolutionStep, ...], slip: tuple[int, int] | None = Non
     return values
 
 
-def bucket(question: str) -> str:
-    """The set that a question belongs to, whatever the seed that produced it."""
-    digit = int(question_hash(question), 16) % 10
-    return next(name for name, digits in BUCKETS.items() if digit in digits)
+def belongs(question: str, within: str) -> bool:
+    """Whether a question may be in a set, whatever the seed that produced it.
+
+    within: a name of `BY_STORY` or of `BY_QUESTION`; the sets of either exclude each other.
+    """
+    whole = within in BY_QUESTION
+    digit = int(question_hash(question if whole else without_numbers(question)), 16) % 10
+    return digit in (BY_QUESTION if whole else BY_STORY)[within]
 
 
 def graph(
@@ -241,7 +247,7 @@ def new_template(sentences: list[str], name: str, noun: str) -> str:
 def problems(rng: random.Random, within: str, steps: tuple[int, ...], *, distractor: bool = False,
              both_orders: bool = False,
              template: Template = trained_template) -> Iterator[Problem]:  # fmt: skip
-    """Endless problems of one bucket, with repeats; `both_orders` keeps those with two orders."""
+    """Endless problems of one set, with repeats; `both_orders` keeps those with two orders."""
     while True:
         made = story(rng, rng.choice(steps))
         if made is None:
@@ -251,7 +257,7 @@ def problems(rng: random.Random, within: str, steps: tuple[int, ...], *, distrac
         if both_orders and other is None:
             continue
         question = ""
-        while not question or bucket(question) != within:  # the same story in other words
+        while not question or not belongs(question, within):  # the same story in other words
             name, noun = rng.choice(NAMES), rng.choice(NOUNS)
             question = template(clauses(rng, *made, name, noun, distractor), name, noun)
         yield Problem(question, solution, other or solution, name, noun)
@@ -280,7 +286,7 @@ WHO_HAS_MOST = WHO_HAS_MORE._replace(wording="Which of both has the most {noun}?
 def comparisons(
     rng: random.Random, within: str, form: QuestionForm, outcomes: tuple[int, ...], steps: int = 1
 ) -> Iterator[Problem]:
-    """Endless comparisons of one bucket, with repeats.
+    """Endless comparisons of one set, with repeats.
 
     outcomes: drawn from alike, so that answers are as balanced as these. steps: of both people
     together; one step is the first one's or the second one's.
@@ -292,7 +298,7 @@ def comparisons(
             first, second = (_person_story(rng, share) for share in rng.sample(shares, 2))
             outcome = evaluate(_comparison(first, second, list(NAMES[:2])))[-1]
         question = ""
-        while not question or bucket(question) != within:  # the same stories in other words
+        while not question or not belongs(question, within):  # the same stories in other words
             names, noun = rng.sample(NAMES, 2), rng.choice(NOUNS)
             stories = [*clauses(rng, *first, names[0], noun, False),
                        *clauses(rng, *second, names[1], noun, False)]  # fmt: skip

@@ -27,7 +27,8 @@ from compact_bench.mini.problems import (
 AMOUNTS = (-10, -2, -1, 1, 2, 10)  # what a slip adds to a result
 USUAL_STEPS = 3
 COMPARING = 0.1  # probability of a slip in a comparison, the same for every teacher
-Line = tuple[str, int, int, int]  # operation, left, right, the value that the teacher writes
+# Operation, left, right (a number or an expression), the value that the teacher writes.
+Line = tuple[str, int | str, int | str, int]
 WORD = {"add": "plus", "sub": "minus", "mul": "times", "div": "divided by"}
 
 HUMAN = {
@@ -56,7 +57,7 @@ def solution_lines(
     def read(term: Term) -> int:
         return term.value if term.kind == "number" else used[term.value]
 
-    lines = []
+    lines: list[Line] = []
     for step, value in zip(steps, values, strict=True):
         operands = read(step.left), read(step.right)
         left, right = reversed(operands) if swap and step.op in ("add", "mul") else operands
@@ -77,6 +78,7 @@ STYLES: dict[str, Mapping[str, str]] = {
 MORE_STYLES: dict[str, Mapping[str, str]] = {
     "checked": dict.fromkeys(SYMBOL, "We take {a} {sign} {b} and get {v}."),
     "brief": dict.fromkeys(SYMBOL, "{a}{sign}{b}={v}."),
+    "linked": dict.fromkeys(SYMBOL, "So {a} {sign} {b} = {v}."),
 }
 
 
@@ -123,20 +125,25 @@ class WrittenTeacher:
     other_order: bool = False
 
 
-# Each is weak where others are strong. `equations` and `reordered` share a style, so that the
-# look of a rationale doesn't tell how good it is.
+# Each is weak where others are strong, and has a style of its own; all keep the usual order.
 TEACHERS = (
     WrittenTeacher("equations", "equations", {"add": 0.09, "sub": 0.06, "mul": 0.28, "div": 0.10}),
     WrittenTeacher("sentences", "sentences", {"add": 0.08, "sub": 0.32, "mul": 0.08, "div": 0.26}),
-    WrittenTeacher("reordered", "equations", {"add": 0.17, "sub": 0.11, "mul": 0.07, "div": 0.47},
-            other_order=True),
+    WrittenTeacher("linked", "linked", {"add": 0.17, "sub": 0.11, "mul": 0.07, "div": 0.47}),
     WrittenTeacher("labelled", "labelled", {"add": 0.18, "sub": 0.08, "mul": 0.15, "div": 0.24}),
 )  # fmt: skip
 
-# Chosen by name alone: one is better than the default teachers on everything, one is worse.
+# Chosen by name alone: one is better than the default teachers on everything, one is worse, and
+# one writes as `equations` does, but in another order: what a student can't learn from both.
 MORE_TEACHERS = (
     WrittenTeacher("careful", "checked", {"add": 0.09, "sub": 0.06, "mul": 0.08, "div": 0.10}),
     WrittenTeacher("hasty", "brief", {"add": 0.19, "sub": 0.23, "mul": 0.28, "div": 0.30}),
+    WrittenTeacher(
+        "reordered",
+        "equations",
+        {"add": 0.17, "sub": 0.11, "mul": 0.07, "div": 0.47},
+        other_order=True,
+    ),
 )
 
 ALL_TEACHERS = TEACHERS + MORE_TEACHERS
@@ -277,6 +284,11 @@ def write(problem: Problem, teacher: WrittenTeacher, fault: str, rng: random.Ran
     answer = problem.conclude(used[-1])
     text, right = with_answer(body, answer), answer == problem.answer
     return Rationale(teacher.name, text, answer, right, fault, sample)
+
+
+def sound(problem: Problem, teacher: WrittenTeacher, sample: int = 0) -> Rationale:
+    """A teacher's rationale as it is where nothing goes wrong; nothing of it is random."""
+    return write(problem, teacher, "", random.Random(0), sample=sample)
 
 
 def teach(problem: Problem, seed: int, correlation: float,

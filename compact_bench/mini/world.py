@@ -6,11 +6,13 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import cache, partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.splits import question_hash, question_id
+from compact_bench.data.tasks import GENERATED_ITEMS, SPARE
 from compact_bench.errors import unknown
+from compact_bench.mini.graph_faults import rewritten
 from compact_bench.mini.old_skills import Fact, facts
 from compact_bench.mini.problems import (
     FIRST,
@@ -28,19 +30,20 @@ from compact_bench.mini.problems import (
 from compact_bench.mini.teachers import (
     ALL_TEACHERS,
     TEACHERS,
+    Rationale,
     human_solution,
+    sound,
     teach,
 )
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DEFAULT_SIZES = {"train": 400, "dev": 200, "test": 200}
+DEFAULT_SIZES = {"train": 400, "dev": 500, "test": 1000}
 TEACHER_NAMES = tuple(teacher.name for teacher in TEACHERS)  # the default ones
 ALL_TEACHER_NAMES = tuple(teacher.name for teacher in ALL_TEACHERS)
-FORGETTING_SIZE = 200  # problems of each length; the facts are all asked
-FURTHER_SIZE = 200  # problems of each task out of domain
-Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, bucket)
+POOL = GENERATED_ITEMS + SPARE  # problems of each other task; the facts are all there are
+Stream = Callable[[random.Random, str], Iterator[Problem]]  # (random state, set)
 
 
 @dataclass(frozen=True)
@@ -103,6 +106,7 @@ class MiniWorld:
     bank: training questions with the teachers' rationales and a human one each.
     forgetting: mini_one_step, mini_two_step, mini_facts, which the nano student knows.
     further: mini_new_template, mini_more_steps, reasoning beyond what is trained on.
+    problems: those of the bank, by question_id.
     """
 
     bank: RationaleBank
@@ -110,6 +114,15 @@ class MiniWorld:
     test: pd.DataFrame
     forgetting: dict[str, pd.DataFrame]
     further: dict[str, pd.DataFrame]
+    problems: dict[str, Problem]
+
+    def rewritten(self, key: str, name: str, sample: int, fault: str) -> tuple[str, str] | None:
+        """(text, answer) of a teacher's rationale with a fault that needs the solution's steps.
+
+        key: a question_id of the bank. None where the fault can't be (`graph_faults.rewritten`).
+        """
+        teacher = next(teacher for teacher in ALL_TEACHERS if teacher.name == name)
+        return rewritten(self.problems[key], teacher, sample, fault)
 
 
 @dataclass(frozen=True)
@@ -144,7 +157,7 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
              test: int | None = None, teaching: Teaching | None = None) -> MiniWorld:  # fmt: skip
     """Generate a data set; the same arguments give the same texts.
 
-    problem: a name of `GENERATORS`. Sizes: None for 400, 200 and 200; fewer are those of lowest
+    problem: a name of `GENERATORS`. Sizes: None for `DEFAULT_SIZES`; fewer are those of lowest
     hash. teaching: None for the default teachers, one rationale each.
 
     Raises: UserError for an unknown problem.
@@ -160,6 +173,7 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
         test=_question_table(sets["test"], kind),
         forgetting=forgetting(seed),
         further=further(problem, seed),
+        problems={question_id(one.question): one for one in sets["train"]},
     )
 
 
@@ -168,7 +182,7 @@ def further(problem: str, seed: int) -> dict[str, pd.DataFrame]:
     made = GENERATORS[problem]
     tables = {}
     for task, questions in made.further.items():
-        pool = _lowest(questions, f"mini {problem} {task} {seed}", "test", FURTHER_SIZE)
+        pool = _lowest(questions, f"mini {problem} {task} {seed}", "test", POOL)
         tables[task] = _question_table(pool, made.kind)
     return tables
 
@@ -177,7 +191,7 @@ def forgetting(seed: int) -> dict[str, pd.DataFrame]:
     """Question tables of what the nano student knows, unseen but for the facts."""
     tables = {}
     for task, questions in FORGETTING.items():
-        pool = _lowest(questions, f"mini {task} {seed}", "forgetting", FORGETTING_SIZE)
+        pool = _lowest(questions, f"mini {task} {seed}", "forgetting", POOL)
         tables[task] = _question_table(pool, "number")
     tables["mini_facts"] = _question_table(facts(), "number")
     return tables
@@ -193,9 +207,9 @@ def _draw(problem: str, seed: int, name: str, size: int | None) -> tuple[Problem
 # A suite with conditions asks for the same problems once a condition, a search once more for its
 # test. Problems can't be changed, so all may have the same ones.
 @cache
-def _lowest(questions: Stream, seed: str, bucket: str, size: int) -> tuple[Problem, ...]:
+def _lowest(questions: Stream, seed: str, within: str, size: int) -> tuple[Problem, ...]:
     """The first `size` distinct problems of a stream, in the order of their hashes."""
-    stream = questions(random.Random(seed), bucket)
+    stream = questions(random.Random(seed), within)
     by_hash: dict[str, Problem] = {}
     while len(by_hash) < size:
         made = next(stream)
@@ -214,15 +228,23 @@ def _question_table(made: Iterable[Problem | Fact], kind: str) -> pd.DataFrame:
 def _bank(made: Sequence[Problem], kind: str, seed: int, teaching: Teaching) -> RationaleBank:
     # In the order of their definition, whatever the order of the names.
     teachers = [teacher for teacher in ALL_TEACHERS if teacher.name in teaching.names]
-    rows = []
+    rows: list[dict[str, Any]] = []
+    faultless: list[dict[str, Any]] = []  # what the faulty ones of `rows` should have been
+
+    def row(key: str, role: str, rationale: Rationale) -> dict[str, Any]:
+        named = {"question_id": key, "role": role, "answer": str(rationale.answer)}
+        return asdict(rationale) | named
+
     for problem in made:
         key = question_id(problem.question)
         for sample in range(teaching.samples):
             written = teach(problem, seed, teaching.correlation, teachers, teaching.faults, sample)
-            rows += [(key, "teacher", rationale) for rationale in written]
-        rows.append((key, HUMAN, human_solution(problem)))
-    rationales = rationale_table(
-        {**asdict(rationale), "question_id": key, "role": role, "answer": str(rationale.answer)}
-        for key, role, rationale in rows
-    )
-    return RationaleBank(_question_table(made, kind), rationales, teaching.names)
+            rows += [row(key, "teacher", rationale) for rationale in written]
+            faultless += [
+                row(key, "teacher", sound(problem, teacher, sample))
+                for teacher, rationale in zip(teachers, written, strict=True)
+                if rationale.corruption
+            ]
+        rows.append(row(key, HUMAN, human_solution(problem)))
+    tables = rationale_table(rows), rationale_table(faultless)
+    return RationaleBank(_question_table(made, kind), tables[0], teaching.names, sound=tables[1])

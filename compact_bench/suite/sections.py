@@ -150,10 +150,11 @@ class DataSpec(Strict):
     """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
 
     ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
-    ``corrupt: {FAULT: SHARE}`` corrupts this share of the teachers' training rationales on purpose.
+    ``corrupt: {FAULT: SHARE}`` corrupts this share of the teachers' training rationales on purpose;
+    with ``corrupt_persistent`` the same teachers' for all questions, else teachers take turns.
     """
 
-    _later = ("corrupt",)
+    _later = ("corrupt", "corrupt_persistent")
 
     source: Annotated[str, Field(min_length=1)] = "mini"
     teachers: list[str] = []
@@ -165,6 +166,7 @@ class DataSpec(Strict):
     answer: Literal["number", "boolean", "choice"] | None = None
     mini: MiniSpec = Field(default_factory=MiniSpec)
     corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
+    corrupt_persistent: bool = False
 
 
 class TrainingSpec(Strict):

@@ -121,7 +121,8 @@ def test_conditions_spoil_the_training_rationales_and_the_bank_says_which(tmp_pa
         "data: {corrupt: {wrong_answer: 0.5}}, rows: [average, compact, oracle]}]"
     )
     cells = run(tmp_path, "corruption", "--set", conditions)
-    assert cells["oracle", "clean"].state == "skipped"
+    whole = cells["average", "clean"].steps()
+    assert cells["oracle", "clean"].steps()["loss"].equals(whole["loss"])  # nothing to leave out
     assert ("compact_scores", "half") not in cells and ("base", "") in cells
     bank = pd.read_parquet(tmp_path / "corruption" / "mini" / "bank.parquet")
     teachers = bank[bank["role"] == "teacher"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 from math import ceil, floor
 from typing import Any
@@ -14,8 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from compact_bench.data.answers import rationale_answer
-from compact_bench.data.corrupt import corrupt, corruption_notes
-from compact_bench.data.faults import FAULTS
+from compact_bench.data.corrupt import corrupt, corruption_notes, hit_teachers
+from compact_bench.data.faults import FAULTS, GRAPH_FAULTS
 from compact_bench.data.rationales import (
     RATIONALE_COLUMNS,
     RationaleBank,
@@ -240,7 +241,7 @@ def test_other_questions_are_nearest_in_length() -> None:
         assert abs(length(row["text"]) - wanted) == (own["text"].map(length) - wanted).abs().min()
 
 
-@pytest.mark.parametrize("fault", sorted(FAULTS))
+@pytest.mark.parametrize("fault", sorted(FAULTS.keys() - {"skipped_steps", "long_winded"}))
 def test_lengths_do_not_give_it_away(fault: str) -> None:
     names = world.ALL_TEACHER_NAMES
     teaching = world.Teaching(names, faults=0.0)
@@ -293,6 +294,96 @@ def test_notes_of_a_majority() -> None:
     assert corruption_notes(before, after, {"wrong_majority": 0.25}) == (
         "corrupted on purpose: wrong_majority 25.0% (2 of 8 questions, 6 rationales)",
     )
+
+
+def test_a_persistent_fault_hits_the_same_teachers_everywhere() -> None:
+    before = bank(20, 4, 2)
+    hit = [
+        corrupted_rows(before, corrupt(before, {"filler": share}, 3, persistent=True))
+        for share in (0.25, 0.75)
+    ]
+    minority, majority = (set(rows["teacher"]) for rows in hit)
+    assert len(minority) == 1 and len(majority) == 3 and minority < majority
+    assert [len(rows) for rows in hit] == [20 * 2, 3 * 20 * 2]
+    first = {hit_teachers(before, {"filler": 0.25}, seed)["filler"] for seed in range(40)}
+    assert first == {(name,) for name in before.teachers}
+    turned = replace(before, teachers=before.teachers[::-1])
+    for share in (0.25, 0.5, 0.75):
+        shares = {"filler": share}
+        assert hit_teachers(turned, shares, 3) == hit_teachers(before, shares, 3)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(1, 5), st.integers(0, 9), st.lists(st.integers(0, 50), min_size=2, max_size=2))
+def test_persistent_faults_share_no_teacher(teachers: int, seed: int, percents: list[int]) -> None:
+    shares = dict(zip(("wrong_answer", "filler"), (p / 100 for p in percents), strict=True))
+    before = bank(3, teachers)
+    edges = [nearest_whole(Fraction(sum(percents[:n]), 100) * teachers) for n in range(3)]
+    if any(percents[n] and edges[n] == edges[n + 1] for n in range(2)):
+        with pytest.raises(UserError, match="teachers is none of them"):
+            hit_teachers(before, shares, seed)
+        return
+    hit = hit_teachers(before, shares, seed)
+    names = [name for chosen in hit.values() for name in chosen]
+    assert len(names) == len(set(names)) == nearest_whole(Fraction(sum(percents), 100) * teachers)
+    rows = corrupted_rows(before, corrupt(before, shares, seed, persistent=True))
+    assert {(row.corruption, row.teacher) for row in rows.itertuples()} == {
+        (fault, name) for fault, chosen in hit.items() for name in chosen
+    }
+
+
+def test_notes_of_a_persistent_fault_name_the_teachers() -> None:
+    before = bank(8)
+    hit = hit_teachers(before, {"filler": 0.5}, 0)
+    after = corrupt(before, {"filler": 0.5}, 0, persistent=True)
+    assert corruption_notes(before, after, {"filler": 0.5}, hit) == (
+        "corrupted on purpose: filler 50.0% (16 of 32 rationales, of "
+        f"{hit['filler'][0]} and {hit['filler'][1]} alone)",
+    )
+
+
+@pytest.mark.parametrize("fault", GRAPH_FAULTS)
+def test_faults_of_the_solution_are_had_of_generated_problems_alone(fault: str) -> None:
+    with pytest.raises(UserError, match=f"{fault} needs the steps of the solution, which only dat"):
+        corrupt(bank(2), {fault: 0.5}, 0)
+    teaching = world.Teaching(faults=0.0)
+    made = world.generate("gsm8k", train=60, dev=1, test=1, teaching=teaching)
+    rows = corrupted_rows(made.bank, corrupt(made.bank, {fault: 0.25}, 0, False, made.rewritten))
+    assert set(rows["corruption"]) == {fault}
+    if fault != "misread":  # it needs a product, and the other order two that differ
+        assert set(Counter(rows["teacher"]).values()) <= {14, 15}
+        assert rows["right"].all()
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 20), st.sampled_from(sorted(FAULTS)), SHARES, st.integers(0, 9))
+def test_what_was_there_before_is_kept(size: int, fault: str, share: float, seed: int) -> None:
+    before = bank(size)
+    after = corrupt(before, {fault: share}, seed)
+    assert after.faults_known == (share > 0)
+    if after.faults_known:
+        assert after.repaired().rationales.equals(before.rationales)
+        few = after.only_teachers(["bob"])
+        assert few.repaired().rationales.equals(before.only_teachers(["bob"]).rationales)
+
+
+def test_what_two_faults_have_hit_is_repaired_of_both() -> None:
+    first = corrupt(bank(10), {"wrong_answer": 0.5}, 0)
+    second = corrupt(first, {"filler": 0.5}, 1)
+    assert second.rationales["corruption"].str.contains("+", regex=False).any()
+    assert second.repaired().rationales.equals(bank(10).rationales)
+
+
+@pytest.mark.parametrize(
+    ("shares", "message"),
+    [
+        ({"filler": 0.1}, "filler 0.1 of 4 teachers is none of them, as data.corrupt_persistent"),
+        ({"wrong_majority": 0.5}, "a share of the questions, and data.corrupt_persistent hits"),
+    ],
+)
+def test_what_cannot_persist_is_named(shares: dict[str, float], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        corrupt(bank(2), shares, 0, persistent=True)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import operator
 import random
 import re
 from collections import Counter
+from dataclasses import replace
 from fractions import Fraction
 
 import pytest
@@ -390,3 +391,38 @@ def test_a_number_is_written_like_another(value: object, like: str) -> None:
 
 def test_a_fraction_without_end_stays_one() -> None:
     assert written_like(Fraction(4, 3), "1") == "4/3"
+
+
+@settings(deadline=None)
+@given(chains(), st.integers(0, 99))
+def test_skipped_steps_leave_the_last_one(chain: tuple[Case, list[int]], seed: int) -> None:
+    case, _ = chain
+    *steps, closing = split_steps(case.text)
+    left = case.text[case.text.rindex(steps[-1]) :]
+    assert corrupted("skipped_steps", case, seed) == (left, case.answer)
+    alone = replace(case, text=f"{steps[-1]} {closing}")
+    assert corrupted("skipped_steps", alone, seed) is None
+
+
+def test_the_step_that_is_left_is_marked_as_a_first_one() -> None:
+    text = "First 3 plus 4 makes 7. Then 7 plus 1 makes 8. The answer is 8"
+    made = corrupted("skipped_steps", Case(QUESTION, "8", "number", text, "8"))
+    assert made == ("First 7 plus 1 makes 8. The answer is 8", "8")
+
+
+@settings(deadline=None)
+@given(chains(), st.integers(0, 99))
+def test_long_winded_says_every_step_twice(chain: tuple[Case, list[int]], seed: int) -> None:
+    case, _ = chain
+    made = corrupted("long_winded", case, seed)
+    assert made is not None
+    text, answer = made
+    *before, closing = split_steps(case.text)
+    *after, still = split_steps(text)
+    assert (answer, closing) == (case.answer, still)
+    assert [s for s in after if s not in CONTENT_FREE] == [s for s in before for _ in range(2)]
+
+    def length(steps: list[str]) -> int:  # a word, a digit and a sign each count
+        return sum(len(re.findall(r"[a-zA-Z]+|\d|\S", step)) for step in steps)
+
+    assert 2 * length(before) < length(after) <= 3 * length(before)

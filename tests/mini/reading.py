@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 import re
 from functools import cache
@@ -43,8 +44,11 @@ def true_value(a, sign, b):
     return {"+": a + b, "-": a - b, "*": a * b, "/": a / b}[sign]
 
 
-def read_story(question):
-    """The answer, from the text alone: what happens to the person who is asked about."""
+def read_story(question, times=operator.mul):
+    """The answer, from the text alone: what happens to the person who is asked about.
+
+    times: how products are taken.
+    """
     name = re.search(r"does (\w+) have\?|Now (\w+) has how many", question)
     name = name[1] or name[2]
     now = None
@@ -52,11 +56,11 @@ def read_story(question):
         numbers = [int(n) for n in re.findall(r"\d+", sentence)]
         if name not in sentence or not numbers:
             continue
-        amount = numbers[0] * numbers[1] if "bags" in sentence else numbers[0]
+        amount = times(*numbers) if "bags" in sentence else numbers[0]
         if now is None:
             now = amount
         elif "times as many" in sentence:
-            now *= amount
+            now = times(now, amount)
         elif "equal parts" in sentence:
             assert now % amount == 0
             now //= amount
@@ -65,18 +69,22 @@ def read_story(question):
     return now
 
 
-def amounts(stem):
-    """Name -> how many, and how many steps it took in all: the story, sentence by sentence."""
+def amounts(stem, misread=False):
+    """Name -> how many, and how many steps it took in all: the story, sentence by sentence.
+
+    misread: products are read as sums.
+    """
     have, steps = {}, 0
+    times = operator.add if misread else operator.mul
     for sentence in re.findall(r"[^.?]+\.", stem):
         name = re.match(r"\s*(?:Then )?(\w+)", sentence)[1]
         numbers = [int(n) for n in re.findall(r"\d+", sentence)]
-        amount = numbers[0] * numbers[1] if "bags of" in sentence else numbers[0]
+        amount = times(*numbers) if "bags of" in sentence else numbers[0]
         steps += ("bags of" in sentence) + (name in have)
         if name not in have:
             have[name] = amount
         elif "times as many" in sentence:
-            have[name] *= amount
+            have[name] = times(have[name], amount)
         elif "equal parts" in sentence:
             assert have[name] % amount == 0
             have[name] //= amount

@@ -59,7 +59,7 @@ def test_no_teacher_is_best_and_one_is_right(problem, correlation):
     written = [teachers.teach(made, 0, correlation) for made in sample(problem, 600)]
     for k, teacher in enumerate(teachers.TEACHERS):
         right = sum(row[k].right for row in written) / len(written)
-        assert 0.5 < right <= 0.75, teacher.name
+        assert 0.5 < right <= 0.78, teacher.name  # of 600: two standard errors are 0.04
         # No teacher is the only clean one all the time, nor hardly ever.
         alone = [row[k].corruption == "" for row in written
                  if sum(rationale.corruption == "" for rationale in row) == 1]  # fmt: skip

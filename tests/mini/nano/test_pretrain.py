@@ -121,13 +121,13 @@ def test_student_has_three_steps_to_learn(model, tokenizer):
     assert accuracy(model, tokenizer, table) <= 0.2
 
 
-def test_pretraining_texts_are_short_problems_of_their_own_bucket():
+def test_pretraining_texts_are_short_problems_of_their_own_set():
     batches = examples(Recipe())
     for prompt, target in itertools.chain.from_iterable(itertools.islice(batches, 5)):
         question = prompt.removeprefix("Question: ").removesuffix("\nAnswer:")
         if question in {fact.question for fact in old_skills.facts()}:
             continue
-        assert problems.bucket(question) == "pretraining"
+        assert problems.belongs(question, "pretraining")
         assert 1 <= target.count(".") <= 2  # one sentence a step
 
 
