@@ -217,7 +217,11 @@ def _add_sampled(
     sampled = sample_items(student, items, spec, decoding, seed)
     _add_means(rows, "none", {"marginal_nll": [item.nll for item in sampled]})
     for sample, item in zip(samples, sampled, strict=False):
-        sample["marginal_nll"] = item.nll
+        sample |= {
+            "marginal_nll": item.nll,
+            "marginal_nll_variance": item.variance,
+            "marginal_nll_bias": item.bias,
+        }
     if not spec.majority:
         return
     kinds = list(items["answer_kind"])

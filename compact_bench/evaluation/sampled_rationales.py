@@ -31,11 +31,17 @@ from compact_bench.suite.sections import EvaluationSpec
 
 @dataclass(frozen=True)
 class Sampled:
-    """An item's sampled rationales, and the marginal NLL of its gold answer by them, nats."""
+    """An item's sampled rationales, and the marginal NLL of its gold answer by them, nats.
+
+    variance, bias: of the NLL over other draws of as many rationales, by the jackknife; NaN for
+    one rationale. -log is convex, so that few rationales give too high an NLL.
+    """
 
     prompt: Sequence[int]
     rationales: tuple[str, ...]
     nll: float
+    variance: float = math.nan
+    bias: float = math.nan
 
 
 def sample_items(
@@ -97,7 +103,8 @@ def sample(
         for n, i in enumerate(chosen):
             own = slice(n * samples, (n + 1) * samples)
             nll = negative_log_mean_exp(logs[own])
-            by_item[i] = Sampled(items[i][0], tuple(bodies[own]), nll)
+            noise_of = jackknife(logs[own])
+            by_item[i] = Sampled(items[i][0], tuple(bodies[own]), nll, *noise_of)
     return [by_item[i] for i in range(len(items))]
 
 
@@ -125,6 +132,26 @@ def negative_log_mean_exp(log_chances: Sequence[float]) -> float:
         return math.inf
     total = math.fsum(math.exp(value - top) for value in log_chances)
     return math.log(len(log_chances)) - top - math.log(total)
+
+
+def jackknife(log_chances: Sequence[float]) -> tuple[float, float]:
+    """Variance and bias of `negative_log_mean_exp` over its M draws, in nats^2 and nats.
+
+    With f_m the value without draw m and f the value with all: the variance is
+    (M-1)/M sum_m (f_m - mean f)^2, the bias (M-1) (mean f - f). NaN where M is 1 or a draw alone
+    has a chance above 0. Source: Efron & Stein 1981.
+    """
+    count = len(log_chances)
+    left_out = [
+        negative_log_mean_exp([*log_chances[:m], *log_chances[m + 1 :]])
+        for m in range(count if count > 1 else 0)
+    ]
+    if not left_out or not all(map(math.isfinite, left_out)):
+        return math.nan, math.nan
+    mean = math.fsum(left_out) / count
+    spread = math.fsum((value - mean) ** 2 for value in left_out)
+    bias = (count - 1) * (mean - negative_log_mean_exp(log_chances))
+    return (count - 1) / count * spread, bias
 
 
 def votes(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import random
 from collections import Counter
@@ -19,6 +20,7 @@ from compact_bench.evaluation import sampled_rationales
 from compact_bench.evaluation.sampled_rationales import (
     Sampled,
     answer_log_chances,
+    jackknife,
     majority,
     negative_log_mean_exp,
     sample,
@@ -80,6 +82,48 @@ def test_negative_log_mean_exp_equals_scipys(scale):
 def test_negative_log_mean_exp_of_the_impossible():
     assert negative_log_mean_exp([-math.inf, -math.inf]) == math.inf
     assert negative_log_mean_exp([-math.inf, 0.0]) == pytest.approx(math.log(2))
+
+
+@given(st.lists(st.floats(-9, 0), min_size=2, max_size=12), st.floats(-800, 0))
+def test_the_jackknife_leaves_each_draw_out(logs, shift):
+    whole = math.log(len(logs)) - logsumexp(logs)
+    others = [np.delete(logs, m) for m in range(len(logs))]
+    each = [math.log(len(rest)) - logsumexp(rest) for rest in others]
+    variance, bias = jackknife([value + shift for value in logs])  # a factor only moves -log
+    assert variance == pytest.approx((len(logs) - 1) * np.var(each), abs=1e-9)
+    assert bias == pytest.approx((len(logs) - 1) * (np.mean(each) - whole), abs=1e-9)
+
+
+def test_the_jackknife_is_right_over_many_draws():
+    """Of chances of a known mean, so that noise and bias of the NLL are known by repetition."""
+    draw = np.random.default_rng(0)
+    chances = draw.beta(0.5, 1.5, size=(3000, 32))
+    found = [negative_log_mean_exp(row) for row in np.log(chances)]
+    variances, biases = zip(*map(jackknife, np.log(chances)), strict=True)
+    true_bias = np.mean(found) + math.log(0.25)
+    assert np.mean(variances) == pytest.approx(np.var(found), rel=0.15)
+    assert true_bias > 0 and np.mean(biases) == pytest.approx(true_bias, rel=0.5)
+
+
+def test_one_draw_says_nothing_of_its_noise():
+    assert all(map(math.isnan, jackknife([-1.0])))
+    assert all(map(math.isnan, jackknife([-1.0, -math.inf])))
+
+
+def test_students_draw_by_common_random_numbers(student, tokenizer):
+    """Rows differ by what they learned and not by luck: of alike students, alike rationales."""
+    encoder = Encoder(tokenizer)
+    items = [(encoder.ids(f"Question: {q} Answer:"), "yes") for q in ("up", "down up", "no")]
+    other = copy.deepcopy(student)
+    with torch.no_grad():
+        other.lm_head.weight.mul_(1 + 1e-9)
+    options = {"samples": 8, "max_new_tokens": 5, "batch_size": 8}
+    first, second, apart = (
+        sample(model, encoder, items, seed=seed, **options)
+        for model, seed in ((student, 2), (other, 2), (other, 3))
+    )
+    assert [item.rationales for item in first] == [item.rationales for item in second]
+    assert [item.rationales for item in first] != [item.rationales for item in apart]
 
 
 def test_answer_chances_in_a_padded_batch(student, tokenizer):
