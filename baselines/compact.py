@@ -11,15 +11,15 @@ class Compact(ByCompatibility):
     """loss = sum_r w_r NLL_r (+ lambda sum_{i<j} w_i w_j D(i,j)), mean over questions.
 
     w = (1 - floor) softmax(u / tau) + floor / R,  u = b1 z(M) + b2 z(C) + b3 z(D), detached:
-    M adaptability, what the rationale's open steps add to log p(gold answer), nats a token;
-    C consensus, strength in the graph of the question's rationales; D difficulty, a bump around
-    the loss that the student is ready for. z is the distance from the question's mean, in units
-    of the running spread within questions. `Axes` says what each setting does; docs/compact.md
-    works an example. `scores: []` is the plain average.
+    M adaptability, how likely the rationale is after its question, less half of how likely it is
+    after another, nats a token; C consensus, strength in the graph of the question's rationales;
+    D difficulty, which falls off above the losses of the easier rationales seen lately. z is the
+    distance from the question's mean, in units of the running spread within questions. `Axes` says
+    what each setting does; docs/compact.md works an example. `scores: []` is the plain average.
     """
 
     name = "compact"
-    version = 1
+    version = 2  # 2: other adaptability and difficulty, the cut before the answer by value
     reference = "arXiv:2601.13992"
     bibtex = """@misc{cui2026whole,
   title={"The Whole Is Greater Than the Sum of Its Parts": A Compatibility-Aware Multi-Teacher

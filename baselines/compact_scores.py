@@ -8,13 +8,14 @@ from compact_bench.api import Batch, ByCompatibility, Run, Step, adaptability, c
 class CompactScores(ByCompatibility):
     """Records each score, and parts of scores, of every rationale.
 
-    adaptability (and uncut: with the steps after the answer is given away), consensus (and from
+    adaptability (and what the rationale adds to the gold answer's likelihood: the gain of its open
+    steps, and uncut, with those after the answer is given away), consensus (and from
     states alone, from answers alone), difficulty, and the weights that they come to. What tells
     sound rationales from faulty ones is then read off one scoring pass.
     """
 
     name = "compact_scores"
-    version = 1
+    version = 2  # 2: the scores of version 2 of compact
     reference = "none"
     seeded = False
 
@@ -32,15 +33,23 @@ class CompactScores(ByCompatibility):
         for batch, out, scores in compatibility.survey(student, trainer.batches()):
             weights = compatibility.weights(scores, batch.present)
             parts = {**scores, **self._parts(student, batch, out, compatibility.centre)}
-            step = Step(out.nll.mean(), weights, out.nll, parts, out.answer_gain, self.config.kappa)
+            gain = parts.pop("gain")
+            step = Step(out.nll.mean(), weights, out.nll, parts, gain, self.config.kappa)
             trainer.record(batch, step)
 
     @staticmethod
     def _parts(student, batch: Batch, out, centre) -> dict:
-        """(B,R) each: parts of the scores that can be told apart."""
+        """(B,R) each: parts of the scores that can be told apart; and the steps' gains (B,R,S)."""
         with torch.no_grad():
-            uncut = student.forward(batch, needs={"answer_gain:uncut"}).answer_gain
-        parts = {"adaptability_uncut": adaptability.net_gain(uncut)}
+            gain, uncut = (
+                student.forward(batch, needs={need}).answer_gain
+                for need in ("answer_gain", "answer_gain:uncut")
+            )
+        parts = {
+            "adaptability_gain": adaptability.net_gain(gain),
+            "adaptability_uncut": adaptability.net_gain(uncut),
+            "gain": gain,
+        }
         for name, mix in (("consensus_states", 0.0), ("consensus_answers", 1.0)):
             graph = consensus.agreement_graph(out.states, batch.answers, batch.present, centre, mix)
             parts[name] = consensus.centrality(graph, batch.present)

@@ -6,6 +6,7 @@ The formulas are pure functions in `scores` and `fusion`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -20,6 +21,7 @@ from compact_bench.utils.lazy import Tensor, torch
 if TYPE_CHECKING:
     from compact_bench.student.student import Student
 
+AdaptabilityName = Literal["mutual_information", "net_gain", "positive_gains", "logit_rises"]
 ScoreName = Literal["adaptability", "consensus", "difficulty"]
 
 
@@ -32,12 +34,15 @@ class Axes(BaseModel):
     evenly. normalise: "running" divides by the root of the running mean variance within a
     question, "within_question" by the question's own spread. clip: of z. warm_up: scored
     rationales to be seen before a score counts.
-    adaptability: "net_gain", "positive_gains" or "logit_rises". cut: only steps before the
-    rationale gives the answer away. kappa: nats an answer token that make an epiphany.
+    adaptability: "mutual_information" of question and rationale, `discount` being the share of the
+    likelihood after another question that is taken off; or by the gold answer "net_gain",
+    "positive_gains" or "logit_rises", of which the first two have `cut` (only steps before the
+    rationale gives the answer away) and `kappa` (nats an answer token that make an epiphany).
     consensus: centrality "strength", "pagerank" or "eigenvector" of the graph of rationales, or
     "attention". mix: share of equal answers in an edge, the rest is the states' cosine at `layer`
-    (None: the middle one). difficulty: "readiness" or "easier". window: losses of this many
-    rationales say what the student is ready for. dropout: of the LoRA adapters.
+    (None: the middle one). difficulty: "manageable", "readiness" or "easier". window: at most so
+    many rationales' losses say what the student can do; half_life: after so many more a loss
+    counts half (None: never less). dropout: of the LoRA adapters.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -53,14 +58,16 @@ class Axes(BaseModel):
     normalise: Literal["running", "within_question"] = "running"
     clip: Annotated[float, Field(gt=0)] = 2.0
     warm_up: Annotated[int, Field(ge=0)] = 20
-    adaptability: Literal["net_gain", "positive_gains", "logit_rises"] = "net_gain"
+    adaptability: AdaptabilityName = "mutual_information"
+    discount: Annotated[float, Field(ge=0, le=1), Tunable(0, 1)] = 0.5
     cut: bool = True
     kappa: float = 0.1
     consensus: Literal["strength", "pagerank", "eigenvector", "attention"] = "strength"
     mix: Annotated[float, Field(ge=0, le=1), Tunable(0, 1)] = 0.5
     layer: Annotated[int, Field(ge=0)] | None = None
-    difficulty: Literal["readiness", "easier"] = "readiness"
+    difficulty: Literal["manageable", "readiness", "easier"] = "manageable"
     window: Annotated[int, Field(ge=4)] = 512
+    half_life: Annotated[float, Field(gt=0)] | None = 32.0
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     def idle(self) -> set[str]:
@@ -70,6 +77,8 @@ class Axes(BaseModel):
             idle |= {"temperature", "floor"}
         if "consensus" not in self.scores or self.consensus == "attention":
             idle.add("mix")
+        if "adaptability" not in self.scores or self.adaptability != "mutual_information":
+            idle.add("discount")
         return idle
 
     @property
@@ -78,11 +87,17 @@ class Axes(BaseModel):
         betas = {name: float(getattr(self, f"beta_{name}")) for name in self.scores}
         return {name: beta for name, beta in betas.items() if beta}
 
+    @property
+    def uses_gold(self) -> bool:
+        """Whether a score that counts reads the gold answer."""
+        return "adaptability" in self.betas and self.adaptability != "mutual_information"
+
 
 class Compatibility:
     """Scores and weights with their running statistics, which a checkpoint must hold.
 
     centre: (D,) mean state of the rationales seen; losses: (n,) of the last `window` of them;
+    prompt: tokens of the last question, which one that is alone in its batch is compared with;
     spread: for each score the mean variance within a question, the questions and the scored
     rationales seen.
     """
@@ -92,12 +107,13 @@ class Compatibility:
         self.centre: Tensor | None = None
         self.states_seen = 0
         self.losses: Tensor | None = None
+        self.prompt: list[int] = []
         self.spread: dict[str, tuple[float, int, int]] = {}
 
     def needs(self, student: Student) -> set[str]:
         """What the scores ask of the training forward."""
         axes, needs = self.axes, set()
-        if "adaptability" in axes.betas:
+        if axes.uses_gold:
             needs.add("full" if axes.adaptability == "logit_rises" else self._gain_need)
         if "consensus" in axes.betas:
             layer = student.layers // 2 if axes.layer is None else axes.layer
@@ -152,7 +168,10 @@ class Compatibility:
         self.losses = seen[-self.axes.window :]
 
     def scores(self, student: Student, batch: Batch, out: Output) -> dict[str, Tensor]:
-        """(B,R) float32 by score, NaN where a rationale has none; nothing is remembered."""
+        """(B,R) float32 by score, NaN where a rationale has none.
+
+        Of the batch nothing but its last question is remembered.
+        """
         measure = {
             "adaptability": self._adaptability,
             "consensus": self._consensus,
@@ -162,6 +181,7 @@ class Compatibility:
         for name in self.axes.placebo:
             if name in scores:
                 scores[name] = controls.shuffled(scores[name], batch.present, batch.generator)
+        self.prompt = batch.prompt_ids[-1]
         return scores
 
     def observe_spread(self, scores: Mapping[str, Tensor], present: Tensor) -> None:
@@ -192,6 +212,8 @@ class Compatibility:
         return fusion.with_floor(weights, present, axes.floor)
 
     def _adaptability(self, student: Student, batch: Batch, out: Output) -> Tensor:
+        if self.axes.adaptability == "mutual_information":
+            return self._mutual_information(student, batch, out)
         if self.axes.adaptability == "logit_rises":
             return self._logit_rises(student, batch, out)
         assert out.answer_gain is not None
@@ -203,6 +225,16 @@ class Compatibility:
         other_gain = student.forward(other, needs={self._gain_need}).answer_gain
         assert other_gain is not None
         return adaptability.positive_gains(out.answer_gain, other_gain)
+
+    def _mutual_information(self, student: Student, batch: Batch, out: Output) -> Tensor:
+        """The same rationales are read once more, each after the question before its own."""
+        alone = len(batch.prompt_ids) == 1
+        before = [self.prompt if alone else batch.prompt_ids[-1], *batch.prompt_ids[:-1]]
+        nll = out.nll.detach()
+        if not before[0]:
+            return torch.full_like(nll, float("nan"))
+        other = student.forward(replace(batch, prompt_ids=before))
+        return adaptability.mutual_information(nll, other.nll, batch.present, self.axes.discount)
 
     def _logit_rises(self, student: Student, batch: Batch, out: Output) -> Tensor:
         """As released, but over real tokens only: padding must not change a weight."""
@@ -240,7 +272,9 @@ class Compatibility:
         if self.axes.difficulty == "easier":
             return difficulty.easier(nll, batch.present)
         assert self.losses is not None
-        return difficulty.readiness(nll, batch.present, self.losses)
+        form = getattr(difficulty, self.axes.difficulty)  # manageable or readiness
+        score: Tensor = form(nll, batch.present, self.losses, self.axes.half_life)
+        return score
 
     def state_dict(self) -> dict[str, Tensor]:
         """The statistics as tensors."""
@@ -252,6 +286,8 @@ class Compatibility:
             state |= {"centre": self.centre, "states_seen": torch.tensor(self.states_seen)}
         if self.losses is not None:
             state["losses"] = self.losses
+        if self.prompt:
+            state["prompt"] = torch.tensor(self.prompt)
         return state
 
     def load_state_dict(self, state: Mapping[str, Tensor]) -> None:
@@ -259,6 +295,7 @@ class Compatibility:
         self.centre = state.get("centre")
         self.states_seen = int(state.get("states_seen", 0))
         self.losses = state.get("losses")
+        self.prompt = state["prompt"].tolist() if "prompt" in state else []
         self.spread = {}
         for key, values in state.items():
             if key.startswith("spread."):
@@ -269,8 +306,7 @@ class Compatibility:
 class ByCompatibility(Distiller):
     """A method that scores rationales by the student's compatibility. Not a row of its own."""
 
-    uses_gold = True
-    needs = frozenset({"states", "answer_gain"})
+    needs = frozenset({"states"})
 
     class Config(Axes):
         """The settings of `Axes`."""
@@ -279,7 +315,7 @@ class ByCompatibility(Distiller):
         super().__init__(config)
         self.compatibility = Compatibility(self.config)
         self.lora_dropout = self.config.dropout
-        self.uses_gold = "adaptability" in self.config.betas
+        self.uses_gold = self.config.uses_gold
 
     def skip(self, run: Run) -> str | None:
         """Skips settings that the run's batches don't allow: noise is of another question."""

@@ -69,10 +69,13 @@ def test_before_twenty_values_weights_are_equal_and_after_them_not(student, batc
         {"consensus": "pagerank"},
         {"consensus": "eigenvector"},
         {"consensus": "attention"},
+        {"adaptability": "net_gain"},
         {"adaptability": "positive_gains"},
         {"adaptability": "logit_rises"},
-        {"cut": False},
+        {"adaptability": "net_gain", "cut": False},
+        {"discount": 1.0},
         {"difficulty": "easier"},
+        {"difficulty": "readiness", "half_life": None},
         {"normalise": "within_question"},
         {"placebo": ["consensus"]},
         {"consistency": "answer"},
@@ -155,14 +158,22 @@ def test_dropout_reaches_the_adapters_of_every_row_that_has_it():
         assert METHODS[name](METHODS[name].Config(dropout=0.1)).lora_dropout == 0.1
 
 
-def test_only_adaptability_sees_the_gold_answer():
-    assert make().uses_gold and make(scores=["adaptability"]).uses_gold
-    assert not make(scores=["consensus", "difficulty"]).uses_gold
-    assert not make(beta_adaptability=0.0).uses_gold
+def test_only_gains_of_the_gold_answer_see_it():
+    assert not make().uses_gold
+    assert make(adaptability="net_gain").uses_gold and make(adaptability="logit_rises").uses_gold
+    assert not make(scores=["consensus", "difficulty"], adaptability="net_gain").uses_gold
+    assert not make(beta_adaptability=0.0, adaptability="net_gain").uses_gold
 
 
 def test_settings_out_of_range_are_refused():
-    for bad in ({"temperature": 0}, {"floor": 1}, {"mix": 2}, {"scores": ["confidence"]}):
+    for bad in (
+        {"temperature": 0},
+        {"floor": 1},
+        {"mix": 2},
+        {"half_life": 0},
+        {"discount": 2},
+        {"scores": ["confidence"]},
+    ):
         with pytest.raises(ValueError, match=next(iter(bad))):
             COMPACT.Config(**bad)
 

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from compact_bench.analysis import detection
 from compact_bench.api import Axes, Compatibility, consensus
+from compact_bench.data.corrupt import corrupt
+from compact_bench.mini.world import Teaching, generate
+from compact_bench.student.encode import encode_bank
+from compact_bench.student.load import load_student
+from compact_bench.suite.sections import StudentSpec, TrainingSpec
+from compact_bench.training.trainer import Trainer
+from compact_bench_baselines.average import Average
 from tests.methods.scores.graphs import random_states
-from tests.models import make_batch, make_student
+from tests.models import make_batch, make_student, row_alone
 
 SCORES = ("adaptability", "consensus", "difficulty")
 
@@ -115,3 +124,77 @@ def test_the_centre_is_the_mean_of_all_states_and_the_window_the_last_losses():
     assert torch.allclose(found.centre, states.mean(0), atol=1e-6)
     losses = torch.cat([out.nll.detach()[batch.present] for out in passed])
     assert torch.equal(found.losses, losses[-8:])
+
+
+@pytest.mark.parametrize("layout", ["padded", "shared"])
+def test_mutual_information_is_that_of_separate_forwards(layout):
+    """Each rationale after its own question, and after the one before it in the batch."""
+    student = make_student("llama", layout)
+    batch = make_batch(student.tokenizer)
+    found = Compatibility(Axes(scores=["adaptability"], discount=0.3))
+    with torch.no_grad():
+        score = found.scores(student, batch, student.forward(batch))["adaptability"]
+    for b, r in batch.present.nonzero().tolist():
+        own, other = (
+            row_alone(student, batch.prompt_ids[at], batch.rationale_ids[b][r]) for at in (b, 1 - b)
+        )
+        assert float(score[b, r]) == pytest.approx(0.3 * other - own, abs=1e-4)
+    assert score[~batch.present].isnan().all()
+
+
+def test_a_question_alone_is_compared_with_the_one_before_it():
+    student = make_student("llama", "shared")
+    both = make_batch(student.tokenizer)
+    alone = [both.single(b) for b in (0, 1)]
+    axes = Axes(scores=["adaptability"])
+    together = Compatibility(axes).scores(student, both, student.forward(both))["adaptability"]
+    found = Compatibility(axes)
+    first = found.scores(student, alone[0], student.forward(alone[0]))["adaptability"]
+    assert first.isnan().all()  # there was none before it
+    resumed = Compatibility(axes)
+    resumed.load_state_dict(found.state_dict())
+    second = resumed.scores(student, alone[1], student.forward(alone[1]))["adaptability"]
+    assert torch.allclose(second[0], together[1], atol=1e-4, equal_nan=True)
+
+
+def auroc(fault: str, epochs: int, **axes) -> detection.Auroc:
+    """How well adaptability tells the fault from sound rationales of the same question."""
+    world = generate("gsm8k", train=48, dev=1, test=1, teaching=Teaching(faults=0.0))
+    bank = corrupt(world.bank.only_teachers(world.bank.teachers), {fault: 0.25}, 0)
+    student = load_student(StudentSpec(device="cpu"))
+    examples, _ = encode_bank(bank, student.encoder, 1000)
+    trainer = Trainer(
+        student,
+        Average(),
+        examples,
+        TrainingSpec(learning_rate=5e-4, epochs=max(1, epochs), batch_size=4),
+        seed=0,
+        teachers=bank.teachers,
+    )
+    if epochs:
+        trainer.run(trainer.distiller)
+    surveyed = Compatibility(Axes(scores=["adaptability"], **axes)).survey(
+        student, trainer.batches()
+    )
+    corrupted = bank.rationales.set_index(["question_id", "teacher", "sample"])["corruption"] != ""
+    score = torch.cat([scores["adaptability"] for _, _, scores in surveyed]).numpy()
+    bad = np.concatenate(
+        [batch.from_rationale(corrupted.astype(float)).numpy() > 0 for batch, _, _ in surveyed]
+    )
+    won, known = detection.comparisons(score), ~np.isnan(score)
+    questions = np.arange(len(score))
+    counted = detection.count(won, known, ~bad, bad)
+    return detection.auroc(detection.tally(questions, questions, *counted))
+
+
+@pytest.mark.parametrize("epochs", [0, 1])
+@pytest.mark.parametrize("fault", ["wrong_step", "filler"])
+def test_adaptability_tells_faults_before_and_while_the_student_learns(fault, epochs):
+    found = auroc(fault, epochs)
+    assert found.questions > 40 and found.value > 0.65 and found.low > 0.55
+
+
+def test_the_gain_of_the_gold_answer_prefers_filler():
+    """Why it is no longer the default: a student that copies the last number that it has read is
+    misled by every step but the last."""
+    assert auroc("filler", 1, adaptability="net_gain").high < 0.5

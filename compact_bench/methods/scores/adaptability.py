@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from compact_bench.methods.fusion import check_finite
 from compact_bench.utils.lazy import Tensor, torch
 
 # Words at which the released implementation expects an insight.
@@ -24,6 +25,23 @@ def logit_rises(hidden: Tensor, head_rows: Tensor, position_weight: Tensor) -> T
     logit = (hidden @ head_rows.T).mean(-1)  # (..., T)
     rise = torch.relu(logit[..., 1:] - logit[..., :-1])
     return (position_weight[..., 1:] * rise).sum(-1)
+
+
+def mutual_information(
+    nll: Tensor, other_nll: Tensor, present: Tensor, discount: float = 1.0
+) -> Tensor:
+    """(log p(r | q) - discount log p(r | q')) / tokens: how much the rationale is the question's.
+
+    At 1 the pointwise mutual information of question and rationale under the student, the marginal
+    p(r) by one draw q' of another question; at 0 the rationale's likelihood. It asks for no answer,
+    so that copying one gains nothing, and discounts what a rationale owes to its wording alone
+    (filler, a familiar style). nll, other_nll: (B,R) mean NLL after its own question and after
+    another, nats a token. Returns (B,R), NaN where absent. Raises ValueError for NaN or infinite
+    losses. Source: Li et al. 2016, MMI-antiLM.
+    """
+    check_finite(nll[present], "adaptability")
+    check_finite(other_nll[present], "adaptability")
+    return (discount * other_nll - nll).float().masked_fill(~present, float("nan"))
 
 
 def net_gain(gain: Tensor) -> Tensor:

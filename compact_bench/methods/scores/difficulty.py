@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from compact_bench.methods.fusion import check_finite
 from compact_bench.utils.lazy import Tensor, torch
 
@@ -15,20 +17,68 @@ def easier(nll: Tensor, present: Tensor) -> Tensor:
     return (-nll.float()).masked_fill(~present, float("nan"))
 
 
-def readiness(nll: Tensor, present: Tensor, seen: Tensor) -> Tensor:
-    """exp(-(L - mu)^2 / (2 sigma^2)): a bump around what the student is ready for.
+def manageable(nll: Tensor, present: Tensor, seen: Tensor, half_life: float | None) -> Tensor:
+    """exp(-max(0, L - q)^2 / (2 sigma^2)): what is as easy as the easiest quarter has all of it.
 
-    mu and sigma: median and interquartile range / 1.35 of `seen`, (n,), the losses of the
-    rationales seen lately; nothing seen gives 1 everywhere. nll: (B,R) nats a token. Returns (B,R)
-    in (0, 1], NaN where absent. Raises ValueError for NaN or infinite losses.
+    q and sigma: lower quartile and interquartile range / 1.35 of the losses `seen`. The quartile
+    stays among sound rationales as long as a quarter of them are; the median of two kinds of unlike
+    difficulty is of neither, or of the wrong one. Shapes and errors as in `readiness`.
     """
+    return _bump(nll, present, seen, half_life, quartile=0, too_easy=False)
+
+
+def readiness(nll: Tensor, present: Tensor, seen: Tensor, half_life: float | None) -> Tensor:
+    """exp(-(L - mu)^2 / (2 sigma^2)): a bump around the usual loss, mu the median of `seen`.
+
+    seen: (n,) losses of the rationales seen lately, the last one last; nothing seen gives 1
+    everywhere. half_life: after how many further rationales a loss counts half (None: never less).
+    nll: (B,R) nats a token. Returns (B,R) in [0, 1], NaN where absent. Raises ValueError for NaN
+    or infinite losses.
+    """
+    return _bump(nll, present, seen, half_life, quartile=1, too_easy=True)
+
+
+def _bump(
+    nll: Tensor,
+    present: Tensor,
+    seen: Tensor,
+    half_life: float | None,
+    quartile: int,
+    too_easy: bool,
+) -> Tensor:
+    """The bump around a quartile; without `too_easy` it falls off on the hard side alone."""
     check_finite(nll[present], "difficulty")
     check_finite(seen, "difficulty, losses seen")
     values = nll.float()
     bump = torch.ones_like(values)
     if seen.numel():
-        at = torch.tensor([0.25, 0.5, 0.75], dtype=seen.dtype, device=seen.device)
-        low, middle, high = torch.quantile(seen, at).unbind()
-        width = ((high - low) / IQR_OF_NORMAL).clamp_min(SMALLEST_WIDTH)
-        bump = torch.exp(-0.5 * ((values - middle.float()) / width.float()) ** 2)
+        quartiles = quantiles(seen, decayed(len(seen), half_life).to(seen), (0.25, 0.5, 0.75))
+        width = ((quartiles[2] - quartiles[0]) / IQR_OF_NORMAL).clamp_min(SMALLEST_WIDTH)
+        beyond = (values - quartiles[quartile].float()) / width.float()
+        bump = torch.exp(-0.5 * (beyond if too_easy else beyond.clamp_min(0)) ** 2)
     return bump.masked_fill(~present, float("nan"))
+
+
+def decayed(count: int, half_life: float | None) -> Tensor:
+    """(count,) weights 2^(-age / half_life), 1 for the last; all 1 without a half-life."""
+    if half_life is None:
+        return torch.ones(count)
+    return 0.5 ** (torch.arange(count - 1, -1, -1) / half_life)
+
+
+def quantiles(values: Tensor, weights: Tensor, at: Sequence[float]) -> Tensor:
+    """Weighted quantiles: (n,) values, (n,) weights, shares `at` in [0, 1].
+
+    The i-th smallest value stands at (w_1 + ... + w_i - w_i / 2) / sum w, and quantiles between
+    two values are interpolated; numpy's "hazen" where weights are equal.
+    """
+    order = values.argsort()
+    values, weights = values[order].double(), weights[order].double()
+    place = (weights.cumsum(0) - weights / 2) / weights.sum()
+    wanted = torch.tensor(at, dtype=place.dtype, device=place.device)
+    above = torch.searchsorted(place, wanted).clamp(1, max(1, len(values) - 1))
+    if len(values) == 1:
+        return values.expand(len(at))
+    low, high = place[above - 1], place[above]
+    share = ((wanted - low) / (high - low).clamp_min(1e-30)).clamp(0, 1)
+    return values[above - 1].lerp(values[above], share)

@@ -56,3 +56,25 @@ def test_epiphanies_are_the_steps_above_kappa():
 def test_infinite_gains_are_refused():
     with pytest.raises(ValueError, match="infinite gain"):
         adaptability.net_gain(torch.tensor([[[float("inf")]]]))
+
+
+LOSSES = st.lists(st.floats(0.01, 9), min_size=1, max_size=5)
+
+
+@given(LOSSES, st.floats(0, 1), st.data())
+def test_mutual_information_is_a_difference_of_log_likelihoods(losses, discount, data):
+    other = data.draw(st.lists(st.floats(0.01, 9), min_size=len(losses), max_size=len(losses)))
+    present = torch.ones(1, len(losses), dtype=torch.bool)
+    found = adaptability.mutual_information(
+        torch.tensor([losses]), torch.tensor([other]), present, discount
+    )
+    expected = [-own - discount * -apart for own, apart in zip(losses, other, strict=True)]
+    assert found[0].tolist() == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_is_as_likely_after_any_question_has_no_mutual_information():
+    nll, present = torch.tensor([[0.1, 2.0, 0.0]]), torch.tensor([[True, True, False]])
+    found = adaptability.mutual_information(nll, nll, present)[0]
+    assert found[:2].tolist() == [0, 0] and found[2].isnan()
+    with pytest.raises(ValueError, match="adaptability: NaN"):
+        adaptability.mutual_information(nll, nll * float("nan"), present)

@@ -17,22 +17,26 @@ LOSSES = st.lists(st.floats(0.01, 10), min_size=5, max_size=40)
 @given(LOSSES, st.floats(0.01, 10))
 def test_the_bump_is_a_normal_density_over_its_peak(seen, loss):
     middle = float(np.median(seen))
-    width = max(stats.iqr(seen) / 1.35, difficulty.SMALLEST_WIDTH)
+    low, high = np.quantile(seen, [0.25, 0.75], method="hazen")
+    width = max((high - low) / 1.35, difficulty.SMALLEST_WIDTH)
     expected = stats.norm.pdf(loss, middle, width) / stats.norm.pdf(middle, middle, width)
     found = difficulty.readiness(
         torch.tensor([[loss]], dtype=torch.float64),
         torch.tensor([[True]]),
         torch.tensor(seen, dtype=torch.float64),
+        None,
     )
     # float32 inside: a width near 0 makes the exponent sensitive.
-    if stats.iqr(seen) > 0.1:
+    if high - low > 0.1:
         assert float(found) == pytest.approx(expected, abs=1e-3)
     assert 0 <= float(found) <= 1
 
 
 def test_both_ends_are_worse_than_the_middle():
     seen = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    bump = difficulty.readiness(torch.tensor([[0.0, 3.0, 9.0]]), torch.ones(1, 3) > 0, seen)[0]
+    bump = difficulty.readiness(torch.tensor([[0.0, 3.0, 9.0]]), torch.ones(1, 3) > 0, seen, None)[
+        0
+    ]
     assert float(bump[1]) == 1.0
     assert float(bump[0]) < 1 and float(bump[2]) < float(bump[0])
 
@@ -42,11 +46,13 @@ def test_easier_is_minus_the_loss_and_absent_is_missing():
     found = difficulty.easier(torch.tensor([[2.0, 0.0]]), present)
     assert found[0, 0] == -2 and found[0, 1].isnan()
     seen = torch.tensor([1.0, 2.0, 3.0])
-    assert difficulty.readiness(torch.tensor([[2.0, 0.0]]), present, seen)[0, 1].isnan()
+    assert difficulty.readiness(torch.tensor([[2.0, 0.0]]), present, seen, None)[0, 1].isnan()
 
 
 def test_nothing_seen_says_nothing():
-    found = difficulty.readiness(torch.tensor([[1.0, 5.0]]), torch.ones(1, 2) > 0, torch.empty(0))
+    found = difficulty.readiness(
+        torch.tensor([[1.0, 5.0]]), torch.ones(1, 2) > 0, torch.empty(0), 32
+    )
     assert found.tolist() == [[1.0, 1.0]]
 
 
@@ -54,3 +60,61 @@ def test_nothing_seen_says_nothing():
 def test_bad_losses_are_refused(bad):
     with pytest.raises(ValueError, match="difficulty: NaN or infinite"):
         difficulty.easier(torch.tensor([[bad]]), torch.tensor([[True]]))
+
+
+@given(LOSSES, st.lists(st.floats(0, 1), min_size=1, max_size=5))
+def test_equal_weights_give_numpy_s_quantiles(values, at):
+    found = difficulty.quantiles(torch.tensor(values), torch.ones(len(values)), at)
+    expected = np.quantile(np.float32(values), at, method="hazen")
+    assert found.tolist() == pytest.approx(expected.tolist(), abs=1e-5)
+
+
+@given(LOSSES, st.integers(2, 5), st.floats(0, 1))
+def test_a_weight_is_a_number_of_copies(values, copies, at):
+    """Up to the interpolation between neighbours, which copies make narrower."""
+    repeated = torch.tensor(values).repeat_interleave(copies)
+    weighted = difficulty.quantiles(torch.tensor(values), torch.full((len(values),), copies), [at])
+    plain = difficulty.quantiles(repeated, torch.ones(len(repeated)), [at])
+    ordered = np.sort(values)
+    gap = np.diff(ordered).max(initial=0)
+    assert float(weighted) == pytest.approx(float(plain), abs=gap + 1e-5)
+
+
+def test_a_loss_counts_half_after_the_half_life():
+    weights = difficulty.decayed(65, 32)
+    assert weights[[-1, -33, -65]].tolist() == pytest.approx([1, 0.5, 0.25])
+    assert difficulty.decayed(3, None).tolist() == [1, 1, 1]
+
+
+def test_old_losses_are_forgotten():
+    """The student had losses of 4 and has losses of 1 now: 1 is no longer too easy."""
+    seen = torch.cat(
+        [torch.tensor([3.5, 4.0, 4.5]).repeat(130), torch.tensor([0.5, 1, 1.5]).repeat(40)]
+    )
+    nll, present = torch.tensor([[1.0, 4.0]]), torch.ones(1, 2) > 0
+    lagging, decaying = (difficulty.readiness(nll, present, seen, h)[0] for h in (None, 32))
+    assert lagging[0] < lagging[1]
+    assert decaying[0] > 0.9 and decaying[1] < 0.2
+
+
+@pytest.mark.parametrize("share", [0.25, 0.5, 0.7])
+def test_two_kinds_of_unlike_difficulty_don_t_help_the_harder(share):
+    """Filler is the harder one; with the median it may be the usual one, or nothing is."""
+    draw = torch.Generator().manual_seed(0)
+    hard = torch.rand(512, generator=draw) < share
+    seen = torch.where(hard, 2.4, 0.4) + 0.15 * torch.randn(512, generator=draw)
+    nll, present = torch.tensor([[0.3, 0.4, 0.5, 2.4]]), torch.ones(1, 4) > 0
+    score = difficulty.manageable(nll, present, seen, 32)[0]
+    assert float(score[:3].min()) > float(score[3])
+    if share > 0.5:
+        usual = difficulty.readiness(nll, present, seen, 32)[0]
+        assert float(usual[:3].max()) < float(usual[3])
+
+
+@given(LOSSES, st.floats(0.01, 10), st.floats(0, 3))
+def test_nothing_is_too_easy_to_be_manageable(seen, loss, more):
+    nll = torch.tensor([[loss, loss + more]])
+    score = difficulty.manageable(nll, torch.ones(1, 2) > 0, torch.tensor(seen), 32)[0]
+    assert 0 <= float(score[1]) <= float(score[0]) <= 1
+    if loss <= min(seen):
+        assert float(score[0]) == 1
