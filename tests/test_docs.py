@@ -19,7 +19,6 @@ from compact_bench.methods.scores import adaptability, consensus
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
-NAN = float("nan")
 
 
 def tables(name: str, heading: str) -> list[list[list[str]]]:
@@ -40,14 +39,12 @@ def numbers(text: str) -> list[float]:
 def worked():
     """The worked example's inputs, read from the page."""
     rationales, inputs, edges, weights = tables("compact.md", "One question, worked")
-    gains = [numbers(row[2]) for row in inputs]
-    width = max(map(len, gains))
     return {
         "answers": torch.tensor([[int(row[2]) for row in rationales]]),
         "states": torch.tensor([[numbers(row[1]) for row in inputs]]),
-        "gain": torch.tensor([[g + [NAN] * (width - len(g)) for g in gains]]),
-        "adaptability": torch.tensor([[float(row[3]) for row in inputs]]),
-        "loss": torch.tensor([[float(row[4]) for row in inputs]]),
+        "loss": torch.tensor([[float(row[2]) for row in inputs]]),
+        "other_loss": torch.tensor([[float(row[3]) for row in inputs]]),
+        "adaptability": torch.tensor([[float(row[4]) for row in inputs]]),
         "edges": torch.tensor([[float(cell) for cell in row[1:]] for row in edges]),
         "weights": torch.tensor([[float(cell) for cell in row[1:]] for row in weights]),
     }
@@ -58,25 +55,32 @@ def close(found, written, digits=2):
     return torch.allclose(found.float(), written, atol=0.5 * 10**-digits + 1e-3)
 
 
+def information(worked):
+    present = torch.ones(1, 4, dtype=torch.bool)
+    return adaptability.mutual_information(
+        worked["loss"], worked["other_loss"], present, Axes().discount
+    )
+
+
 def test_the_worked_example_s_graph(worked):
     present = torch.ones(1, 4, dtype=torch.bool)
     graph = consensus.agreement_graph(worked["states"], worked["answers"], present, torch.zeros(2))
     assert close(graph[0], worked["edges"][:, :4])
     assert close(consensus.strength(graph)[0], worked["edges"][:, 4])
-    assert close(adaptability.net_gain(worked["gain"]), worked["adaptability"])
+    assert close(information(worked), worked["adaptability"])
 
 
 def test_the_worked_example_s_weights(worked):
     present = torch.ones(1, 4, dtype=torch.bool)
     graph = consensus.agreement_graph(worked["states"], worked["answers"], present, torch.zeros(2))
-    bump = torch.exp(-(((worked["loss"] - 0.45) / 0.30) ** 2) / 2)
+    bump = torch.exp(-(((worked["loss"] - 0.40).clamp_min(0) / 0.30) ** 2) / 2)
     scores = {
-        "adaptability": adaptability.net_gain(worked["gain"]),
+        "adaptability": information(worked),
         "consensus": consensus.strength(graph),
         "difficulty": bump,
     }
     found = Compatibility(Axes())
-    spread = {"adaptability": 0.25, "consensus": 0.50, "difficulty": 0.35}
+    spread = {"adaptability": 0.30, "consensus": 0.50, "difficulty": 0.35}
     found.spread = {name: (value**2, 100, 400) for name, value in spread.items()}
     weights = found.weights(scores, present)[0]
     z = [fusion.scaled(scores[name], present, spread[name], 2.0)[0] for name in spread]
@@ -93,7 +97,8 @@ def test_the_page_names_the_defaults():
     axes = Axes()
     assert f"mix = {axes.mix}" in page
     assert f"d_s > {axes.kappa}" in page
-    assert f"the last {axes.window} rationales" in page
+    assert f"one {axes.half_life:.0f} rationales ago" in page
+    assert f"{axes.discount} log p(rationale | another question)" in page
     assert f"Until {axes.warm_up} rationales" in page
     betas = (axes.beta_adaptability, axes.beta_consensus, axes.beta_difficulty)
     assert "u    = {} z(M) + {} z(C) + {} z(D)".format(*betas) in page

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
+import yaml
 
 from compact_bench.api import fusion
 from compact_bench.methods.registry import load
@@ -182,3 +186,37 @@ def test_the_effective_number_of_teachers_is_logged(student, batch):
     step = warm(make(), student, batch)
     expected = float(fusion.effective_number(step.weights).mean())
     assert step.logs["effective_teachers"] == pytest.approx(expected)
+
+
+PAGE = (Path(__file__).parents[2] / "docs" / "compact.md").read_text("utf-8")
+LADDER = PAGE.split("## From the release to `compact`, one setting at a time")[1]
+
+
+def rungs() -> list[dict]:
+    """The settings of each rung of the ladder that the page writes out."""
+    (text,) = re.findall(r"```yaml\n(.*?)```", LADDER.split("\n## ")[0], re.DOTALL)
+    return list(yaml.safe_load(text)["ablation"]["changes"].values())
+
+
+def test_the_page_s_ladder_changes_one_setting_a_rung():
+    table = re.findall(r"^\| (\w+) \| (\S+) \| (\S+) \|$", LADDER, re.MULTILINE)
+    released = {name: value for name, _, value in table if name != "setting"}
+    assert rungs()[0] == {name: yaml.safe_load(value) for name, value in released.items()}
+    default = COMPACT.Config().model_dump()
+    assert all(str(default[name]) in (value, f"{value}.0") for name, value, _ in table[1:])
+    full = [default | rung for rung in [*rungs(), {}]]
+    for lower, upper in pairwise(full):
+        assert sum(lower[name] != upper[name] for name in default) == 1
+
+
+def test_the_lowest_rung_is_the_release_where_nothing_is_padded(student, batch):
+    """Rows of one length, so that the release has no padding to score."""
+    shortest = min(len(ids) for ids in batch.rationale_ids[0])
+    alike = batch.single(0)
+    alike.rationale_ids = [[ids[:shortest] for ids in alike.rationale_ids[0]]]
+    authors = METHODS["compact_authors"]().loss(student, alike)
+    lowest = make(**rungs()[0])
+    assert lowest.lora_dropout == METHODS["compact_authors"].lora_dropout
+    step = lowest.loss(student, alike)
+    assert torch.allclose(step.weights, authors.weights, atol=1e-5)
+    assert float(step.loss.detach()) == pytest.approx(float(authors.loss.detach()), abs=1e-5)
