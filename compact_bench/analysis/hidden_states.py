@@ -5,16 +5,15 @@ States are (...,n,d): n prompts, d numbers each; leading dimensions, such as lay
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache, partial
 
 import numpy as np
 from scipy.linalg import subspace_angles
 
 from compact_bench.analysis.results import Results, Row, cached
 from compact_bench.analysis.statistics import NAN, Summary, summarise
-from compact_bench.records.cells import Cell
 from compact_bench.records.hidden_states import LatentRecord, read_record
 from compact_bench.records.parquet import Seed
 from compact_bench.utils.processes import mapped
@@ -30,7 +29,7 @@ NUMBERS = (
     *("drift", "drift_random", "angle_largest", "angle_mean", "probe_base", "probe"),
 )
 
-Key = tuple[str, Seed, int]  # a number's name, seed and layer
+ByLayer = dict[tuple[Seed, int], float]  # a number by seed and layer
 
 
 def centred(states: np.ndarray) -> np.ndarray:
@@ -61,7 +60,8 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
     sums = products.sum(axis=-1) / (n - 2)
     products -= sums[..., :, None] + sums[..., None, :]
     products += sums.sum(axis=-1)[..., None, None] / (n - 1)
-    triangle = products[..., np.triu(np.ones((n, n), dtype=bool), 1)]
+    above = np.flatnonzero(np.triu(np.ones((n, n), dtype=bool), 1))
+    triangle = products.reshape(*products.shape[:-2], n * n).take(above, axis=-1)  # (...,n(n-1)/2)
     length = np.linalg.norm(triangle, axis=-1, keepdims=True)
     size = (states.astype(np.float64) ** 2).sum(axis=(-1, -2))[..., None]
     # What is left of equal states is rounding.
@@ -221,19 +221,19 @@ class BaseStates:
 
 @dataclass
 class StateStats:
-    """All rows' numbers. values: row label -> (name, seed, layer) -> value; changes: of the
+    """All rows' numbers. values: row label -> name -> (seed, layer) -> value; changes: of the
     weights, at length 1; other_probes: cells whose prompts or layers are not the base's."""
 
     base: BaseStates
-    values: dict[str, dict[Key, float]] = field(default_factory=dict)
+    values: dict[str, dict[str, ByLayer]] = field(default_factory=dict)
     changes: dict[str, dict[Seed, np.ndarray]] = field(default_factory=dict)
     other_probes: int = 0
 
     def summary(self, label: str, name: str, layer: int | None = None) -> Summary:
         """Mean and sd over seeds, at a layer or (None) of the mean over layers."""
         by_seed: dict[Seed, list[float]] = {}
-        for (known, seed, at), value in self.values.get(label, {}).items():
-            if known == name and (layer is None or at == layer):
+        for (seed, at), value in self.values.get(label, {}).get(name, {}).items():
+            if layer is None or at == layer:
                 by_seed.setdefault(seed, []).append(value)
         return summarise([float(np.mean(by_layer)) for by_layer in by_seed.values()])
 
@@ -241,27 +241,34 @@ class StateStats:
 def base_states(results: Results) -> BaseStates | None:
     """The untrained row's states; None where there are none or too few prompts."""
     for row in [row for row in results.rows if not row.trained]:
-        for seed, cell in row.done.items():
-            if (record := _record(row, seed, cell)) is not None:
-                tasks = [task for task, _ in record.probes]
-                if len(tasks) < FEWEST_PROMPTS:
-                    return None
-                return BaseStates(row.label, record, np.unique(tasks, return_inverse=True)[1])
+        for _, record in _records(row):
+            tasks = [task for task, _ in record.probes]
+            if len(tasks) < FEWEST_PROMPTS:
+                return None
+            return BaseStates(row.label, record, np.unique(tasks, return_inverse=True)[1])
     return None
 
 
-def _record(row: Row, seed: Seed, cell: Cell) -> LatentRecord | None:
-    """A cell's states, with which of its prompts it answered rightly."""
-    record = read_record(cell)
-    if record is None:
-        return None
-    right: dict[tuple[str, str], float] = {}
-    for task in dict.fromkeys(task for task, _ in record.probes):
+def _records(row: Row) -> Iterator[tuple[Seed, LatentRecord]]:
+    """The states of the row's cells that have some, with which prompts each answered rightly."""
+    # Cells of one row have the same prompts: to look for them in each costs as much as its states.
+    right_of = lru_cache(maxsize=1)(partial(_right, row))
+    for seed, cell in row.done.items():
+        if (record := read_record(cell)) is not None:
+            yield seed, record.labelled(right_of(record.probes).get(seed, {}))
+
+
+def _right(row: Row, probes: Sequence[tuple[str, str]]) -> dict[Seed, dict[tuple[str, str], float]]:
+    """By seed whether each of these prompts was answered rightly; NaN where it wasn't asked."""
+    right: dict[Seed, dict[tuple[str, str], float]] = {}
+    for task in dict.fromkeys(task for task, _ in probes):
         table = row.items.get((task, "right"))
-        if table is not None and seed in table.index:
-            values = zip(table.columns, table.loc[seed], strict=True)
-            right |= {(task, question): value for question, value in values}
-    return record.labelled(right)
+        if table is not None:
+            keys = [probe for probe in probes if probe[0] == task]
+            asked = table.reindex(columns=[question for _, question in keys])
+            for seed, values in zip(asked.index, asked.to_numpy(), strict=True):
+                right.setdefault(seed, {}).update(zip(keys, values, strict=True))
+    return right
 
 
 @cached
@@ -302,10 +309,7 @@ def _add_row(stats: StateStats, row: Row) -> dict[Seed, np.ndarray]:
     """Add the row's numbers; its similarities by seed, (L,n(n-1)/2) float32."""
     similarities: dict[Seed, np.ndarray] = {}
     values = stats.values.setdefault(row.label, {})
-    for seed, cell in row.done.items():
-        record = _record(row, seed, cell)
-        if record is None:
-            continue
+    for seed, record in _records(row):
         if record.change is not None:
             stats.changes.setdefault(row.label, {})[seed] = unit_vector(record.change)
         matched = record.matched(stats.base.record)
@@ -316,7 +320,7 @@ def _add_row(stats: StateStats, row: Row) -> dict[Seed, np.ndarray]:
         similarities[seed] = mine.astype(np.float32)  # half the memory
         for name, by_layer in _numbers(stats.base, matched, mine):
             for layer, value in zip(stats.base.layers, by_layer, strict=True):
-                values[name, seed, layer] = float(value)
+                values.setdefault(name, {})[seed, layer] = float(value)
     return similarities
 
 
@@ -365,4 +369,5 @@ def _add_similarities(
             same = np.array([theirs == seed for theirs in other])
             for chosen, name in ((same, names.get(True)), (~same, names.get(False))):
                 if name is not None and chosen.any():
-                    stats.values[label][name, seed, layer] = float(line[chosen].mean())
+                    values = stats.values[label].setdefault(name, {})
+                    values[seed, layer] = float(line[chosen].mean())

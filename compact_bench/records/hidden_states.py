@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.ipc
 
 from compact_bench.errors import UserError
 from compact_bench.records.cells import LATENT_COLUMNS, Cell
 
 STUDENT, RANDOM, CHANGE = "student", "random", "change"
+_KEYS = ["kind", "layer", "task", "question_id"]
 
 
 @dataclass(frozen=True)
@@ -65,23 +68,47 @@ def read_record(cell: Cell) -> LatentRecord | None:
         raise UserError(f"cannot read latent.parquet of {cell.folder}: {error}") from error
 
 
+@dataclass(frozen=True)
+class _Places:
+    """In which rows of the file what stands. mine, other: (L,n) int; change: (0 or more,) int."""
+
+    layers: tuple[int, ...]
+    probes: tuple[tuple[str, str], ...]
+    mine: np.ndarray
+    other: np.ndarray
+    change: np.ndarray
+
+
 def _record(table: pa.Table) -> LatentRecord:
-    kinds, layers = (table[name].to_numpy() for name in ("kind", "layer"))
+    keys = pa.BufferOutputStream()
+    with pa.ipc.new_stream(keys, (chosen := table.select(_KEYS)).schema) as stream:
+        stream.write_table(chosen)
+    places = _places(keys.getvalue().to_pybytes())
     lists = table["values"].combine_chunks()
     numbers, starts = lists.values.to_numpy(), lists.offsets.to_numpy()
+    random = _stacked(numbers, starts, places.other)
+    at = places.change
+    change = numbers[starts[at[0]] : starts[at[0] + 1]] if len(at) else None
+    states = _stacked(numbers, starts, places.mine)
+    random_states = random if len(random) else None
+    record = LatentRecord(places.layers, places.probes, states, random_states, change)
+    return record.labelled({})
+
+
+@lru_cache(maxsize=4)  # cells of one suite have the same prompts: finding them takes a third
+def _places(keys: bytes) -> _Places:
+    """Where things are in a file whose columns _KEYS, as a stream of Arrow, are these."""
+    table = pa.ipc.open_stream(keys).read_all()
+    kinds, layers = (table[name].to_numpy() for name in ("kind", "layer"))
     probes = _codes(table)
     mine = _rows(layers, probes, kinds == STUDENT)
     other = _rows(layers, probes, kinds == RANDOM, mine)
-    asked = table.select(["task", "question_id"]).take(mine[0] if len(mine) else [])
-    keys = tuple(zip(*(column.to_pylist() for column in asked.columns), strict=True))
-    random = _stacked(numbers, starts, other)
     if len(other) and not np.array_equal(layers[other], layers[mine]):
         raise ValueError("random and student have different layers")
-    at = np.flatnonzero(kinds == CHANGE)
-    change = numbers[starts[at[0]] : starts[at[0] + 1]] if len(at) else None
+    asked = table.select(["task", "question_id"]).take(mine[0] if len(mine) else [])
+    names = tuple(zip(*(column.to_pylist() for column in asked.columns), strict=True))
     depth = tuple(int(layers[line[0]]) for line in mine)
-    states = _stacked(numbers, starts, mine)
-    return LatentRecord(depth, keys, states, random if len(random) else None, change).labelled({})
+    return _Places(depth, names, mine, other, np.flatnonzero(kinds == CHANGE))
 
 
 def _codes(table: pa.Table) -> np.ndarray:
@@ -125,7 +152,9 @@ def _stacked(numbers: np.ndarray, starts: np.ndarray, rows: np.ndarray) -> np.nd
         raise ValueError("its states have different widths")
     if not rows.size:
         return np.zeros((*rows.shape, 0), dtype=np.float32)
-    width, first = int(widths[0]), int(starts[rows[0, 0]])
-    if np.array_equal(rows.ravel(), rows[0, 0] + np.arange(rows.size)):  # as cells are written
-        return numbers[first : first + rows.size * width].reshape(*rows.shape, width)
+    width, firsts = int(widths[0]), rows[:, :1]
+    if np.array_equal(rows, firsts + np.arange(rows.shape[1])):  # as cells are written
+        ends = starts[rows[:, -1] + 1]
+        layers = [numbers[a:b] for a, b in zip(starts[firsts[:, 0]], ends, strict=True)]
+        return np.stack(layers).reshape(*rows.shape, width)
     return numbers[starts[rows][..., None] + np.arange(width)]

@@ -94,10 +94,10 @@ def _numbers(results: Results, found: StateStats) -> pd.DataFrame:
     """Every row, seed and layer."""
     lines: list[dict[str, Any]] = [
         {**results.key(row), "seed": seed, "layer": layer}
-        | {name: values.get((name, seed, layer)) for name in NUMBERS}
+        | {name: values.get(name, {}).get((seed, layer)) for name in NUMBERS}
         for row in results.rows
         if (values := found.values.get(row.label))
-        for seed, layer in dict.fromkeys((seed, layer) for _, seed, layer in values)
+        for seed, layer in dict.fromkeys(key for by_layer in values.values() for key in by_layer)
     ]
     frame = pd.DataFrame(lines, columns=[*results.key_columns, "seed", "layer", *NUMBERS])
     types = {"seed": "Int64", "layer": "Int64"} | dict.fromkeys(NUMBERS, float)
@@ -115,11 +115,12 @@ def cosines(
     if not mine or not other:
         return found
     products = np.stack([*mine.values()]) @ np.stack([*other.values()]).T
-    for line, seed in zip(products, mine, strict=True):
-        same = np.array([one == seed for one in other])
-        for seeds, chosen in ((SAME, same), (OTHER, ~same)):
-            if chosen.any():
-                found[seeds][seed] = float(line[chosen].mean())
+    same = np.array([[one == seed for one in other] for seed in mine])
+    for seeds, chosen in ((SAME, same), (OTHER, ~same)):
+        counts = chosen.sum(axis=1)
+        sums = np.where(chosen, products, 0.0).sum(axis=1)
+        known = zip(mine, sums, counts, strict=True)
+        found[seeds] = {seed: float(total / count) for seed, total, count in known if count}
     return found
 
 
