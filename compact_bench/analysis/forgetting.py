@@ -262,7 +262,7 @@ def _over_tasks(by_task: Values, geometric: bool = False) -> dict[Seed, float]:
         values = [by_seed.get(seed, NAN) for by_seed in by_task.values()]
         known = [value for value in values if math.isfinite(value)]
         if geometric and known:  # scipy's gmean takes longer than all else here
-            means[seed] = math.exp(np.mean(np.log(known)))
+            means[seed] = float(np.exp(np.mean(np.log(known))))
         else:
             means[seed] = float(np.mean(known)) if known else NAN
     return means

@@ -60,8 +60,7 @@ def centred_similarities(states: np.ndarray) -> np.ndarray:
     sums = products.sum(axis=-1) / (n - 2)
     products -= sums[..., :, None] + sums[..., None, :]
     products += sums.sum(axis=-1)[..., None, None] / (n - 1)
-    above = np.flatnonzero(np.triu(np.ones((n, n), dtype=bool), 1))
-    triangle = products.reshape(*products.shape[:-2], n * n).take(above, axis=-1)  # (...,n(n-1)/2)
+    triangle = products[..., np.triu(np.ones((n, n), dtype=bool), 1)]
     length = np.linalg.norm(triangle, axis=-1, keepdims=True)
     size = (states.astype(np.float64) ** 2).sum(axis=(-1, -2))[..., None]
     # What is left of equal states is rounding.

@@ -93,14 +93,16 @@ def counted(row: Row, reference: Row, singles: Mapping[Seed, pd.DataFrame]) -> C
         items = items.intersection(singles[seed].columns, sort=False)
     mine, other = mine[items], other[items]
     among = {seed: _others(other, seed, len(singles[seed])) for seed in seeds}
+    place = {seed: number for number, seed in enumerate(other.index)}
+    solved = other.to_numpy(float)
+    beside = [
+        (singles[seed][items].to_numpy(float), solved[[place[one] for one in among[seed]]])
+        for seed in seeds
+    ]
     found = [
-        [
-            _outcomes(table.loc[seed].to_numpy(float), singles[seed][items].to_numpy(float),
-                      other.loc[among[seed]].to_numpy(float))
-            for seed in seeds
-        ]
-        for table in (mine, other)
-    ]  # fmt: skip
+        [_outcomes(line, *ones) for line, ones in zip(lines, beside, strict=True)]
+        for lines in (table.loc[seeds].to_numpy(float) for table in (mine, other))
+    ]
     stacked = ({kind: np.stack([one[kind] for one in ones]) for kind in ones[0]} for ones in found)
     numbers = tuple(len(singles[seed]) for seed in seeds)
     return Counted(tuple(seeds), numbers, tuple(len(among[s]) for s in seeds), *stacked)
