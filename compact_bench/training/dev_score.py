@@ -19,7 +19,7 @@ from compact_bench.student.batch import Decoding, DevMeasure
 from compact_bench.student.student import Student
 from compact_bench.suite.sections import EvaluationSpec
 
-SAMPLES = 4  # of the marginal NLL, where the evaluation itself takes none
+SAMPLES = 32  # of the marginal NLL, where the evaluation itself takes none
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ RATES = [0.001, 0.002, 0.004]
 KEYS = {
     "methods": ["still", "dummy", {"dummy": {"behave": "done", "weights_from": "dummy"},
                                    "label": "follower"}],
-    "selection": {"learning_rates": RATES, "seeds": [7]},
+    "selection": {"learning_rates": RATES, "seeds": [7], "metric": "marginal_nll"},
     "evaluation": {
         "marginal_samples": 2,
         "tasks": [{"task": "in_domain", "role": "reasoning"}],
@@ -157,7 +157,8 @@ def test_a_broken_record_of_a_try_is_no_value(suite, options, done):
 
 def test_real_cells_choose_by_the_dev_split(write_suite, options):
     keys = KEYS | {"methods": ["base", "average"], "compare_to": "average", "seeds": [1]}
-    keys |= {"selection": {"learning_rates": [0.001, 1e-9], "seeds": [0], "items": 2}}
+    keys |= {"selection": {"learning_rates": [0.001, 1e-9], "seeds": [0], "items": 2,
+                           "metric": "marginal_nll"}}  # fmt: skip
     suite = load_suite(write_suite(**keys), "mini", ["evaluation.max_new_tokens=8"])
     assert run_suite(suite, options, lambda line: None) == 0
     results = read(options.results / "tiny/mini")
@@ -171,11 +172,16 @@ def test_real_cells_choose_by_the_dev_split(write_suite, options):
     }
 
 
-def candidate(rate: float, *values: float, metric: str = "marginal_nll") -> RateTrial:
+def candidate(
+    rate: float, *values: float, metric: str = "marginal_nll", nll: float | None = None
+) -> RateTrial:
     class Done(Cell):
         def eval(self) -> pd.DataFrame:
-            row = {"task": "in_domain", "split": "dev", "filter": "none", "metric": metric}
-            return pd.DataFrame([row | {"value": self.spec["value"], "stderr": 0.1}])
+            row = {"task": "in_domain", "split": "dev", "filter": "none", "stderr": 0.1}
+            rows = [row | {"metric": metric, "value": self.spec["value"]}]
+            if nll is not None:
+                rows.append(row | {"metric": "marginal_nll", "value": nll})
+            return pd.DataFrame(rows)
 
     cells = [Done("x", Path(), {"value": v}, {}, {"state": "done"}) for v in values]
     return RateTrial(("row", ""), rate, tuple(cells))
@@ -190,6 +196,17 @@ def test_the_lowest_nll_or_the_highest_accuracy_wins_and_the_first_of_equals():
     assert learning_rates.best([nll[0], broken], "marginal_nll").rate == 1.0
     assert learning_rates.best([broken], "marginal_nll") is None
     assert learning_rates.chosen([nll[0], broken], "marginal_nll", 9.0) == {}
+
+
+def test_of_equal_accuracies_the_lower_marginal_nll_wins():
+    tied = [
+        candidate(rate, value, metric="accuracy", nll=nll)
+        for rate, value, nll in ((1, 0.4, 3.0), (2, 0.4, 2.0), (3, 0.3, 1.0), (4, 0.4, None))
+    ]
+    assert learning_rates.best(tied, "accuracy").rate == 2
+    assert learning_rates.best(tied[2:], "accuracy").rate == 4  # accuracy comes first
+    unmeasured = [candidate(rate, 0.4, metric="accuracy") for rate in (5, 6)]
+    assert learning_rates.best(unmeasured, "accuracy").rate == 5
 
 
 BAD = {

@@ -5,7 +5,14 @@ from __future__ import annotations
 import pytest
 from pydantic import ValidationError
 
-from compact_bench.suite.sections import MiniSpec, SelectionSpec, TrainingSpec, TuneSpec
+from compact_bench.suite.sections import (
+    EvaluationSpec,
+    MiniSpec,
+    ReportsSpec,
+    SelectionSpec,
+    TrainingSpec,
+    TuneSpec,
+)
 
 
 def test_later_keys_are_written_only_where_they_are_set():
@@ -40,3 +47,11 @@ def test_a_search_prunes_by_the_median_where_it_has_one_objective_and_reports():
     assert TuneSpec(reports=[]).pruner == "none"
     assert TuneSpec(objective=["accuracy", "old_accuracy"]).pruner == "none"
     assert TuneSpec(reports=[0.6, 0.2]).reports == [0.2, 0.6]
+
+
+def test_choices_are_by_dev_accuracy_and_the_marginal_nll_has_32_samples():
+    assert SelectionSpec(learning_rates=[0.1, 0.2]).metric == "accuracy"
+    assert TuneSpec().objective == ["accuracy"] and TuneSpec().items == 500
+    assert ReportsSpec(at=[0.5]).metric == "accuracy"
+    tasks = [{"task": "in_domain", "role": "reasoning"}]
+    assert EvaluationSpec.model_validate({"tasks": tasks}).marginal_samples == 32

@@ -57,8 +57,9 @@ def options(tmp_path: Path, plugins: Path) -> Options:
 
 
 def keys_with(**section: Any) -> dict[str, Any]:
-    """KEYS with a section `tune`."""
-    return KEYS | {"tune": {"trials": 6, "reports": [0.5, 0.9]} | section}
+    """KEYS with a section `tune`; the stub cells have a marginal NLL that trials differ in."""
+    defaults = {"trials": 6, "reports": [0.5, 0.9], "objective": ["marginal_nll"]}
+    return KEYS | {"tune": defaults | section}
 
 
 @pytest.fixture
