@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from compact_bench.analysis import statistics
+from compact_bench.analysis.statistics import Difference
 from compact_bench.records.cells import read_cells
 from compact_bench.report.parts import formats
 
@@ -21,6 +24,16 @@ def per_item(root: Path, label: str, task: str, column: str = "right") -> np.nda
                            key=lambda x: x["question_id"])  # fmt: skip
             rows[cell.spec["seed"] or 0] = [float(x[column]) for x in lines]
     return np.array([rows[seed] for seed in sorted(rows)])
+
+
+def crossed_test(values: Mapping[str, np.ndarray], label: str, other: str) -> Difference:
+    """The crossed test of a row against another, seeds pooled over all trained rows' values.
+
+    values: by label (S,n); of the untrained row, "base", (1,n).
+    """
+    peers = [values[one] - values[other] for one in values if one not in (other, "base")]
+    means = np.array([one.mean(axis=1) for one in peers])
+    return statistics.crossed(values[label] - values[other], peers=means)
 
 
 def by_seed(root: Path, label: str, task: str, metric: str = "accuracy") -> pd.Series:

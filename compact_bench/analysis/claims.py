@@ -14,16 +14,18 @@ from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.suite.metrics import Measure
 
 LEVEL = 0.05
+MARK_SEEDS = 5  # a mark needs as many: with fewer the test can't say how much seeds vary
 
 
 @dataclass(frozen=True)
 class Family:
     """Holm's correction over all rows x primary measures that were tested.
 
-    adjusted: p by the row's label and the measure.
+    adjusted: p by the row's label and the measure; claims: those that may be claimed.
     """
 
     adjusted: dict[tuple[str, Measure], float]
+    claims: frozenset[tuple[str, Measure]]
 
     @property
     def size(self) -> int:
@@ -36,7 +38,12 @@ class Family:
 
     def survives(self, row: Row, measure: Measure) -> bool:
         """Whether the difference may be claimed."""
-        return self.p(row, measure) < LEVEL
+        return (row.label, measure) in self.claims
+
+
+def claimed(adjusted: float, tested: Difference) -> bool:
+    """Whether a difference with this adjusted p may be claimed, and so marked."""
+    return adjusted < LEVEL and tested.seeds >= MARK_SEEDS
 
 
 def primary(results: Results) -> list[Measure]:
@@ -50,14 +57,16 @@ def primary(results: Results) -> list[Measure]:
 @cached
 def family(results: Results) -> Family:
     """The differences of all rows to their reference row, corrected together."""
-    p_values = {
-        (row.label, measure): tested.p
+    tested = {
+        (row.label, measure): found
         for measure in primary(results)
         for row in results.rows
-        if (tested := results.difference(row, measure)) and np.isfinite(tested.p)
+        if (found := results.difference(row, measure)) and np.isfinite(found.p)
     }
-    adjusted = statistics.holm([*p_values.values()]).tolist()
-    return Family(dict(zip(p_values, adjusted, strict=True)))
+    adjusted = statistics.holm([one.p for one in tested.values()]).tolist()
+    pairs = zip(tested.items(), adjusted, strict=True)
+    claims = frozenset(key for (key, one), p in pairs if claimed(p, one))
+    return Family(dict(zip(tested, adjusted, strict=True)), claims)
 
 
 def not_worse(results: Results, measure: Measure) -> set[str]:
@@ -69,7 +78,9 @@ def not_worse(results: Results, measure: Measure) -> set[str]:
     """
     better = measure.shown.better
     means = {row.label: better * row.summary(measure).mean for row in results.rows}
-    return _not_worse(results, means, lambda row, best: difference(row, best, measure))
+    return _not_worse(
+        results, means, lambda row, best: difference(row, best, measure, results.rows)
+    )
 
 
 def retention_not_worse(results: Results) -> set[str]:

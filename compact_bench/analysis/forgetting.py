@@ -12,7 +12,7 @@ import pandas as pd
 from scipy import stats as distributions
 
 from compact_bench.analysis import statistics
-from compact_bench.analysis.results import Results, Row, cached
+from compact_bench.analysis.results import Results, Row, cached, peers, seed_means
 from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.records.parquet import NO_SEED, Seed, joined
 from compact_bench.suite.metrics import KL_FROM_BASE, Measure
@@ -359,6 +359,24 @@ def difference_between(
 ) -> Difference | None:
     """A quantity of PAIRED, row - other, by the crossed test; what was known before is a constant.
 
+    None where there is nothing to test, see `_item_differences`.
+    """
+    values = _item_differences(results, row, other, quantity, task)
+    if values is None:
+        return None
+    tables = [
+        _item_differences(results, peer, other, quantity, task)
+        for peer in peers(results.rows, row, other)
+    ]
+    return statistics.crossed(values, peers=seed_means(tables, len(values)))
+
+
+@cached
+def _item_differences(
+    results: Results, row: Row, other: Row, quantity: str, task: str
+) -> np.ndarray | None:
+    """Row - other by seed and item, (S,n) float64.
+
     Over several tasks items are weighted so that each task counts the same: an item of task t by
     N / (T n_t), N items in all, T tasks, n_t items of the task.  None where tasks have different
     seeds, or where one that retention is the mean of has no items.
@@ -374,9 +392,7 @@ def difference_between(
     if not parts or len({len(part) for part in parts}) > 1 or not all(p.size for p in parts):
         return None
     total = sum(part.shape[1] for part in parts)
-    return statistics.crossed(
-        np.hstack([part * total / (len(parts) * part.shape[1]) for part in parts])
-    )
+    return np.hstack([part * total / (len(parts) * part.shape[1]) for part in parts])
 
 
 def numbers(results: Results) -> Iterator[dict[str, object]]:

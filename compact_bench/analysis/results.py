@@ -237,7 +237,7 @@ class Results:
     def difference(self, row: Row, measure: Measure) -> statistics.Difference | None:
         """Compare a row to the reference row; None for that row itself or where either is empty."""
         other = self.compared_to(row)
-        return None if other is None else difference(row, other, measure)
+        return None if other is None else difference(row, other, measure, self.rows)
 
     def frame(self) -> pd.DataFrame:
         """All values, one a line: row, condition, method, seed, task, metric, filter, role, value.
@@ -255,10 +255,12 @@ class Results:
 
 
 def difference(
-    row: Row, other: Row, measure: Measure, one_seed: bool = False
+    row: Row, other: Row, measure: Measure, rows: Iterable[Row] = (), one_seed: bool = False
 ) -> statistics.Difference | None:
     """Paired difference row - other: crossed test where there are two seeds and per-item values.
 
+    rows: those of which `peers` may say with this one how much seeds vary; without them the test
+    has the degrees of freedom of this row's seeds only, and so a wider interval.
     With `one_seed`, a single common seed is tested over its items.
     None where they have no seed in common.
     """
@@ -267,11 +269,32 @@ def difference(
         return None
     by_item = item_differences(row, other, measure)
     if by_item is not None and len(by_item) > 1:
-        return statistics.crossed(by_item)
+        tables = (item_differences(peer, other, measure) for peer in peers(rows, row, other))
+        return statistics.crossed(by_item, peers=seed_means(tables, len(by_item)))
     if by_item is not None and one_seed:
         return statistics.over_items(by_item[0])
     items = 0 if by_item is None else by_item.shape[1]
     return statistics.Difference(_mean_difference(pairs), seeds=len(pairs), items=items)
+
+
+def peers(rows: Iterable[Row], row: Row, other: Row) -> list[Row]:
+    """The rows whose differences to `other` say with this one's how much seeds vary.
+
+    Trained rows of the same condition that have the same seeds done; `row` is among them if it is.
+    """
+    seeds = set((row if row.trained else other).done)
+    condition = row.condition or other.condition
+    return [
+        one for one in rows
+        if one.trained and one is not other and one.condition == condition
+        and set(one.done) == seeds
+    ]  # fmt: skip
+
+
+def seed_means(tables: Iterable[np.ndarray | None], seeds: int) -> np.ndarray:
+    """Means over items of each (S,n) table that has so many seeds. Returns (R,S) float64."""
+    means = [one.mean(axis=1) for one in tables if one is not None and len(one) == seeds]
+    return np.stack(means) if means else np.empty((0, seeds))
 
 
 def _pairs(row: Row, other: Row, measure: Measure) -> list[tuple[float, float]]:

@@ -14,6 +14,7 @@ from scipy import special
 NAN = float("nan")
 LEAST_SKILL = 0.02  # above chance, for a share of it to be more than noise
 RESAMPLES = 1000  # of a bootstrap
+MOST_SEED_DF = 4  # times S - 1: what A + M of `pooled` has where all rows vary alike
 
 
 @dataclass(frozen=True)
@@ -57,20 +58,26 @@ class Difference:
 
     @property
     def detectable(self) -> float:
-        """The true difference that the 5% test would find in 80% of cases; NaN without an interval.
-
-        (t_{0.975,df} + t_{0.8,df}) SE with SE = half_width / t_{0.975,df}, in the units of the
-        half-width.  It approximates the noncentral t, and takes SE for known: it says what data
-        like these could have shown, and nothing about whether there is a difference.
-        Source: Bloom 1995, Minimum detectable effects.
+        """The true difference that the 5% test would find in 80% of cases; see `detectable_at`.
 
         >>> round(Difference(0.0, half_width=1.96, df=1e9).detectable, 2)
         2.8
         """
+        return self.detectable_at(0.05)
+
+    def detectable_at(self, level: float) -> float:
+        """The true difference that a test at this level would find in 80% of cases.
+
+        (t_{1-level/2,df} + t_{0.8,df}) SE with SE = half_width / t_{0.975,df}, in the units of the
+        half-width; NaN without an interval.  It approximates the noncentral t, and takes SE for
+        known: it says what data like these could have shown, and nothing about whether there is a
+        difference.  Source: Bloom 1995, Minimum detectable effects.
+        """
         if not (math.isfinite(self.half_width) and self.df > 0):
             return NAN
-        power, quantile = (float(special.stdtrit(self.df, share)) for share in (0.8, 0.975))
-        return self.half_width * (1 + power / quantile)
+        shares = (1 - level / 2, 0.8, 0.975)
+        critical, power, quantile = (float(special.stdtrit(self.df, share)) for share in shares)
+        return self.half_width * (critical + power) / quantile
 
 
 def _test(mean: float, variance: float, df: float, level: float) -> tuple[float, float]:
@@ -122,43 +129,98 @@ def mean_squares(values: np.ndarray) -> tuple[float, float, float]:
     )
 
 
-def crossed(values: np.ndarray, level: float = 0.95) -> Difference:
+def crossed(values: np.ndarray, level: float = 0.95, peers: np.ndarray | None = None) -> Difference:
     """Test whether the mean of paired differences is 0, seeds and items both random.
 
     Var = (MS_e + max(MS_s - MS_e, 0) + max(MS_i - MS_e, 0)) / (n S): a component of variance that
     comes out negative is 0, or else chance makes the interval narrower than seeds or items alone
-    allow.  Where both are above 0 that is (MS_s + MS_i - MS_e) / (n S), with Satterthwaite degrees
-    of freedom (MS_s + MS_i - MS_e)^2 / (MS_s^2/(S-1) + MS_i^2/(n-1) + MS_e^2/((S-1)(n-1))), at
-    least 1; else one mean square is left, with its own degrees of freedom.
+    allow.  MS_s and the degrees of freedom are those of `pooled`; without peers, MS_s is the row's
+    own with S - 1 degrees of freedom.  Items never add any: where MS_s is small by luck they would
+    be used for a variance that they say nothing about.
     How often it calls nothing but noise significant: docs/statistics.md.
 
     values: (S,n), float, one row a seed. S or n below 2: no test.
-    Source: Satterthwaite 1946; Searle, Casella and McCulloch 1992, section 3.5, on negative ones.
+    peers: (R,S), the mean difference by seed of each row that is compared to the same row.
+    Source: Searle, Casella and McCulloch 1992, section 3.5, on negative components.
     """
     values = np.asarray(values, dtype=np.float64)
     seeds, items = values.shape
     mean = float(values.mean()) if values.size else NAN
     if seeds < 2 or items < 2:
         return Difference(mean, seeds=seeds, items=items)
-    total, df = _variance(*mean_squares(values), seeds, items)
+    ms_seeds, ms_items, ms_error = mean_squares(values)
+    df = float(seeds - 1)
+    if peers is not None and len(peers) > 1:
+        by_seed, df = pooled(values.mean(axis=1), np.asarray(peers, dtype=np.float64))
+        ms_seeds = items * by_seed
+    total = ms_error + max(ms_seeds - ms_error, 0.0) + max(ms_items - ms_error, 0.0)
+    df = min(df, float(items - 1))
     half_width, p = _test(mean, total / values.size, df, level)
     return Difference(mean, half_width, p, df, seeds, items, "crossed")
 
 
-def _variance(
-    ms_seeds: float, ms_items: float, ms_error: float, seeds: int, items: int
-) -> tuple[float, float]:
-    """Variance of the mean times the number of values, and its degrees of freedom."""
-    df_seeds, df_items = float(seeds - 1), float(items - 1)
-    if ms_seeds <= ms_error and ms_items <= ms_error:
-        return ms_error, df_seeds * df_items
-    if ms_items <= ms_error:
-        return ms_seeds, df_seeds
-    if ms_seeds <= ms_error:
-        return ms_items, df_items
-    total = ms_seeds + ms_items - ms_error
-    parts = ms_seeds**2 / df_seeds, ms_items**2 / df_items, ms_error**2 / (df_seeds * df_items)
-    return total, max(total**2 / sum(parts), 1.0)
+def pooled(own: np.ndarray, peers: np.ndarray) -> tuple[float, float]:
+    """Variance over seeds of a row's mean difference, and its degrees of freedom.
+
+    Every difference of the peers shares the reference row, so a seed's differences d_rs are split
+    in their mean over rows and the rest.  A = Var_s(mean_r d_rs), with S - 1 degrees of freedom,
+    holds what seeds do to the reference; V_r = Var_s(d_rs - mean_r d_rs) what they do to row r.
+    V_r is moderated towards that of the other rows, as limma does for genes (see `prior`):
+    M = (d_0 s_0^2 + (S-1) V_r) / (d_0 + S-1), with f = min(d_0 + S-1, (R-1)(S-1)).
+    Returns A + M and (A + M)^2 / (A^2/(S-1) + M^2/f), Satterthwaite's, at most MOST_SEED_DF (S-1):
+    A that is small by luck must not leave all to M.
+
+    own: (S,), the row's own; peers: (R,S), R >= 2 and S >= 2, the row's own among them or not.
+    Source: Smyth 2004, Linear models and empirical Bayes methods; Satterthwaite 1946.
+    """
+    df = float(own.size - 1)
+    common = peers.mean(axis=0)  # (S,)
+    shared = float(common.var(ddof=1))
+    rest = float((own - common).var(ddof=1))
+    prior_df, prior_variance = prior((peers - common).var(axis=1, ddof=1), df)
+    weight = 1.0 if math.isinf(prior_df) else prior_df / (prior_df + df)
+    rest = weight * prior_variance + (1 - weight) * rest
+    rest_df = min(prior_df + df, (len(peers) - 1) * df)
+    most = MOST_SEED_DF * df
+    if not shared + rest:
+        return 0.0, most
+    return shared + rest, min((shared + rest) ** 2 / (shared**2 / df + rest**2 / rest_df), most)
+
+
+def prior(variances: np.ndarray, df: float) -> tuple[float, float]:
+    """Degrees of freedom d_0 and variance s_0^2 of the prior that these variances come from.
+
+    s^2 ~ s_0^2 F(df, d_0): with e = log s^2 - digamma(df/2) + log(df/2), trigamma(d_0/2) is
+    Var(e) - trigamma(df/2) and log s_0^2 = mean(e) + digamma(d_0/2) - log(d_0/2).  Where the
+    variances differ no more than by chance, d_0 is infinite and s_0^2 their mean.
+
+    variances: (R,), float, R >= 2.  Zeros count as a 1e-5th of the median, as in limma.
+    Source: Smyth 2004, section 6.2; limma's fitFDist.
+    """
+    least = 1e-5 * float(np.median(variances)) or 1e-5 * float(variances.max())
+    if not least:
+        return math.inf, 0.0
+    logs = np.log(np.maximum(variances, least)) - special.digamma(df / 2) + math.log(df / 2)
+    spread = float(logs.var(ddof=1) - special.polygamma(1, df / 2))
+    if spread <= 0:
+        return math.inf, float(variances.mean())
+    half = _inverse_trigamma(spread)
+    return 2 * half, float(np.exp(logs.mean() + special.digamma(half) - math.log(half)))
+
+
+def _inverse_trigamma(value: float) -> float:
+    """x with trigamma(x) = value > 0, by Newton's method on 1 / trigamma, which never overshoots.
+
+    Source: Smyth 2004, appendix.
+    """
+    x = 0.5 + 1 / value
+    for _ in range(50):
+        found = special.polygamma(1, x)
+        step = found * (1 - found / value) / special.polygamma(2, x)
+        x += step
+        if -step / x < 1e-8:
+            break
+    return float(x)
 
 
 def over_items(values: np.ndarray, level: float = 0.95) -> Difference:
@@ -204,19 +266,27 @@ def paired(first: pd.DataFrame, second: pd.DataFrame) -> np.ndarray:
     return np.asarray(left - right)
 
 
-def ratio(top: np.ndarray, bottom: np.ndarray, level: float = 0.95) -> Difference | None:
+def ratio(
+    top: np.ndarray, bottom: np.ndarray, level: float = 0.95, peers: Sequence[np.ndarray] = ()
+) -> Difference | None:
     """mean(top) / mean(bottom) with its interval by the delta method, seeds and items crossed.
 
     The half-width is that of the crossed test of (top - R bottom) / mean(bottom), R the ratio.
     None where the crossed interval of mean(bottom) includes 0 or there is none: the ratio of
     something to what may be nothing says nothing.
 
-    top, bottom: (S,n) float, one row a seed, paired.
+    top, bottom: (S,n) float, one row a seed, paired; peers: the tops of the rows that are compared
+    to the same bottom, which say with this one how much seeds vary.
     """
     if not crossed(bottom, level).clear:
         return None
     value = float(top.mean() / bottom.mean())
-    return replace(crossed((top - value * bottom) / bottom.mean(), level), mean=value)
+
+    def left(part: np.ndarray) -> np.ndarray:
+        return np.asarray((part - value * bottom) / bottom.mean())
+
+    means = np.array([left(peer).mean(axis=1) for peer in peers])  # (R,S)
+    return replace(crossed(left(top), level, means), mean=value)
 
 
 def skill(before: float, chance: float) -> float:

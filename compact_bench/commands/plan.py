@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import click
@@ -22,7 +23,7 @@ def plan_text(summary: dict[str, Any]) -> str:
     estimate = summary["estimate"]
     head = f"{summary['suite']} {summary['profile']} -> {summary['results']}"
     threads = f"{summary['jobs']} at a time, {summary['threads']} threads each"
-    lines = [head, printing.table_text(rows), "", *summary["notes"]]
+    lines = [head, printing.table_text(rows), "", *summary["notes"], *resolution_lines(summary)]
     if any(cell["status"] == "waiting" for cell in summary["cells"]):
         lines.append("waiting: for the learning rate that the dev split chooses")
     if estimate["cells"]:
@@ -34,6 +35,49 @@ def plan_text(summary: dict[str, Any]) -> str:
     else:
         lines.append("nothing left to do")
     return "\n".join(lines)
+
+
+def resolution_lines(summary: dict[str, Any]) -> list[str]:
+    """What the suite's items and seeds can see: a table, and a line for each task too small.
+
+    Nothing where the suite compares its rows to none.
+    """
+    from compact_bench.analysis import claims
+    from compact_bench.analysis.resolution import Design, advice
+
+    tests = [cell for cell in summary["cells"] if cell["split"] == "test"]
+    reference = summary["compare_to"]
+    rows = {
+        (cell["label"], cell["condition"])
+        for cell in tests
+        if reference not in (cell["label"], cell["method"])
+    }
+    if not reference or not rows:
+        return []
+    together = len(rows) // max(len({condition for _, condition in rows}), 1)
+    comparisons = len(rows) * len(summary["tasks"])
+    level = claims.LEVEL / comparisons
+    designs = [
+        (task["task"], Design(task["role"], task["items"], len(summary["seeds"]), together))
+        for task in summary["tasks"]
+    ]
+
+    def points(share: float) -> str:
+        return "-" if math.isnan(share) else f"{100 * share:.1f}"
+
+    table = [
+        {
+            "task": title,
+            "items": design.items,
+            "seeds": design.seeds,
+            "±": points(design.expected().half_width),
+            "found in 80% at 5%": points(design.detectable()),
+            f"corrected for {comparisons}": points(design.detectable(level)),
+        }
+        for title, design in designs
+    ]
+    title = f"differences to {reference} that this suite can see, in points:"
+    return ["", title, printing.table_text(table), *advice(designs), ""]
 
 
 @click.command()

@@ -38,6 +38,7 @@ def run_suite(
 
     Raises UserError before anything has started. ``entry`` replaces what a worker calls.
     """
+    from compact_bench.analysis import resolution, results
     from compact_bench.execution import run as execution
     from compact_bench.execution.plan import suite_folder
     from compact_bench.tune import winners
@@ -53,4 +54,6 @@ def run_suite(
     if code != execution.INTERRUPTED:
         page = report()
         page.show(root, say, options.only)
+        for line in resolution.measured(results.read(root)):
+            say(line)
     return code

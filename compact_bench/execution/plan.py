@@ -186,6 +186,12 @@ class Plan:
             "threads": self.threads,
             "cells": listed,
             "notes": list(self.prepared.notes),
+            "seeds": list(self.suite.seeds),
+            "compare_to": self.suite.compare_to,
+            "tasks": [
+                {"task": task.name, "role": task.role, "items": len(task.items)}
+                for task in self.prepared.tasks
+            ],
             "estimate": _estimate(self, pending, records),
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -94,7 +94,7 @@ def compare(folder: Path, first: str, second: str) -> RowComparison:
     one, other = find(results, first), find(results, second)
     if one is other:
         raise UserError(f"{first!r} and {second!r} are the same row: {one.label}")
-    found = {m: got for m in results.main_measures if (got := difference(one, other, m))}
+    found = {m: got for m in results.main_measures if (got := _difference(results, one, other, m))}
     if not found:
         raise UserError(f"{one.label} and {other.label} have no finished seed in common")
     adjusted = statistics.holm([got.p for got in found.values()])
@@ -112,6 +112,19 @@ def compare(folder: Path, first: str, second: str) -> RowComparison:
     return RowComparison(results, one, other, tuple(lines))
 
 
+def _difference(results: Results, one: Row, other: Row, measure: Measure) -> Difference | None:
+    """One - other: as the suite's tables have it where one of them is the reference row.
+
+    Else without peers, which would have other seeds' variance in one direction than in the other.
+    """
+    if results.reference_of(other) is one:
+        found = results.difference(other, measure)
+        return replace(found, mean=-found.mean) if found else None
+    if results.reference_of(one) is other:
+        return results.difference(one, measure)
+    return difference(one, other, measure)
+
+
 def verdict(found: RowComparison, line: Line) -> str:
     """Whether the difference may be claimed, and why."""
     if not np.isfinite(line.found.p):
@@ -120,8 +133,10 @@ def verdict(found: RowComparison, line: Line) -> str:
         return "Without values by item there is no test, and so no claim."
     p = p_value(line.holm).replace("< ", "below ")
     corrected = f"corrected for the {found.tested} comparisons of the table p is {p}"
-    if line.holm < claims.LEVEL:
+    if claims.claimed(line.holm, line.found):
         return f"This is a claim: {corrected}."
+    if line.holm < claims.LEVEL:
+        return f"This is no claim: {corrected}, but a claim needs {claims.MARK_SEEDS} seeds."
     clear = "the interval excludes 0, but " if line.found.clear else ""
     detectable = number(line.found.detectable, line.measure)
     unit = " points" if line.measure.shown.percent else ""
@@ -167,10 +182,10 @@ def by_role(found: RowComparison) -> list[dict[str, Any]]:
 
 NOTES = (
     "±: half-width of the 95% interval by the crossed test, seeds and items random. *: survives "
-    "Holm's correction for this table. Detectable: the true difference that such a test finds in "
-    "80% of cases. McNemar, bootstrap, IQM (mean of the middle half of the runs' accuracies) and "
-    "P(better) (of a run of the first row) are descriptive: they are no test when seeds vary "
-    "(docs/statistics.md)."
+    f"Holm's correction for this table, with at least {claims.MARK_SEEDS} seeds. Detectable: the "
+    "true difference that such a test finds in 80% of cases. McNemar, bootstrap, IQM (mean of the "
+    "middle half of the runs' accuracies) and P(better) (of a run of the first row) are "
+    "descriptive: they are no test when seeds vary (docs/statistics.md)."
 )
 
 
@@ -182,7 +197,7 @@ def text(found: RowComparison) -> str:
             found.first.label: number(line.first, line.measure),
             found.second.label: number(line.second, line.measure),
             "difference": with_spread(line.found, line.measure)
-            + ("*" if line.holm < claims.LEVEL else ""),
+            + ("*" if claims.claimed(line.holm, line.found) else ""),
             "p": p_value(line.found.p),
             "p (Holm)": p_value(line.holm),
             "detectable": number(line.found.detectable, line.measure),
@@ -216,7 +231,7 @@ def content(found: RowComparison) -> dict[str, Any]:
                 {"task": line.measure.task, "metric": line.measure.metric}
                 | {"first": line.first, "second": line.second}
                 | vars(line.found)
-                | {"p_holm": line.holm, "claim": bool(line.holm < claims.LEVEL)}
+                | {"p_holm": line.holm, "claim": claims.claimed(line.holm, line.found)}
                 | {"detectable": line.found.detectable}
                 | line.extras
             )

@@ -9,14 +9,14 @@ import pytest
 from scipy import stats as reference
 from statsmodels.stats.multitest import multipletests
 
-from compact_bench.analysis import claims, statistics
+from compact_bench.analysis import claims
 from compact_bench.analysis import results as collect
 from compact_bench.analysis.results import Results, read
 from compact_bench.records import cells, suite_record
 from compact_bench.report import page
 from compact_bench.report.tables.main import differences, main
 from tests import synthetic
-from tests.from_files import csv_frame, per_item
+from tests.from_files import crossed_test, csv_frame, per_item
 from tests.synthetic import Made
 
 LABELS = ("base", "answer_sft", "single_teacher[terse]", "average", "compact")
@@ -24,7 +24,7 @@ LABELS = ("base", "answer_sft", "single_teacher[terse]", "average", "compact")
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Made(labels=LABELS, items=150, steps=3)
+    made = Made(labels=LABELS, seeds=(0, 1, 2, 3, 4), items=150, steps=3)
     return synthetic.make(tmp_path_factory.mktemp("results"), made)
 
 
@@ -38,8 +38,8 @@ def test_holm_is_over_rows_times_primary_tasks(root: Path, results: Results) -> 
     for label in LABELS:
         for task in synthetic.TASKS:
             if label != "average":
-                values = per_item(root, label, task) - per_item(root, "average", task)
-                p[label, task] = statistics.crossed(values).p
+                values = {one: per_item(root, one, task) for one in LABELS}
+                p[label, task] = crossed_test(values, label, "average").p
     assert len(p) == 4 * 4
     adjusted = dict(zip(p, multipletests(list(p.values()), method="holm")[1], strict=True))
     found = csv_frame(differences(results)).set_index(["label", "task", "metric"])
@@ -62,8 +62,8 @@ def test_bold_is_every_row_that_is_not_worse_than_the_best(
     values = {label: per_item(root, label, task) for label in LABELS if label != "base"}
     best = max(values, key=lambda label: values[label].mean())
     expected = {best} | {
-        label for label, mine in values.items()
-        if label != best and not statistics.crossed(mine - values[best]).clear
+        label for label in values
+        if label != best and not crossed_test(values, label, best).clear
     }  # fmt: skip
     table = main(results)
     place = table.columns.index(f"{task.replace('_', ' ')}: accuracy, % ↑")
@@ -80,6 +80,16 @@ def test_one_seed_has_no_bold_and_no_mark(tmp_path: Path) -> None:
     assert not any(e.text.endswith("*") for row in differences(found).rows for e in row)
     assert "Nothing is bold or marked" in main(found).caption.own
     assert claims.family(found).size == 0
+
+
+def test_four_seeds_have_p_values_and_no_mark(tmp_path: Path) -> None:
+    made = Made(labels=LABELS, seeds=(0, 1, 2, 3), items=150, steps=2)
+    found = read(synthetic.make(tmp_path, made))
+    assert min(claims.family(found).adjusted.values()) < claims.LEVEL
+    assert not claims.family(found).claims
+    table = differences(found)
+    assert not any(entry.text.endswith("*") for row in table.rows for entry in row)
+    assert "only from 5 seeds on, not here" in table.caption.own
 
 
 def test_values_that_are_no_means_over_items_are_never_bold(root: Path, results: Results) -> None:

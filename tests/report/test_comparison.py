@@ -19,6 +19,7 @@ from compact_bench.records import cells
 from compact_bench.records.published import publish_records
 from compact_bench.report import comparison
 from tests import synthetic
+from tests.from_files import crossed_test
 from tests.synthetic import Made
 
 LABELS = (
@@ -29,7 +30,7 @@ LABELS = (
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    made = Made(labels=LABELS, items=120, steps=2)
+    made = Made(labels=LABELS, seeds=(0, 1, 2, 3, 4), items=120, steps=2)
     return synthetic.make(tmp_path_factory.mktemp("results"), made)
 
 
@@ -61,7 +62,9 @@ def test_compare_corrects_for_its_own_table(root: Path) -> None:
     asked = [("in_domain", "right"), ("in_domain", "marginal_nll"),
              *((task, "right") for task in synthetic.TASKS[1:])]  # fmt: skip
     tests = [
-        statistics.crossed(values(root, "answer_sft", *one) - values(root, "average", *one))
+        crossed_test(
+            {label: values(root, label, *one) for label in LABELS}, "answer_sft", "average"
+        )
         for one in asked
     ]
     adjusted = multipletests([one.p for one in tests], method="holm")[1]
@@ -82,7 +85,7 @@ def test_the_paragraph_says_who_how_much_and_whether(root: Path, first: str, say
         values(root, first, "in_domain") - values(root, "average", "in_domain")
     )
     assert says in paragraph and f"{abs(100 * got.mean):.1f} points" in paragraph
-    assert "3 seeds x 120 items" in paragraph
+    assert "5 seeds x 120 items" in paragraph
     line = comparison.compare(root, first, "average").lines[0]
     assert ("This is a claim" in paragraph) == (line.holm < 0.05)
     assert ("This is no claim" in paragraph) == (line.holm >= 0.05)

@@ -73,14 +73,14 @@ def _tasks(results: Results) -> str:
 
 
 def seeds(results: Results) -> str:
-    """Name the seeds; one seed supports no claim, and two give intervals that are too narrow."""
+    """Name the seeds; one seed supports no claim, and two give wide intervals."""
     names = ", ".join(str(seed) for seed in results.seeds)
     if len(results.seeds) == 1:
         return f"One seed ({names}): this supports no claim about which method is better."
     if len(results.seeds) == 2:
         return (
-            f"Seeds {names}. Two seeds are few: by simulation 4 to 8% of differences that are "
-            "nothing but noise fall outside such a 95% interval."
+            f"Seeds {names}. Two seeds hardly say how much seeds vary: intervals are wide, and "
+            "nothing is marked."
         )
     return f"Seeds {names}." if names else "No row was trained with a seed."
 
@@ -162,13 +162,15 @@ def differences(results: Results, measure: Measure | None) -> str:
     family = claims.family(results)
     rows = len({label for label, _ in family.adjusted})
     tasks = ", ".join(one.task_title for one in claims.primary(results))
+    least = claims.MARK_SEEDS
+    few = "" if len(results.seeds) >= least else f"; given only from {least} seeds on, not here"
     return (
         f"Differences are to {label}, paired by seed and item; ± is the half-width of the 95% "
-        "interval by the crossed test (seeds and items random, Satterthwaite degrees of freedom)"
+        "interval by the crossed test (seeds and items random, what seeds do pooled over rows)"
         f"{f', {_bounds(widths, measure)} for {measure.task_title}' if measure else ''}. "
         "Minimum detectable difference (the true difference that such a test finds in 80% of "
         f"cases): {', '.join(detectable)}. * marks the differences that survive Holm's correction "
-        f"at 5% for {family.size} comparisons: {rows} rows, each on its tasks of {tasks}. "
+        f"at 5% for {family.size} comparisons: {rows} rows, each on its tasks of {tasks}{few}. "
         "Intervals are not corrected, and what isn't marked is no claim."
     )
 
@@ -200,7 +202,7 @@ def intervals(found: Iterable[Difference | None], number_of: str) -> str:
         return "Differences are paired by seed; without intervals they are no claim"
     return (
         "Differences are paired by seed and item; ± is the half-width of the 95% interval by the "
-        "crossed test (seeds and items random, Satterthwaite degrees of freedom), not corrected "
+        "crossed test (seeds and items random), not corrected "
         f"for the number of {number_of}"
     )
 

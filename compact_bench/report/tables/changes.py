@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import pandas as pd
 
 from compact_bench.analysis import statistics
 from compact_bench.analysis.detection import Tally, auroc, auroc_difference
-from compact_bench.analysis.results import Results, Row, difference
+from compact_bench.analysis.results import Results, Row, difference, peers
 from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.analysis.weights import WEIGHT, WRONG, rationale_stats
 from compact_bench.report.parts import captions, formats
@@ -70,29 +70,34 @@ def comparisons(ladder: Ladder, measure: Measure) -> Iterator[RungComparison]:
     """Each rung to the one before and to the first, and its share of what the truth would gain."""
     first, truth = ladder.rungs[0], ladder.truth
     for rung, row in enumerate(ladder.rows[1:], start=1):
-        others = [(START, first, difference(row, first, measure))]
+        others = [(START, first, difference(row, first, measure, ladder.rows))]
         if rung < len(ladder.rungs):
             before = ladder.rungs[rung - 1]
-            others.insert(0, (BEFORE, before, difference(row, before, measure)))
+            found = difference(row, before, measure, ladder.rows)
+            others.insert(0, (BEFORE, before, found))
             if truth is not None:
-                others.append((GAIN, truth, gained(row, first, truth, measure)))
+                others.append((GAIN, truth, gained(row, first, truth, measure, ladder.rows)))
         for against, other, found in others:
             yield RungComparison(row, rung, measure, against, other, found)
 
 
-def gained(row: Row, first: Row, truth: Row, measure: Measure) -> Difference | None:
+def gained(
+    row: Row, first: Row, truth: Row, measure: Measure, rows: Sequence[Row] = ()
+) -> Difference | None:
     """(A - A_first) / (A_truth - A_first) with its interval; None where that means nothing.
 
     It means something where the row that knows the truth is better than the first rung.
     """
-    pairs = [difference(one, first, measure) for one in (row, truth)]
+    pairs = [difference(one, first, measure, rows) for one in (row, truth)]
     if any(one is None or one.test != "crossed" for one in pairs):
         return None
     if pairs[1] is None or pairs[1].mean * measure.shown.better <= 0:
         return None
     key = measure.task, measure.shown.item_column
-    mine, start, best = statistics.aligned([one.items[key] for one in (row, first, truth)])
-    return statistics.ratio(mine - start, best - start)
+    others = [one for one in peers(rows, row, first) if key in one.items]
+    tables = [one.items[key] for one in (row, first, truth, *others)]
+    mine, start, best, *tops = statistics.aligned(tables)
+    return statistics.ratio(mine - start, best - start, peers=[top - start for top in tops])
 
 
 def ladder(results: Results) -> Table | None:
@@ -213,7 +218,7 @@ def ablation_columns(results: Results) -> list[Column]:
             title=heading(measure),
             better=measure.shown.better,
             value=lambda row: with_spread(row.summary(measure), measure),
-            difference=lambda change: difference(change.row, change.base, measure),
+            difference=lambda change: difference(change.row, change.base, measure, results.rows),
             text=lambda found: with_spread(found, measure),
         )
 
@@ -267,7 +272,11 @@ def ablation(results: Results) -> Table | None:
 def ablation_caption(results: Results) -> Iterator[str]:
     """What the differences are to, and which interval is which."""
     yield (f"Differences are the changed row minus {base_label(results)}, which it is a change of")
-    found = (difference(c.row, c.base, m) for c in changes(results) for m in results.main_measures)
+    found = (
+        difference(c.row, c.base, m, results.rows)
+        for c in changes(results)
+        for m in results.main_measures
+    )
     yield captions.intervals(found, "changes and measures")
     if any(column.key == AUROC for column in ablation_columns(results)):
         yield (

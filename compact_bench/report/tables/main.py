@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.analysis import claims, statistics
-from compact_bench.analysis.results import Results, Row
+from compact_bench.analysis.results import Results, Row, peers, seed_means
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Entry, Table
@@ -213,8 +213,14 @@ def _items(row: Row, ids: set[str]) -> pd.DataFrame:
 def difference_on(results: Results, row: Row, ids: set[str]) -> Difference | None:
     """Row - reference on these items, seeds and items crossed; None for the reference itself."""
     other = results.compared_to(row)
-    left, right = _items(row, ids), _items(other, ids) if other else pd.DataFrame()
+    if other is None:
+        return None
+    left, right = _items(row, ids), _items(other, ids)
     if left.empty or right.empty:
         return None
     values = statistics.paired(left, right)
-    return statistics.crossed(values) if values.size else None
+    if not values.size:
+        return None
+    tables = (_items(peer, ids) for peer in peers(results.rows, row, other))
+    differences = (statistics.paired(table, right) for table in tables if not table.empty)
+    return statistics.crossed(values, peers=seed_means(differences, len(values)))

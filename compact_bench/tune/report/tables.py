@@ -94,7 +94,7 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
                 found = side.summary(measure) if side else None
                 row[f"{heading(measure)}, {name}"] = with_spread(found, measure) if found else NONE
                 values[f"{measure.key}.{name.split()[0]}"] = found.mean if found else math.nan
-            star = STAR if tested and p < claims.LEVEL else ""
+            star = STAR if tested and one and claims.claimed(p, one) else ""
             row[f"Δ {heading(measure)}"] = with_spread(one, measure) + star
             values |= _numbers(measure.key, one)
     retained = [
@@ -109,7 +109,8 @@ def tuned_vs_default(test: Results, lines: Sequence[Winner]) -> Table:
         "Test split, fresh seeds: each row's own settings with the suite's learning rate, and the "
         "settings that the search found. Differences are tuned minus own, paired by seed and item, "
         "± the half-width of the 95% interval by the crossed test",
-        f"{STAR} survives Holm's correction over the lines of the first difference"
+        f"{STAR} survives Holm's correction over the lines of the first difference, given from "
+        f"{claims.MARK_SEEDS} seeds on"
         if any(map(math.isfinite, corrected))
         else "Without at least two seeds there is no interval, and no claim",
     )

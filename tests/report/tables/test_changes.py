@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, difference, read
 from compact_bench.records.suite_record import SuiteRecord
 from compact_bench.report.tables import changes
 from tests import synthetic
-from tests.from_files import csv_frame, per_item
+from tests.from_files import crossed_test, csv_frame, per_item
 from tests.synthetic import Made
 
 RUNGS = ["average", "random_weights", "frozen", "full"]
@@ -51,7 +50,7 @@ def test_neighbours_and_the_first_rung_are_compared(
     for before, label in pairwise(RUNGS):
         for against, other in (("rung before", before), ("first rung", "average")):
             line = frame.loc[(label, against)]
-            expected = statistics.crossed(values[label] - values[other])
+            expected = crossed_test({one: values[one] for one in (*RUNGS, "oracle")}, label, other)
             assert line["other"] == other
             assert (line["mean"], line["half_width"]) == pytest.approx(
                 (expected.mean, expected.half_width)
@@ -119,9 +118,8 @@ def test_changes_are_compared_to_the_ablated_row(root: Path, results: Results) -
         "–", "scores: adaptability, difficulty", "floor: 0"
     ]  # fmt: skip
     frame = csv_frame(table).set_index(["label", "measure"])
-    expected = statistics.crossed(
-        per_item(root, "no consensus", "in_domain") - per_item(root, "full", "in_domain")
-    )
+    values = {label: per_item(root, label, "in_domain") for label in LABELS}
+    expected = crossed_test(values, "no consensus", "full")
     line = frame.loc[("no consensus", "in_domain.accuracy")]
     assert line["of"] == "full"
     assert (line["mean"], line["half_width"]) == pytest.approx((expected.mean, expected.half_width))

@@ -10,7 +10,6 @@ import pytest
 from scipy import stats as reference
 
 from compact_bench.analysis import forgetting as analysis
-from compact_bench.analysis import statistics
 from compact_bench.analysis.forgetting import (
     SCALE,
     path,
@@ -19,7 +18,7 @@ from compact_bench.analysis.results import Results, read
 from compact_bench.records.cells import read_cells
 from compact_bench.report.tables import forgetting
 from tests import synthetic
-from tests.from_files import csv_frame, curve, per_item
+from tests.from_files import crossed_test, csv_frame, curve, per_item
 from tests.synthetic import BEFORE, Made
 
 OLD = [task for task in BEFORE if task != "in_domain"]
@@ -92,16 +91,18 @@ def test_differences_are_the_crossed_test_and_tasks_count_the_same(
     frame = csv_frame(forgetting.table(results))
     lines = frame[frame["seed"].isna() & frame["quantity"].eq("retention")]
     found = lines.set_index(["label", "task"])
+    labels = [row.label for row in results.rows if row.label != "base"]
     parts = []
     for task in OLD:
         skill = per_item(root, "base", task).mean() - CHANCE.get(task, 0.0)
-        parts.append((per_item(root, "compact", task) - per_item(root, "average", task)) / skill)
-        expected = statistics.crossed(parts[-1])
+        parts.append({label: per_item(root, label, task) / skill for label in labels})
+        expected = crossed_test(parts[-1], "compact", "average")
         line = found.loc["compact", task]
         assert line["difference.mean"] == pytest.approx(expected.mean)
         assert line["difference.half_width"] == pytest.approx(expected.half_width)
     # All tasks have as many items here, so a plain test over all of them is the weighted one.
-    expected = statistics.crossed(np.hstack(parts))
+    whole = {label: np.hstack([part[label] for part in parts]) for label in labels}
+    expected = crossed_test(whole, "compact", "average")
     line = found.loc["compact", "mean"]
     assert line["difference.mean"] == pytest.approx(expected.mean)
     assert line["difference.half_width"] == pytest.approx(expected.half_width)

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from compact_bench.analysis import statistics
 from compact_bench.analysis.results import Results, collect, read
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.records import cells, suite_record
@@ -19,7 +18,7 @@ from compact_bench.report.page import build_tables
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import main
 from tests import synthetic
-from tests.from_files import by_seed
+from tests.from_files import by_seed, crossed_test
 from tests.synthetic import Made
 
 STATES = {
@@ -165,7 +164,6 @@ def test_the_table_is_of_the_items_that_the_records_name(with_stories: Results) 
     ids = [key for key, clean in with_stories.clean.items() if clean]
     assert 0 < len(ids) < len(with_stories.clean) == 60
     numbers = found.numbers.set_index(["label", "part"])
-    reference = with_stories.named("average")
     for row in with_stories.rows:
         right = {}  # from the samples themselves
         for seed, cell in row.cells.items():
@@ -176,11 +174,14 @@ def test_the_table_is_of_the_items_that_the_records_name(with_stories: Results) 
             assert numbers.loc[(row.label, part), "mean"] == pytest.approx(np.mean(per_seed))
             assert numbers.loc[(row.label, part), "n"] == len(keys)
         if row.label == "compact":
-            other = [[float(s["right"]) for s in cell.samples() if s["question_id"] in ids]
-                     for cell in reference.cells.values()]  # fmt: skip
-            ours = [[float(s["right"]) for s in cell.samples() if s["question_id"] in ids]
-                    for cell in row.cells.values()]  # fmt: skip
-            test = statistics.crossed(np.array(ours) - np.array(other))
+            values = {
+                one.label: np.array([
+                    [float(s["right"]) for s in cell.samples() if s["question_id"] in ids]
+                    for cell in one.cells.values()
+                ])
+                for one in with_stories.rows
+            }  # fmt: skip
+            test = crossed_test(values, "compact", "average")
             line = numbers.loc[("compact", "template-clean")]
             assert line["difference"] == pytest.approx(test.mean)
             assert line["half_width"] == pytest.approx(test.half_width)
