@@ -51,6 +51,7 @@ class Made:
     scored: bool = False  # banks with faults, steps with scores and lengths
     latent: bool = False  # hidden states and changes of the weights
     conditions: tuple[Mapping[str, Any], ...] = ()  # as a suite has them; they need `scored`
+    gains: Mapping[tuple[str, str], float] = ()  # type: ignore[assignment]  # see `make`
     evidence: bool = False  # curves, and values beside accuracy
 
     def bank(self, condition: Mapping[str, Any]) -> SimpleNamespace:
@@ -66,7 +67,10 @@ def after(label: str) -> tuple[float, float, float, float, str]:
 
 
 def make(root: Path, made: Made | None = None) -> Path:
-    """Write suite.json, bank.parquet, items.parquet and every cell under `root`."""
+    """Write suite.json, bank.parquet, items.parquet and every cell under `root`.
+
+    gains: by label and condition, what is added to the accuracies there.
+    """
     made = made or Made()
     cells = []
     keys = [
@@ -92,6 +96,7 @@ def make(root: Path, made: Made | None = None) -> Path:
         state, reason = dict(made.states).get((label, seed), ("done", ""))
         if state != "missing":
             here = replace(made, shift=made.shift - 0.3 * condition.get("x", 0))
+            here = replace(here, shift=here.shift + dict(made.gains).get((label, name), 0.0))
             write_cell(root / "runs" / run_id, label, seed, here, state, reason)
             if made.scored and label != "base":
                 scored = synthetic_scores.steps(

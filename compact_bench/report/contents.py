@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 
 from compact_bench.analysis.results import Results
 from compact_bench.report.figures import conditions, differences, retention, weights
+from compact_bench.report.figures import headroom as headroom_figures
 from compact_bench.report.figures import hidden_states as hidden_states_figures
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.style import Picture
@@ -15,6 +16,7 @@ from compact_bench.report.tables import (
     cost,
     descriptive,
     forgetting,
+    headroom,
     hidden_states,
     main,
     scores,
@@ -23,6 +25,8 @@ from compact_bench.report.tables import (
 TABLES: Mapping[str, Callable[[Results], Table | None]] = {
     "main": main.main,
     "differences": main.differences,
+    "headroom": headroom.headroom,
+    "map": headroom.recovery_map,
     "selection": cost.selection,
     "ladder": changes.ladder,
     "ablation": changes.ablation,
@@ -40,6 +44,7 @@ TABLES: Mapping[str, Callable[[Results], Table | None]] = {
 }
 
 FIGURES: Mapping[str, Callable[[Results], Picture | None]] = {
+    "map": headroom_figures.recovery_map,
     "tradeoff": retention.tradeoff,
     "retention_curves": retention.retention_curves,
     "differences": differences.differences,

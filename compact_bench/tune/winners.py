@@ -77,7 +77,8 @@ def content(
     counts = ", ".join(f"{len(one.finished)} trials of {one.label}" for one in studies)
     objectives = " and ".join(studies[0].objectives)
     note = f"settings of the rows called {TUNED}: chosen by {objectives} on dev in {counts}"
-    left_out = {"methods", "ablation", "ladder", "regret_to", "selection", "evidence", "tune"}
+    of_rows = {"methods", "ablation", "ladder", "regret_to", "repaired"}
+    left_out = of_rows | {"selection", "evidence", "tune"}
     return suite.model_dump(mode="json", exclude=left_out) | {
         "suite": f"{suite.suite}_{TUNED}",
         "title": f"{suite.title}: what tuning bought",

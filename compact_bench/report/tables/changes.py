@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
 import pandas as pd
 
-from compact_bench.analysis import statistics
 from compact_bench.analysis.detection import Tally, auroc, auroc_difference
-from compact_bench.analysis.results import Results, Row, difference, peers
+from compact_bench.analysis.headroom import gained
+from compact_bench.analysis.results import Results, Row, difference
 from compact_bench.analysis.statistics import NAN, Difference
 from compact_bench.analysis.weights import WEIGHT, WRONG, rationale_stats
 from compact_bench.report.parts import captions, formats
@@ -79,25 +79,6 @@ def comparisons(ladder: Ladder, measure: Measure) -> Iterator[RungComparison]:
                 others.append((GAIN, truth, gained(row, first, truth, measure, ladder.rows)))
         for against, other, found in others:
             yield RungComparison(row, rung, measure, against, other, found)
-
-
-def gained(
-    row: Row, first: Row, truth: Row, measure: Measure, rows: Sequence[Row] = ()
-) -> Difference | None:
-    """(A - A_first) / (A_truth - A_first) with its interval; None where that means nothing.
-
-    It means something where the row that knows the truth is better than the first rung.
-    """
-    pairs = [difference(one, first, measure, rows) for one in (row, truth)]
-    if any(one is None or one.test != "crossed" for one in pairs):
-        return None
-    if pairs[1] is None or pairs[1].mean * measure.shown.better <= 0:
-        return None
-    key = measure.task, measure.shown.item_column
-    others = [one for one in peers(rows, row, first) if key in one.items]
-    tables = [one.items[key] for one in (row, first, truth, *others)]
-    mine, start, best, *tops = statistics.aligned(tables)
-    return statistics.ratio(mine - start, best - start, peers=[top - start for top in tops])
 
 
 def ladder(results: Results) -> Table | None:
