@@ -9,7 +9,7 @@ from tests.synthetic import Made
 
 CONTROL, SMALL, LARGE = "clean", "filler 20%", "filler 50%"
 ROWS = ("base", "average", "oracle", "no floor", "full", "random_weights", "human_sft")
-KEYS = {"compare_to": "average", "regret_to": "oracle", "repaired": "no floor"}
+KEYS = {"compare_to": "average", "regret_to": "oracle", "without_faults": "no floor"}
 # What oracle and the repaired row ("no floor") have more than the reference row, by condition.
 HEADROOM = {CONTROL: (0.0, 0.0), SMALL: (0.25, 0.35), LARGE: (0.4, 0.45)}
 _LEVEL = 0.42  # of every row where it gains nothing

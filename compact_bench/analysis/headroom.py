@@ -36,7 +36,7 @@ class Headroom:
     condition: str
     reference: Row
     truth: Row | None
-    repaired: Row | None
+    without_faults: Row | None
     gaps: Mapping[str, Difference | None]
     better: int  # 1: more is better, -1: less
 
@@ -58,7 +58,9 @@ def headrooms(results: Results) -> tuple[Headroom, ...]:
 
     Empty unless the suite names the row that knows the truth and the repaired one.
     """
-    names = [str(results.suite.get(key) or "") for key in ("compare_to", "regret_to", "repaired")]
+    names = [
+        str(results.suite.get(key) or "") for key in ("compare_to", "regret_to", "without_faults")
+    ]
     measure = headline(results)
     if measure is None or not all(names):
         return ()
@@ -118,9 +120,9 @@ class Recovery:
 
 def methods(results: Results) -> list[str]:
     """The names of the trained rows that are neither the reference nor made from the truth."""
-    keys = ("compare_to", "regret_to", "repaired")
+    keys = ("compare_to", "regret_to", "without_faults")
     known = {row.label for one in headrooms(results)
-             for row in (one.reference, one.truth, one.repaired) if row}  # fmt: skip
+             for row in (one.reference, one.truth, one.without_faults) if row}  # fmt: skip
     left_out = {str(results.suite.get(key)) for key in keys}
     rows = [row for row in results.rows if row.trained and row.label not in known]
     return list(dict.fromkeys(row.name for row in rows if row.name not in left_out))
@@ -175,7 +177,7 @@ def detectors(results: Results, condition: str) -> dict[str, ScoreDetection]:
 def _readers(results: Results, condition: str) -> list[Row]:
     """The trained rows that read the bank as it is: the repaired one read no fault at all."""
     rows = [row for row in results.rows if row.condition == condition and row.trained]
-    return [row for row in rows if row.name != results.suite.get("repaired")]
+    return [row for row in rows if row.name != results.suite.get("without_faults")]
 
 
 def _tally(stats: RationaleStats, name: str) -> bool:

@@ -179,7 +179,7 @@ def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[Resolved
     _check_labels(filter(None, [suite.compare_to]), labels, suite, "compare_to")
     _check_labels(suite.ladder, labels, suite, "ladder")
     _check_labels(filter(None, [suite.regret_to]), labels, suite, "regret_to")
-    _check_labels(filter(None, [suite.repaired]), labels, suite, "repaired")
+    _check_labels(filter(None, [suite.without_faults]), labels, suite, "without_faults")
     return tuple(resolved)
 
 

@@ -63,14 +63,14 @@ class Suite(Strict):
     """A suite file with one profile applied: everything that the cells are made from.
 
     ``ladder`` names rows from the plainest to the fullest: neighbours are compared. ``regret_to``
-    names the row that knows the truth, ``repaired`` the one whose teachers make no faults.
+    names the row that knows the truth, ``without_faults`` the one whose teachers make no faults.
     ``axis`` is what the conditions' ``x`` counts.
     ``selection`` chooses each row's learning rate; without it all have the one of ``training``.
     ``evidence`` says what is recorded beside the answers, ``tune`` how settings are searched.
     """
 
-    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "repaired", "selection",
-              "evidence", "tune")  # fmt: skip
+    _later = ("ablation", "conditions", "axis", "ladder", "regret_to", "without_faults",
+              "selection", "evidence", "tune")  # fmt: skip
 
     suite: FolderName
     title: str
@@ -82,7 +82,7 @@ class Suite(Strict):
     axis: str = ""
     ladder: list[str] = Field(default_factory=list)
     regret_to: str = ""
-    repaired: str = ""
+    without_faults: str = ""
     selection: SelectionSpec | None = None
     evidence: EvidenceSpec | None = None
     tune: TuneSpec | None = None

@@ -148,7 +148,8 @@ def trial_suite(suite: Suite, spec: TuneSpec) -> Suite:
         "reports": None if spec.pruner == "none" else ReportsSpec(at=spec.reports, metric=metric),
     }
     changes = {
-        **{"seeds": spec.seeds, "compare_to": "", "ladder": [], "regret_to": "", "repaired": ""},
+        **{"seeds": spec.seeds, "compare_to": "", "ladder": []},
+        **{"regret_to": "", "without_faults": ""},
         **{"ablation": None, "selection": None, "evidence": None, "tune": None},
         "evaluation": suite.evaluation.model_copy(update=evaluation),
     }

@@ -77,7 +77,7 @@ def content(
     counts = ", ".join(f"{len(one.finished)} trials of {one.label}" for one in studies)
     objectives = " and ".join(studies[0].objectives)
     note = f"settings of the rows called {TUNED}: chosen by {objectives} on dev in {counts}"
-    of_rows = {"methods", "ablation", "ladder", "regret_to", "repaired"}
+    of_rows = {"methods", "ablation", "ladder", "regret_to", "without_faults"}
     left_out = of_rows | {"selection", "evidence", "tune"}
     return suite.model_dump(mode="json", exclude=left_out) | {
         "suite": f"{suite.suite}_{TUNED}",

@@ -147,7 +147,7 @@ def test_a_wrong_setting_in_a_change_names_its_place(lay_out):
         lay_out(methods=["still"], ablation=wrong)
 
 
-@pytest.mark.parametrize("key", ["ladder", "regret_to", "repaired"])
+@pytest.mark.parametrize("key", ["ladder", "regret_to", "without_faults"])
 def test_a_ladder_of_unknown_rows_is_refused(lay_out, key):
     value = ["still", "dumy"] if key == "ladder" else "dumy"
     with pytest.raises(UserError, match=f"{key} names no row: 'dumy'.*dummy"):

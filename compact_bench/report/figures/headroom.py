@@ -57,7 +57,7 @@ class Square:
 
 
 @dataclass(frozen=True)
-class Block:
+class MapBlock:
     """Lines of squares below a heading, one for each condition."""
 
     title: str
@@ -83,7 +83,7 @@ def recovery_map(results: Results) -> Picture | None:
     return Picture("map", made.title, text, Rendering(figure))
 
 
-def blocks(results: Results, places: Sequence[Headroom], measure: Measure) -> list[Block]:
+def blocks(results: Results, places: Sequence[Headroom], measure: Measure) -> list[MapBlock]:
     """What is drawn, from above: the headroom, the rows' shares, detection, weights of faults."""
     unit = "points" if measure.shown.percent else measure.shown.title
     truth, reference = results.suite["regret_to"], results.suite["compare_to"]
@@ -107,10 +107,10 @@ def blocks(results: Results, places: Sequence[Headroom], measure: Measure) -> li
         for name in weighting(results)
     }
     every = [
-        Block(f"What could be gained, {unit}", {f"{truth} − {reference}": gaps}),
-        Block("Share of it that is gained", shares),
-        Block("What scores detect (AUROC)", detected),
-        Block("Weight on faults, over their share", ratios),
+        MapBlock(f"What could be gained, {unit}", {f"{truth} − {reference}": gaps}),
+        MapBlock("Share of it that is gained", shares),
+        MapBlock("What scores detect (AUROC)", detected),
+        MapBlock("Weight on faults, over their share", ratios),
     ]
     return [block for block in every if block.lines]
 
@@ -149,7 +149,7 @@ def _weight(found: Difference | None) -> Square:
     return Square(decimals(found.mean, 2), "", 1 - found.mean, bold=clear)
 
 
-def _figure(places: Sequence[Headroom], drawn: Sequence[Block]) -> Figure:
+def _figure(places: Sequence[Headroom], drawn: Sequence[MapBlock]) -> Figure:
     labels = [label for block in drawn for label in block.lines]
     aside = label_width(labels)
     column = float(np.clip((WIDTH - aside) / len(places), NARROWEST, WIDEST))
@@ -173,7 +173,7 @@ def _figure(places: Sequence[Headroom], drawn: Sequence[Block]) -> Figure:
     return figure
 
 
-def _two_lines(block: Block) -> bool:
+def _two_lines(block: MapBlock) -> bool:
     return any(square.below for line in block.lines.values() for square in line)
 
 
@@ -199,7 +199,7 @@ def _heads(axis: Axes, places: Sequence[Headroom], heads: Sequence[str], gap: fl
             axis.plot(line, [-high / 72 / LINE] * 2, color="#444444", linewidth=0.9, clip_on=False)
 
 
-def _draw(axis: Axes, block: Block, places: Sequence[Headroom]) -> None:
+def _draw(axis: Axes, block: MapBlock, places: Sequence[Headroom]) -> None:
     axis.set_xlim(0, len(places))
     axis.set_ylim(len(block.lines), 0)
     controls = sum(not place.clear for place in places)

@@ -29,9 +29,9 @@ from compact_bench.report.parts.numbers import NONE, spread, with_spread
 from compact_bench.suite.metrics import Measure
 
 GAPS = {
-    HARM: "harm ({repaired} − {reference})",
+    HARM: "harm ({without_faults} − {reference})",
     RECOVERABLE: "recoverable ({truth} − {reference})",
-    PRICE: "price of filtering ({repaired} − {truth})",
+    PRICE: "price of filtering ({without_faults} − {truth})",
 }
 
 
@@ -40,7 +40,7 @@ def headroom(results: Results) -> Table | None:
     found, measure = headrooms(results), headline(results)
     if not found or measure is None:
         return None
-    rows = {"reference": "compare_to", "truth": "regret_to", "repaired": "repaired"}
+    rows = {"reference": "compare_to", "truth": "regret_to", "without_faults": "without_faults"}
     names = {row: str(results.suite[key]) for row, key in rows.items()}
     columns = {"condition": [one.condition or "all data" for one in found]}
     for role, name in names.items():
@@ -60,7 +60,7 @@ def headroom(results: Results) -> Table | None:
         f"{measure.task_title}: {measure.shown.title}, mean ± standard deviation over seeds, and "
         f"differences in {'points' if measure.shown.percent else 'its unit'}",
         f"{names['truth']} reads only rationales that are right and without a fault, "
-        f"{names['repaired']} all of them without their faults. Conditions whose recoverable "
+        f"{names['without_faults']} all of them without their faults. Conditions whose recoverable "
         "difference isn't clear of 0 come first: there nothing is to be gained by weights",
         captions.intervals([one for row in found for one in row.gaps.values()], "conditions"),
     )

@@ -39,6 +39,6 @@ def test_the_map_shows_shares_or_differences_and_its_file_all_numbers(results: R
 
 
 def test_without_a_repaired_row_there_is_neither(tmp_path) -> None:
-    keys = {**KEYS, "repaired": ""}
+    keys = {**KEYS, "without_faults": ""}
     results = read(synthetic_worlds.make(tmp_path, keys))
     assert headroom(results) is None and recovery_map(results) is None
