@@ -40,10 +40,9 @@ def test_shipped_suites_are_mini_first_and_generated_there_only(path):
 def test_every_method_has_a_row_in_baselines():
     suite = load_suite(ROOT / "baselines.yaml", "mini")
     listed = {row.method for row in suite.rows()}
-    # One reads a suite's other row again, one scores and trains nothing, and one tells what faults
-    # cost, where a suite is about them.
+    # One reads a suite's other row again, one scores and trains nothing.
     ours = {n for n, m in load().methods.items() if m.__module__.startswith(BASELINES)}
-    assert ours - listed == {"replay", "compact_scores", "repaired"}
+    assert ours - listed == {"replay", "compact_scores"}
     assert suite.selection and not set(suite.selection.seeds) & set(suite.seeds)
     assert load_suite(ROOT / "baselines.yaml", "mini_flops").training.budget == "flops"
 
