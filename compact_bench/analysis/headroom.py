@@ -175,7 +175,7 @@ def detectors(results: Results, condition: str) -> dict[str, ScoreDetection]:
 
 
 def _readers(results: Results, condition: str) -> list[Row]:
-    """The rows that read the bank as it is, trained or not: the repaired one read no fault at all."""
+    """The rows that read the bank as it is, trained or not: the repaired one read no fault."""
     rows = [row for row in results.rows if row.condition == condition]
     return [row for row in rows if row.name != results.suite.get("without_faults")]
 
