@@ -57,6 +57,8 @@ class Row:
     values: Mapping[Measure, Mapping[Seed, float]] = field(default_factory=dict)
     condition: str = ""
     name: str = ""
+    # To other rows; every row's test reads those of all its peers.
+    differences: dict[tuple[Row, Measure], np.ndarray | None] = field(default_factory=dict)
 
     @cached_property
     def done(self) -> dict[Seed, Cell]:
@@ -317,6 +319,12 @@ def item_differences(row: Row, other: Row, measure: Measure) -> np.ndarray | Non
     Per-item values that don't average to the recorded value belong to another filter, and are
     not used.
     """
+    if (other, measure) not in row.differences:
+        row.differences[other, measure] = _item_differences(row, other, measure)
+    return row.differences[other, measure]
+
+
+def _item_differences(row: Row, other: Row, measure: Measure) -> np.ndarray | None:
     pairs = _pairs(row, other, measure)
     key = measure.task, measure.shown.item_column
     if not pairs or key not in row.items or key not in other.items:
