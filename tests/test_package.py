@@ -17,9 +17,9 @@ GSM8K = Path(__file__).parent.parent / "suites" / "gsm8k.yaml"
 
 def test_a_suite_runs_and_its_results_are_a_frame(tmp_path, capsys):
     values = yaml.safe_load(GSM8K.read_text("utf-8"))
-    values["methods"] = ["average", "answer_sft"]
     task = "evaluation.tasks=[{task: in_domain, role: reasoning}]"
-    options = {"seeds": [0], "limit": 4, "overrides": ["training.epochs=1", task, "evidence=null"]}
+    changes = ["methods=[average, answer_sft]", "selection=null", "training.epochs=1", task]
+    options = {"seeds": [0], "limit": 4, "overrides": changes}
     results = compact_bench.run(values, results=tmp_path, only=["average"], **options)
     assert "1 done" in capsys.readouterr().out
     row, left_out = (results.named(name) for name in ("average", "answer_sft"))

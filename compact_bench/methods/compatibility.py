@@ -96,7 +96,8 @@ class Axes(BaseModel):
 class Compatibility:
     """Scores and weights with their running statistics, which a checkpoint must hold.
 
-    centre: (D,) mean state of the rationales seen; losses: (n,) of the last `window` of them;
+    centre: (D,) mean state of the rationales seen; losses: (n,) of the last `window` of them, and
+    ages: (n,) how many were read since, the same for all of a batch, whose order means nothing;
     prompt: tokens of the last question, which one that is alone in its batch is compared with;
     spread: for each score the mean variance within a question, the questions and the scored
     rationales seen.
@@ -107,6 +108,7 @@ class Compatibility:
         self.centre: Tensor | None = None
         self.states_seen = 0
         self.losses: Tensor | None = None
+        self.ages: Tensor | None = None
         self.prompt: list[int] = []
         self.spread: dict[str, tuple[float, int, int]] = {}
 
@@ -164,8 +166,11 @@ class Compatibility:
             self.states_seen += len(states)
             self.centre = self.centre + (states - self.centre).sum(0) / self.states_seen
         losses = out.nll.detach()[present].float()
-        seen = losses if self.losses is None else torch.cat([self.losses, losses])
-        self.losses = seen[-self.axes.window :]
+        ages = torch.zeros(len(losses), dtype=torch.int64, device=losses.device)
+        if self.losses is not None and self.ages is not None:
+            losses = torch.cat([self.losses, losses])
+            ages = torch.cat([self.ages + len(ages), ages])
+        self.losses, self.ages = losses[-self.axes.window :], ages[-self.axes.window :]
 
     def scores(self, student: Student, batch: Batch, out: Output) -> dict[str, Tensor]:
         """(B,R) float32 by score, NaN where a rationale has none.
@@ -271,9 +276,10 @@ class Compatibility:
         nll = out.nll.detach()
         if self.axes.difficulty == "easier":
             return difficulty.easier(nll, batch.present)
-        assert self.losses is not None
+        assert self.losses is not None and self.ages is not None
         form = getattr(difficulty, self.axes.difficulty)  # manageable or readiness
-        score: Tensor = form(nll, batch.present, self.losses, self.axes.half_life)
+        counts = difficulty.decayed(self.ages, self.axes.half_life)
+        score: Tensor = form(nll, batch.present, self.losses, counts)
         return score
 
     def state_dict(self) -> dict[str, Tensor]:
@@ -285,7 +291,7 @@ class Compatibility:
         if self.centre is not None:
             state |= {"centre": self.centre, "states_seen": torch.tensor(self.states_seen)}
         if self.losses is not None:
-            state["losses"] = self.losses
+            state |= {"losses": self.losses, "ages": self.ages}
         if self.prompt:
             state["prompt"] = torch.tensor(self.prompt)
         return state
@@ -294,7 +300,7 @@ class Compatibility:
         """Takes back what `state_dict` gave."""
         self.centre = state.get("centre")
         self.states_seen = int(state.get("states_seen", 0))
-        self.losses = state.get("losses")
+        self.losses, self.ages = state.get("losses"), state.get("ages")
         self.prompt = state["prompt"].tolist() if "prompt" in state else []
         self.spread = {}
         for key, values in state.items():

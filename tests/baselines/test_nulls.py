@@ -138,7 +138,8 @@ def test_conditions_spoil_the_training_rationales_and_the_bank_says_which(tmp_pa
     assert cells["compact_scores", "clean"].status["supervised_tokens"] == 0
 
 
-def test_epiphanies_are_recorded(cells):
-    found = pd.read_parquet(cells["compact"].folder / "epiphany.parquet")
+def test_epiphanies_are_recorded(tmp_path):
+    cells = run(tmp_path, "ablate_fusion", "--only", "adaptability by gain")
+    found = pd.read_parquet(cells["adaptability by gain", ""].folder / "epiphany.parquet")
     assert ((found["gain"] > 0.1) == found["epiphany"]).all()
     assert set(found["epoch"]) == {0, 1, 2} and found["rationale_step"].min() == 1

@@ -57,19 +57,19 @@ def net_gain(gain: Tensor) -> Tensor:
 
 
 def positive_gains(gain: Tensor, other_gain: Tensor) -> Tensor:
-    """sum_s relu(d_s) less what a rationale of another question gives over as many steps.
+    """sum_s relu(d_s) less what rationales of another question give over as many steps.
 
-    Noise alone makes the sum grow with the number of steps S: sum relu(d) - S mean_s relu(d'),
-    d' the gains (B,R,S') of a rationale that belongs to another question, for the same answer.
-    Where that one has no open step, the mean over all of `other_gain` stands in; where there is
-    none at all, the score is missing. gain: (B,R,S). Returns (B,R) nats an answer token.
+    Noise alone makes the sum grow with the number of steps S: sum relu(d) - S mean relu(d'),
+    d' the gains (B,R',S') of the rationales of another question, for the same answer. Where
+    those have no open step, the mean over all of `other_gain` stands in; where there is none
+    at all, the score is missing. gain: (B,R,S). Returns (B,R) nats an answer token.
     """
     _check(gain)
     _check(other_gain)
     rises = torch.relu(torch.nan_to_num(gain, nan=0.0)).sum(-1)  # (B,R)
     other_rises = torch.relu(other_gain)
     everywhere = torch.nanmean(other_rises)
-    noise = torch.nanmean(other_rises, dim=-1)  # (B,R), a step's
+    noise = torch.nanmean(other_rises, dim=(-1, -2))[:, None]  # (B,1), a step's
     noise = torch.where(noise.isnan(), everywhere, noise)
     return _or_missing(rises - open_steps(gain) * noise, gain)
 

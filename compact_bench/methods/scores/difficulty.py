@@ -17,32 +17,31 @@ def easier(nll: Tensor, present: Tensor) -> Tensor:
     return (-nll.float()).masked_fill(~present, float("nan"))
 
 
-def manageable(nll: Tensor, present: Tensor, seen: Tensor, half_life: float | None) -> Tensor:
+def manageable(nll: Tensor, present: Tensor, seen: Tensor, counts: Tensor) -> Tensor:
     """exp(-max(0, L - q)^2 / (2 sigma^2)): what is as easy as the easiest quarter has all of it.
 
     q and sigma: lower quartile and interquartile range / 1.35 of the losses `seen`. The quartile
     stays among sound rationales as long as a quarter of them are; the median of two kinds of unlike
     difficulty is of neither, or of the wrong one. Shapes and errors as in `readiness`.
     """
-    return _bump(nll, present, seen, half_life, quartile=0, too_easy=False)
+    return _bump(nll, present, seen, counts, quartile=0, too_easy=False)
 
 
-def readiness(nll: Tensor, present: Tensor, seen: Tensor, half_life: float | None) -> Tensor:
+def readiness(nll: Tensor, present: Tensor, seen: Tensor, counts: Tensor) -> Tensor:
     """exp(-(L - mu)^2 / (2 sigma^2)): a bump around the usual loss, mu the median of `seen`.
 
-    seen: (n,) losses of the rationales seen lately, the last one last; nothing seen gives 1
-    everywhere. half_life: after how many further rationales a loss counts half (None: never less).
-    nll: (B,R) nats a token. Returns (B,R) in [0, 1], NaN where absent. Raises ValueError for NaN
-    or infinite losses.
+    seen: (n,) losses of the rationales seen lately; nothing seen gives 1 everywhere. counts: (n,)
+    how much each of them counts (`decayed`). nll: (B,R) nats a token. Returns (B,R) in [0, 1], NaN
+    where absent. Raises ValueError for NaN or infinite losses.
     """
-    return _bump(nll, present, seen, half_life, quartile=1, too_easy=True)
+    return _bump(nll, present, seen, counts, quartile=1, too_easy=True)
 
 
 def _bump(
     nll: Tensor,
     present: Tensor,
     seen: Tensor,
-    half_life: float | None,
+    counts: Tensor,
     quartile: int,
     too_easy: bool,
 ) -> Tensor:
@@ -52,18 +51,16 @@ def _bump(
     values = nll.float()
     bump = torch.ones_like(values)
     if seen.numel():
-        quartiles = quantiles(seen, decayed(len(seen), half_life).to(seen), (0.25, 0.5, 0.75))
+        quartiles = quantiles(seen, counts.to(seen), (0.25, 0.5, 0.75))
         width = ((quartiles[2] - quartiles[0]) / IQR_OF_NORMAL).clamp_min(SMALLEST_WIDTH)
         beyond = (values - quartiles[quartile].float()) / width.float()
         bump = torch.exp(-0.5 * (beyond if too_easy else beyond.clamp_min(0)) ** 2)
     return bump.masked_fill(~present, float("nan"))
 
 
-def decayed(count: int, half_life: float | None) -> Tensor:
-    """(count,) weights 2^(-age / half_life), 1 for the last; all 1 without a half-life."""
-    if half_life is None:
-        return torch.ones(count)
-    return 0.5 ** (torch.arange(count - 1, -1, -1) / half_life)
+def decayed(ages: Tensor, half_life: float | None) -> Tensor:
+    """2^(-age / half_life), all 1 without a half-life; ages: (n,), in rationales read since."""
+    return torch.ones(len(ages)) if half_life is None else 0.5 ** (ages / half_life)
 
 
 def quantiles(values: Tensor, weights: Tensor, at: Sequence[float]) -> Tensor:

@@ -24,7 +24,7 @@ def test_the_bump_is_a_normal_density_over_its_peak(seen, loss):
         torch.tensor([[loss]], dtype=torch.float64),
         torch.tensor([[True]]),
         torch.tensor(seen, dtype=torch.float64),
-        None,
+        torch.ones(len(seen)),
     )
     # float32 inside: a width near 0 makes the exponent sensitive.
     if high - low > 0.1:
@@ -34,9 +34,8 @@ def test_the_bump_is_a_normal_density_over_its_peak(seen, loss):
 
 def test_both_ends_are_worse_than_the_middle():
     seen = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    bump = difficulty.readiness(torch.tensor([[0.0, 3.0, 9.0]]), torch.ones(1, 3) > 0, seen, None)[
-        0
-    ]
+    nll, present = torch.tensor([[0.0, 3.0, 9.0]]), torch.ones(1, 3) > 0
+    bump = difficulty.readiness(nll, present, seen, torch.ones(5))[0]
     assert float(bump[1]) == 1.0
     assert float(bump[0]) < 1 and float(bump[2]) < float(bump[0])
 
@@ -46,12 +45,14 @@ def test_easier_is_minus_the_loss_and_absent_is_missing():
     found = difficulty.easier(torch.tensor([[2.0, 0.0]]), present)
     assert found[0, 0] == -2 and found[0, 1].isnan()
     seen = torch.tensor([1.0, 2.0, 3.0])
-    assert difficulty.readiness(torch.tensor([[2.0, 0.0]]), present, seen, None)[0, 1].isnan()
+    assert difficulty.readiness(torch.tensor([[2.0, 0.0]]), present, seen, torch.ones(3))[
+        0, 1
+    ].isnan()
 
 
 def test_nothing_seen_says_nothing():
     found = difficulty.readiness(
-        torch.tensor([[1.0, 5.0]]), torch.ones(1, 2) > 0, torch.empty(0), 32
+        torch.tensor([[1.0, 5.0]]), torch.ones(1, 2) > 0, torch.empty(0), torch.empty(0)
     )
     assert found.tolist() == [[1.0, 1.0]]
 
@@ -81,9 +82,9 @@ def test_a_weight_is_a_number_of_copies(values, copies, at):
 
 
 def test_a_loss_counts_half_after_the_half_life():
-    weights = difficulty.decayed(65, 32)
-    assert weights[[-1, -33, -65]].tolist() == pytest.approx([1, 0.5, 0.25])
-    assert difficulty.decayed(3, None).tolist() == [1, 1, 1]
+    ages = torch.tensor([64, 32, 0])
+    assert difficulty.decayed(ages, 32).tolist() == pytest.approx([0.25, 0.5, 1])
+    assert difficulty.decayed(ages, None).tolist() == [1, 1, 1]
 
 
 def test_old_losses_are_forgotten():
@@ -92,7 +93,11 @@ def test_old_losses_are_forgotten():
         [torch.tensor([3.5, 4.0, 4.5]).repeat(130), torch.tensor([0.5, 1, 1.5]).repeat(40)]
     )
     nll, present = torch.tensor([[1.0, 4.0]]), torch.ones(1, 2) > 0
-    lagging, decaying = (difficulty.readiness(nll, present, seen, h)[0] for h in (None, 32))
+    ages = torch.arange(len(seen) - 1, -1, -1)
+    lagging, decaying = (
+        difficulty.readiness(nll, present, seen, difficulty.decayed(ages, half_life))[0]
+        for half_life in (None, 32)
+    )
     assert lagging[0] < lagging[1]
     assert decaying[0] > 0.9 and decaying[1] < 0.2
 
@@ -104,17 +109,19 @@ def test_two_kinds_of_unlike_difficulty_don_t_help_the_harder(share):
     hard = torch.rand(512, generator=draw) < share
     seen = torch.where(hard, 2.4, 0.4) + 0.15 * torch.randn(512, generator=draw)
     nll, present = torch.tensor([[0.3, 0.4, 0.5, 2.4]]), torch.ones(1, 4) > 0
-    score = difficulty.manageable(nll, present, seen, 32)[0]
+    counts = difficulty.decayed(torch.arange(511, -1, -1), 32)
+    score = difficulty.manageable(nll, present, seen, counts)[0]
     assert float(score[:3].min()) > float(score[3])
     if share > 0.5:
-        usual = difficulty.readiness(nll, present, seen, 32)[0]
+        usual = difficulty.readiness(nll, present, seen, counts)[0]
         assert float(usual[:3].max()) < float(usual[3])
 
 
 @given(LOSSES, st.floats(0.01, 10), st.floats(0, 3))
 def test_nothing_is_too_easy_to_be_manageable(seen, loss, more):
     nll = torch.tensor([[loss, loss + more]])
-    score = difficulty.manageable(nll, torch.ones(1, 2) > 0, torch.tensor(seen), 32)[0]
+    counts = torch.ones(len(seen))
+    score = difficulty.manageable(nll, torch.ones(1, 2) > 0, torch.tensor(seen), counts)[0]
     assert 0 <= float(score[1]) <= float(score[0]) <= 1
     if loss <= min(seen):
         assert float(score[0]) == 1
