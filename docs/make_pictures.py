@@ -1,4 +1,4 @@
-"""The pictures of docs/compact.md, from the published ladder on mini.
+"""The pictures of docs/compact.md: the world of the suite ladder, and a published run of version 1.
 
     python docs/make_pictures.py
 
@@ -213,7 +213,7 @@ def graph() -> None:
 
 def curve() -> None:
     """Draws how one question's answer becomes likely, step by step."""
-    folder = ROOT / "results" / "published" / "ladder" / "mini"
+    folder = ROOT / "results" / "published" / "ablate_scores" / "mini"
     cells = {cell.run_id: cell for cell in read_cells(folder)}
     run_id = next(c["run_id"] for c in read_suite_record(folder).cells if c["label"] == METHOD)
     steps = cells[run_id].table("epiphany").to_pandas()
