@@ -28,8 +28,15 @@ from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.numbers import decimals, share, spread
 
-# How scores are called that are made from the gold answer: part of what they tell they were told.
-GOLD_SCORES = ("adaptability",)
+
+def _sees_gold(row: Row, score: str) -> bool:
+    """Whether a score is made from the gold answer: part of what it tells it was told.
+
+    Gains of the gold answer are; what a row weights by as adaptability only where the row says so.
+    """
+    if score == "adaptability":
+        return row.uses_gold is not False  # not on record: of a version that did
+    return score.startswith("adaptability_")
 
 
 @dataclass(frozen=True)
@@ -65,7 +72,7 @@ def _lines(results: Results) -> Iterator[DetectorLine]:
             if reading.unequal and reading.has_pairs(WEIGHT):
                 yield DetectorLine(row, reading, WEIGHT, bool(row.uses_gold))
             for name in filter(reading.has_pairs, reading.scores):
-                yield DetectorLine(row, reading, name, name.startswith(GOLD_SCORES))
+                yield DetectorLine(row, reading, name, _sees_gold(row, name))
 
 
 def detection(results: Results) -> Table | None:

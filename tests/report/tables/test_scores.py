@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -39,13 +40,22 @@ def test_trivial_detectors_come_once(results: Results) -> None:
     assert methods == {"(no method)", "frozen", "full"}  # equal weights tell nothing
 
 
-def test_the_table_says_what_sees_gold_and_what_is_chance(results: Results) -> None:
+@pytest.mark.parametrize(("uses_gold", "expected"), [(False, "no"), (True, "yes")])
+def test_adaptability_sees_gold_where_its_row_does(
+    results: Results, uses_gold: bool, expected: str
+) -> None:
+    rows = tuple(replace(row, uses_gold=uses_gold) for row in results.rows)
+    table = scores.detection(replace(results, rows=rows))
+    assert table is not None
+    found = {row[1].text: row[2].text for row in table.rows}
+    assert found["adaptability"] == expected and found["consensus"] == "no"
+    assert ("Adaptability sees the gold answer" in table.caption.own) == uses_gold
+
+
+def test_the_table_says_what_is_chance(results: Results) -> None:
     table = scores.detection(results)
     assert table is not None
-    gold = {row[1].text: row[2].text for row in table.rows}
-    assert gold["adaptability"] == "yes" and gold["consensus"] == "no"
-    for part in ("0.5 is chance", "Adaptability sees the gold answer", "bootstrap over questions",
-                 "as read in training average"):  # fmt: skip
+    for part in ("0.5 is chance", "bootstrap over questions", "as read in training average"):
         assert part in table.caption.own, part
     frame = csv_frame(table)
     assert set(frame["truth"]) == {"wrong answer", "any fault", "slip", "filler"}
