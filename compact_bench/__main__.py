@@ -21,6 +21,7 @@ COMMANDS = {
     "report": "report:report",
     "publish": "publish:publish",
     "reproduce": "publish:reproduce",
+    "export": "publish:export",
     "compare": "report:compare",
     "agree": "report:agree",
 }

@@ -1,4 +1,4 @@
-"""`publish` and `reproduce`: what we stand by, and a new run beside it."""
+"""`publish`, `reproduce` and `export`: what leaves the results, and a new run beside that."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from compact_bench.commands.options import READING, results_folder
+from compact_bench.commands.options import FOLDER, READING, results_folder
 from compact_bench.utils import printing
 
 TABLES = ("md",)  # the formats that are published
@@ -72,3 +72,53 @@ def reproduce(file: Path, profile: str | None, results: Path) -> int:
     rows = comparison.reproduce(results_folder(file, profile, results), published)
     click.echo(printing.table_text(rows))
     return 0 if all(row.get("same", True) for row in rows) else 1
+
+
+@click.command()
+@click.argument("results", type=FOLDER)
+@click.argument("row")
+@click.argument("folder", type=FOLDER)
+@click.option("--seed", type=int, help="The student of this seed [the first that is done].")
+@click.option("--merge", is_flag=True, help="Add adapters to the weights: one plain model.")
+@click.option("--student", default="", help="Where the untrained student is now, if it moved.")
+@click.option("--push", metavar="OWNER/NAME", help="Upload the folder to this model of the hub.")
+def export(
+    results: Path,
+    row: str,
+    folder: Path,
+    seed: int | None,
+    merge: bool,
+    student: str,
+    push: str | None,
+) -> None:
+    """Save the trained student of ROW in FOLDER as transformers and PEFT load it.
+
+    RESULTS is a folder such as results/gsm8k/mini. The tokenizer and a model card made from the
+    records come with it. --push needs a token of the hub in the environment (HF_TOKEN).
+    """
+    from compact_bench.analysis.results import read
+    from compact_bench.errors import UserError
+    from compact_bench.execution import export as students
+    from compact_bench.report import comparison, model_card
+    from compact_bench.utils.files import write_text
+
+    made = read(results)
+    found = comparison.find(made, row)
+    chosen = next(iter(found.done), None) if seed is None else seed
+    if chosen not in found.done:
+        seeds = ", ".join(map(str, found.done)) or "none"
+        raise UserError(f"--seed {seed}: the seeds of {found.label} that are done are {seeds}")
+    adapters = bool(made.suite["student"].get("lora")) and not merge
+
+    def complete(draft: Path) -> None:
+        write_text(draft / model_card.FILE, model_card.model_card(made, found, chosen, adapters))
+
+    students.export(found.done[chosen], folder, merge, student, complete)
+    click.echo(f"exported: {folder} ({found.label}, seed {chosen})")
+    if push:
+        from huggingface_hub import HfApi
+
+        hub = HfApi()
+        hub.create_repo(push, exist_ok=True)
+        hub.upload_folder(repo_id=push, folder_path=folder)
+        click.echo(f"pushed: {push}")
