@@ -88,7 +88,7 @@ def made_up_workload(settings: dict[str, Any]) -> tuple[Student, list[Example], 
         return torch.randint(2, len(tokenizer), (count,), generator=draw).tolist()
 
     teachers = tuple(f"teacher {k}" for k in range(settings["teachers"]))
-    ends = tuple(range(STEP_TOKENS, length + 1, STEP_TOKENS))
+    ends = list(range(STEP_TOKENS, length + 1, STEP_TOKENS))
     examples = [
         Example(
             str(q),
@@ -96,7 +96,7 @@ def made_up_workload(settings: dict[str, Any]) -> tuple[Student, list[Example], 
             tokens(48),
             tokens(2),
             tuple(
-                EncodedRationale(k, 0, tokens(length + 8), length, length + 5, ends)
+                EncodedRationale(k, 0, tokens(length + 8), length, length + 5, ends, len(ends))
                 for k in range(len(teachers))
             ),
         )

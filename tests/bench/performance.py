@@ -239,6 +239,11 @@ def put(page: str, name: str, text: str) -> str:
     return re.sub(pattern, lambda _: f"{marks[0]}\n{text}\n{marks[1]}", page, flags=re.DOTALL)
 
 
+def write_table(name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+    """Writes a table into the page at once: what comes later may fail."""
+    write_text(PAGE, put(PAGE.read_text(encoding="utf-8"), name, markdown(rows)))
+
+
 def main() -> None:
     """Measures all and writes it into the page."""
     real = {
@@ -246,18 +251,16 @@ def main() -> None:
         "mirror": os.environ.get("COMPACT_BENCH_MIRROR"),
     }
     only = sys.argv[1:] or ["steps", "answers", "growth"]
-    page = PAGE.read_text(encoding="utf-8")
     if "steps" in only:
         dtypes = ["float32", *(["bfloat16"] if has_bfloat16("cpu") else [])]
-        page = put(page, "steps", markdown([row for d in dtypes for row in steps(d, real)]))
+        write_table("steps", [row for d in dtypes for row in steps(d, real)])
     if "answers" in only:
-        page = put(page, "answers", markdown(answers(real)))
+        write_table("answers", answers(real))
     if "growth" in only:
         table = growth()
         for column, label in (("seconds", "processor s a question"), ("gb", "peak, GB")):
             write_bytes(PAGE.parent / "figures" / f"performance_{column}.svg",
                         figure(table, column, label))  # fmt: skip
-    write_text(PAGE, page)
 
 
 if __name__ == "__main__":
