@@ -45,23 +45,33 @@ def report(file: Path, profile: str | None, results: Path, formats: tuple[str, .
 
 
 @click.command()
-@click.argument("results", type=FOLDER)
-@click.argument("method_a")
-@click.argument("method_b")
+@click.argument("names", nargs=-1, metavar="RESULTS METHOD_A METHOD_B")
+@click.option(
+    "--samples",
+    is_flag=True,
+    help="Compare two runs of lm-eval instead: A.jsonl B.jsonl, as --log_samples writes them.",
+)
 @JSON
-def compare(results: Path, method_a: str, method_b: str, as_json: bool) -> None:
+def compare(names: tuple[str, ...], samples: bool, as_json: bool) -> None:
     """Say in words and numbers how METHOD_A differs from METHOD_B.
 
     RESULTS is a folder such as results/gsm8k/mini; rows are named by label, or by method where
-    only one row has it.
+    only one row has it. With --samples, two files of lm-eval, or two folders of as many runs each.
     """
-    from compact_bench.report import comparison
+    wanted = ("A.jsonl", "B.jsonl") if samples else ("RESULTS", "METHOD_A", "METHOD_B")
+    if len(names) != len(wanted):
+        raise click.UsageError(f"compare takes {' '.join(wanted)}; {len(names)} were given")
+    made: Any
+    printed: Any
+    if samples:
+        from compact_bench.report import sample_comparison as printed
 
-    compared = comparison.compare(results, method_a, method_b)
-    if as_json:
-        click.echo(printing.as_json(comparison.content(compared)))
+        made = printed.compare_samples(Path(names[0]), Path(names[1]))
     else:
-        click.echo(comparison.text(compared))
+        from compact_bench.report import comparison as printed
+
+        made = printed.compare(Path(names[0]), names[1], names[2])
+    click.echo(printing.as_json(printed.content(made)) if as_json else printed.text(made))
 
 
 @click.command()
