@@ -6,7 +6,9 @@ The door for Python, with the same runs, records and pages as the command line:
 
     results = compact_bench.run("suites/gsm8k.yaml", limit=8, seeds=[0])
     results = compact_bench.load("results/gsm8k/mini")
-    results.frame()  # one value a line, as a DataFrame
+    results.metrics()  # one value a line, as a DataFrame; also differences, samples, steps, weights
+    print(results.compare("compact", "average"))
+    results.plot("tradeoff").savefig("tradeoff.png")
 """
 
 from __future__ import annotations
@@ -16,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compact_bench.analysis.results import Results
+    from compact_bench.report.suite_results import SuiteResults
 
 __all__ = ["load", "run"]
 
@@ -28,7 +30,7 @@ def run(
     profile: str | None = None,
     results: str | Path = "results",
     **options: Any,
-) -> Results:
+) -> SuiteResults:
     """Run what is missing of a suite, make its page, and return its results.
 
     suite: a suite file, or its values. options: those of the command `run` by name, that is
@@ -50,14 +52,14 @@ def run(
     return load(suite_folder(loaded, where.results))
 
 
-def load(folder: str | Path) -> Results:
+def load(folder: str | Path) -> SuiteResults:
     """Read the results of a folder such as results/gsm8k/mini or results/published/gsm8k/mini.
 
         results = compact_bench.load("results/gsm8k/mini")
-        results.frame().groupby(["row", "task", "metric"])["value"].mean()
+        results.metrics().groupby(["row", "task", "metric"])["value"].mean()
 
     Raises UserError where no suite was run there.
     """
-    from compact_bench.analysis.results import read
+    from compact_bench.report import suite_results
 
-    return read(Path(folder))
+    return suite_results.load(Path(folder))

@@ -67,6 +67,10 @@ class RowComparison:
         """How many lines were tested, and so are corrected for."""
         return sum(bool(np.isfinite(line.holm)) for line in self.lines)
 
+    def __str__(self) -> str:
+        """What `compare` prints."""
+        return text(self)
+
 
 def find(results: Results, wanted: str) -> Row:
     """The row of this label, or of this name or method where only one row has it.
@@ -86,11 +90,18 @@ def find(results: Results, wanted: str) -> Row:
 
 
 def compare(folder: Path, first: str, second: str) -> RowComparison:
-    """Compare two rows of results/<suite>/<profile> on every headline and the answer's NLL.
+    """Compare two rows of results/<suite>/<profile>, as `compare_rows` does.
 
     Raises UserError where there are no results, no such row, or nothing that both have.
     """
-    results = read(folder)
+    return compare_rows(read(folder), first, second)
+
+
+def compare_rows(results: Results, first: str, second: str) -> RowComparison:
+    """Compare two rows on every headline and the answer's NLL.
+
+    Raises UserError where there is no such row, or nothing that both have.
+    """
     one, other = find(results, first), find(results, second)
     if one is other:
         raise UserError(f"{first!r} and {second!r} are the same row: {one.label}")
