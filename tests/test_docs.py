@@ -18,7 +18,11 @@ from compact_bench.methods.scores import adaptability, consensus
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / "docs"
-PAGES = [ROOT / "README.md", *sorted(DOCS.glob("*.md")), *sorted(ROOT.glob("examples/**/*.md"))]
+PAGES = [
+    *sorted(ROOT.glob("*.md")),
+    *sorted(DOCS.glob("*.md")),
+    *sorted(ROOT.glob("examples/**/*.md")),
+]
 
 
 def tables(name: str, heading: str) -> list[list[list[str]]]:

@@ -11,6 +11,7 @@ import yaml
 
 import compact_bench
 from compact_bench.errors import UserError
+from compact_bench.methods import registry
 
 GSM8K = Path(__file__).parent.parent / "suites" / "gsm8k.yaml"
 
@@ -49,3 +50,13 @@ def test_importing_the_package_imports_nothing_else():
     code = "import sys, compact_bench; print({'pandas', 'torch', 'yaml', 'click'} & {*sys.modules})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "set()\n"
+
+
+def test_the_citation_names_this_release():
+    cited = yaml.safe_load((GSM8K.parent.parent / "CITATION.cff").read_text("utf-8"))
+    assert cited["version"] == compact_bench.__version__
+    # The published paper, whose BibTeX the method has.
+    (paper,) = cited["references"]
+    bibtex = registry.load().get("compact").bibtex
+    assert all(one["family-names"] in bibtex for one in paper["authors"])
+    assert paper["identifiers"][0]["value"].removeprefix("arXiv:") in bibtex
