@@ -1,4 +1,4 @@
-"""Two models beside each other from the answers that lm-eval logged: which is better?"""
+"""Two models beside each other, question by question, from the answers that lm-eval logged."""
 
 from __future__ import annotations
 
