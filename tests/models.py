@@ -106,6 +106,7 @@ def make_batch(tokenizer) -> Batch:
                 encoder.rationale(text, answer, teacher=k)
                 for k, (text, answer) in enumerate(rationales)
             ),
+            gold=rationales[0][1],
         )
         for i, (question, rationales) in enumerate(QUESTIONS.items())
     ]

@@ -54,7 +54,7 @@ def test_the_page_from_new_to_a_row_in_the_table(tmp_path):
             text = re.sub(r"( run (?!.*--limit).*)", r"\1 --limit 8 --seeds 0", text)
             printed.append(call(["bash", "-ec", text], tmp_path))
     _, checked, first, again, listed = printed
-    assert "near_median: 13 ok" in checked and re.search(r"\n14 passed", checked)
+    assert "near_median: 14 ok" in checked and re.search(r"\n15 passed", checked)
     assert "near_median" in again and "average" in again and first
     assert "near_median" in listed
     table = next((tmp_path / "results" / "gsm8k" / "mini" / "tables").glob("*.csv")).parent
@@ -63,7 +63,7 @@ def test_the_page_from_new_to_a_row_in_the_table(tmp_path):
 
 def test_the_table_of_hooks_names_files_that_override_them():
     rows = re.findall(r"\| `(\w+)\(.*?\| `(baselines/\w+\.py)` \|", PAGE)
-    assert len(rows) == 10
+    assert len(rows) == 11
     methods = {Path(source).name: name for name, source in registry.load().sources.items()}
     for hook, file in rows:
         method = registry.load().get(methods[Path(file).name])
@@ -88,7 +88,7 @@ def test_the_example_package_is_found_checked_and_run(tmp_path):
     assert [row["hook"] for row in found if row["name"] == "votes"] == ["weights"]
     # The conformance checks among its tests are those of `test votes` below.
     tests = [sys.executable, "-m", "pytest", "-q", "-k", "not conformance", "tests"]
-    assert "3 passed, 13 deselected" in call(tests, source, PYTHONPATH=str(site))
+    assert "3 passed, 14 deselected" in call(tests, source, PYTHONPATH=str(site))
     checked = call([*bench, "test", "votes", "--json"], tmp_path, PYTHONPATH=str(site))
     assert {row["result"] for row in json.loads(checked)} == {"ok"}
     suite = [str(ROOT / "suites" / "gsm8k.yaml"), "--limit", "4", "--seeds", "0"]

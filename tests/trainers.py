@@ -60,6 +60,7 @@ def examples(count: int = 7) -> list[Example]:
                 encoder.rationale(f"{word} {i}.", str(2 * i), teacher=k)
                 for k, word in enumerate(["Double", "Add twice"])
             ),
+            gold=str(2 * i),
         )
         for i in range(count)
     ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
+from compact_bench.data.answers import rationale_answer, same_answer
 from compact_bench.data.splits import parse_choices
 from compact_bench.errors import unknown
 
@@ -114,6 +115,31 @@ class RationaleBank:
             if name not in self.teachers:
                 raise unknown("no question has the teacher", name, self.teachers)
         return replace(self, teachers=names).keep(self.rationales["teacher"].isin(names))
+
+    def with_rationales(self, teacher: str, texts: Mapping[str, Sequence[str]]) -> RationaleBank:
+        """The bank with the rationales of one teacher more: texts by question_id.
+
+        The answer of each is read from its text and compared with the gold one. Which of them are
+        faulty is not known, so they count as sound.
+
+        Raises: ValueError for a teacher or question_id that the bank has or hasn't, respectively.
+        """
+        if teacher in {*self.teachers, *self.rationales["teacher"]}:
+            raise ValueError(f"with_rationales: the bank has a teacher {teacher!r} already")
+        known = {row.question_id: row for row in self.questions.itertuples()}
+        if strangers := sorted(set(texts) - set(known)):
+            raise ValueError(f"with_rationales: the bank has no question {strangers[0]!r}")
+        rows = []
+        for key, own in texts.items():
+            gold, kind = known[key].answer, known[key].kind
+            for sample, text in enumerate(own):
+                answer = rationale_answer(text, kind)
+                right = same_answer(answer, gold, kind)
+                rows.append((key, teacher, sample, "teacher", text, answer, right, ""))
+        more = rationale_table(dict(zip(RATIONALE_COLUMNS, row, strict=True)) for row in rows)
+        parts = [self.rationales, more] if len(more) else [self.rationales]
+        rationales = pd.concat(parts, ignore_index=True)
+        return replace(self, rationales=rationales, teachers=(*self.teachers, teacher))
 
     def humans(self) -> RationaleBank:
         """The bank of the human rationales; empty where the source has none."""

@@ -12,9 +12,8 @@ import pandas as pd
 from compact_bench.data.splits import parse_choices
 from compact_bench.data.tasks import TaskData
 from compact_bench.student.batch import Decoding
-from compact_bench.student.encode import Encoder
+from compact_bench.student.encode import NEXT_QUESTION, Encoder
 
-NEXT_QUESTION = "Question:"  # a student that writes this has gone on to a question of its own
 LETTERS = "ABCDEFGHIJ"  # of choices, in a choice task's samples and in a method's own answers
 
 

@@ -12,9 +12,8 @@ import torch
 
 from compact_bench.data.answers import canonical, extract_answer
 from compact_bench.evaluation.lm import ANSWER_TOKENS
-from compact_bench.evaluation.lm_eval_docs import NEXT_QUESTION
 from compact_bench.student.batch import Decoding
-from compact_bench.student.encode import CUE, Encoder
+from compact_bench.student.encode import CUE, NEXT_QUESTION, Encoder
 from compact_bench.student.generation import (
     Prefix,
     Stops,

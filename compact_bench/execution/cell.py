@@ -108,8 +108,8 @@ def _run(
         "layout": student.layout,
         "layout_reason": student.layout_reason,
     }
-    if trainer.dev_scores:
-        facts["dev_scores"] = trainer.dev_scores
+    dev = {"dev_scores": trainer.dev_scores, "dev_questions": trainer.dev_questions}
+    facts |= {name: value for name, value in dev.items() if value}
     _record_training(trainer, writer, weights)
     if recorder:
         recorder.measure(trainer, prepared, seed)
@@ -184,7 +184,7 @@ def train(
     reporter: Reporter | None = None,
 ) -> Trainer:
     """Select, encode and train. Raises CellError where nothing is left to train on."""
-    student.max_tokens = suite.training.max_tokens
+    student.max_tokens, student.seed = suite.training.max_tokens, seed
     with student.cost.selecting():
         bank = distiller.select(prepared.train, student)
     examples, dropped = encode_bank(bank, student.encoder, student.max_tokens)

@@ -20,9 +20,10 @@ if TYPE_CHECKING:
 
     from compact_bench.data.rationales import RationaleBank
     from compact_bench.methods.recorded import RecordedWeights
+    from compact_bench.student.encode import Example
     from compact_bench.student.student import Student
 
-HOOKS = ("select", "rows", "weights", "loss", "backward", "fit", "decoding", "answer")
+HOOKS = ("select", "order", "rows", "weights", "loss", "backward", "fit", "decoding", "answer")
 
 
 class MethodTrainer(Protocol):
@@ -57,8 +58,17 @@ class MethodTrainer(Protocol):
     def load_teacher(self, student_id: str) -> None:
         """Load another model and attach it to the student, for `teacher_logits`."""
 
+    def load_teachers(self, student_ids: Mapping[str, str]) -> None:
+        """Load several models by name, for `student.teacher_forward`."""
+
+    def add_rationales(self, name: str, texts: Mapping[str, Sequence[str]]) -> None:
+        """Further rationales, by question_id, that the next stages read beside the others."""
+
     def dev_score(self, by: DevMeasure, questions: int) -> float:
         """How good the student is as it stands, on dev questions."""
+
+    def dev_batches(self, size: int = 8) -> Iterator[Batch]:
+        """The dev questions with their gold answers, for choosing by gradients."""
 
     def old_batch(self, generator: Any, size: int) -> Batch:
         """Examples of what the student knew before."""
@@ -153,8 +163,18 @@ class Distiller(ABC):
         """Choose or filter rationales before training; human ones never enter by default."""
         return bank.only_teachers(bank.teachers)
 
+    def order(self, examples: Sequence[Example], epoch: int) -> Sequence[int] | None:
+        """The places of all examples in the order in which the epoch reads them.
+
+        None: an order that the run's seed and the epoch fix, the same for every method.
+        """
+        return None
+
     def rows(self, batch: Batch) -> Tensor:
-        """(B,R) bool: what is read at this step. Unread rationales cost nothing."""
+        """(B,R) bool: what is read at this step. Unread rationales cost nothing.
+
+        A question without any row adds nothing to the step.
+        """
         return batch.present
 
     def weights(self, out: Output, batch: Batch) -> Tensor:
@@ -162,8 +182,11 @@ class Distiller(ABC):
         return uniform(batch.present)
 
     def loss(self, student: Student, batch: Batch) -> Step:
-        """sum_r w_r * nll_r, mean over questions."""
+        """sum_r w_r * nll_r, mean over the batch's questions, those without a row included."""
         batch = batch.restrict(self.rows(batch))
+        if not bool(batch.present.any()):
+            nothing = uniform(batch.present)  # (B,R) zeros
+            return Step(loss=nothing.sum(), weights=nothing, nll=nothing)
         out = student.forward(batch, needs=self.needs)
         weights = self.weights(out, batch).detach()
         loss = (weights * out.nll).sum(-1).mean()
@@ -172,7 +195,8 @@ class Distiller(ABC):
     def backward(self, student: Student, batch: Batch) -> Step:
         """Leave the step's gradient in the student's trainable parameters."""
         step = self.loss(student, batch)
-        step.loss.backward()
+        if step.loss.requires_grad:  # else nothing was read
+            step.loss.backward()
         return step
 
     def fit(self, trainer: MethodTrainer) -> None:

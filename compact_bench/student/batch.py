@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from compact_bench.data.answers import same_answer
 from compact_bench.utils.lazy import Tensor, torch
 
 PromptKind = Literal["plain", "predict", "explain", "teacher"]
@@ -19,8 +20,15 @@ DevMeasure = Literal["accuracy", "marginal_nll"]
 RationaleKey = tuple[str, str, int]  # question_id, teacher, sample
 
 # The fields of a batch with one entry a question.
-QUESTION_FIELDS = ("question_id", "questions", "prompt_ids", "answer_ids")
-ROW_FIELDS = ("rationale_ids", "body_end", "answer_start", "step_ends", "open_steps")
+QUESTION_FIELDS = ("question_id", "questions", "prompt_ids", "answer_ids", "gold", "kinds")
+ROW_FIELDS = (
+    "rationale_ids",
+    "body_end",
+    "answer_start",
+    "step_ends",
+    "open_steps",
+    "answer_texts",
+)
 RATIONALE_FIELDS = ("teacher", "sample", *ROW_FIELDS)
 
 
@@ -60,6 +68,8 @@ class Batch:
     step: optimizer steps done before this one. generator: torch.Generator on the CPU, seeded by
         the run's seed and the place of this batch in the run.
     taught: whether the texts are teachers' (or a person's), so that they count as such.
+    gold[b], kinds[b]: the gold answer in canonical form and its kind ("number", "boolean",
+        "choice"). answer_texts[b][r]: the rationale's own answer in that form, None without one.
     """
 
     question_id: list[str]
@@ -78,6 +88,9 @@ class Batch:
     generator: Any
     teachers: tuple[str, ...] = ()
     taught: bool = True
+    gold: list[str] = field(default_factory=list)
+    kinds: list[str] = field(default_factory=list)
+    answer_texts: list[list[str | None]] = field(default_factory=list)
 
     @property
     def present(self) -> Tensor:
@@ -95,6 +108,24 @@ class Batch:
                     own = tuple(self.rationale_ids[b][r][self.answer_start[b][r] : -1])
                     codes[b, r] = known.setdefault(own, len(known)) if own else -1
         return codes.to(self.teacher.device)
+
+    @property
+    def right(self) -> Tensor:
+        """(B,R) bool: the rationale ends in the gold answer; False where absent or without one.
+
+        A method that reads it says `uses_gold = True`.
+        """
+        right = torch.zeros(self.teacher.shape, dtype=torch.bool)
+        for b, own in enumerate(self.answer_texts):
+            for r, answer in enumerate(own):
+                right[b, r] = same_answer(answer, self.gold[b], self.kinds[b])
+        return right.to(self.teacher.device) & self.present
+
+    @property
+    def longest_rationale(self) -> int:
+        """Target tokens of the longest rationale present; 0 where none is."""
+        lengths = [len(self.rationale_ids[b][r]) for b, r in self.present.nonzero().tolist()]
+        return max(lengths, default=0)
 
     def answer_tokens(self, lengths: Tensor) -> Tensor:
         """(B,R,A) bool: which of the places from a rationale's answer on are real tokens.
@@ -159,6 +190,9 @@ class Batch:
             answer_ids=[self.answer_ids[b] for b in places],
             step_ends=[[[]] for _ in rows],
             open_steps=[[0] for _ in rows],
+            answer_texts=[[None] for _ in rows],
+            gold=[self.gold[b] for b in places],
+            kinds=[self.kinds[b] for b in places],
         )
 
     def single(self, b: int) -> Batch:
@@ -207,6 +241,10 @@ class Output:
     states: (B,R,D) detached. answer_gain: (B,R,S) detached, NaN where a step is not open.
     logits: (B,R,T,V) at the positions that were asked for. teacher_logits: (B,R,T,V) at the
         target's tokens, detached. lengths: (B,R) target tokens.
+    start_token_nll: (B,R,T), of the student before training, detached.
+    top_tokens, top_log_p: (B,R,T,K), at each target token the K likeliest ones, likeliest first,
+        and their log-probabilities, detached. log_p_of: (B,R,T,K), of the tokens that the forward
+        was given, with gradient.
     """
 
     nll: Tensor
@@ -218,6 +256,29 @@ class Output:
     logits: Tensor | None = None
     teacher_logits: Tensor | None = None
     full: FullStates | None = None
+    start_token_nll: Tensor | None = None
+    top_tokens: Tensor | None = None
+    top_log_p: Tensor | None = None
+    log_p_of: Tensor | None = None
+
+
+@dataclass
+class OwnRationales:
+    """What the student wrote for the B questions of a batch, n rationales each.
+
+    batch: the questions with these rationales, token for token as they were written, EOS only
+        where the student wrote it; its one teacher is called "student", and nothing is taught. So
+        `student.forward(own.batch)` has their NLL with gradient, `own.batch.right` says which end
+        in the gold answer, and `own.batch.answer_texts` holds their answers.
+    texts: [b][m], up to where a next question begins. ended: (B,n) bool, by itself and not at the
+        limit. log_p: (B,n,T) float32, nats, of every token under what it was drawn from; 0 beyond
+        a row's end, and everywhere at temperature 0.
+    """
+
+    batch: Batch
+    texts: list[list[str]]
+    ended: Tensor
+    log_p: Tensor
 
 
 @dataclass

@@ -18,6 +18,7 @@ class Cost:
     flops: 2N a token forward, +2N backward through frozen weights or +4N in full training, N being
     the parameters that a token passes. selection_tokens: those of `tokens` that were spent on
     choosing what to train on or which student to keep, and not on training what is kept.
+    sampled_tokens: tokens that the student wrote in training (not in evaluation).
     """
 
     tokens: int = 0
@@ -26,6 +27,7 @@ class Cost:
     teacher_tokens: int = 0
     flops: float = 0.0
     selection_tokens: int = 0
+    sampled_tokens: int = 0
 
     def __post_init__(self) -> None:
         self._selecting = False

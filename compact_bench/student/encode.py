@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 
-from compact_bench.data.answers import mentions, step_spans, strip_answer_sentence
+from compact_bench.data.answers import (
+    extract_answer,
+    mentions,
+    rationale_answer,
+    step_spans,
+    strip_answer_sentence,
+)
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.student.batch import Batch
 
 CUE = " The answer is"
+NEXT_QUESTION = "Question:"  # a student that writes this has gone on to a question of its own
+OWN = "student"  # who wrote what the student wrote itself, where a teacher's name stands
 TASK_PREFIX = {"plain": "", "predict": "[predict] ", "explain": "[explain] "}
 
 
@@ -36,7 +44,7 @@ class EncodedRationale:
     """One rationale as target tokens: rationale, answer sentence, EOS.
 
     step_ends: tokens up to each step's end. open_steps: how many steps come before the first that
-    mentions the gold answer or the rationale's own.
+    mentions the gold answer or the rationale's own. answer: its own, canonical, or None.
     """
 
     teacher: int
@@ -46,17 +54,20 @@ class EncodedRationale:
     answer_start: int
     step_ends: list[int]
     open_steps: int
+    answer: str | None = None
 
 
 @dataclass(frozen=True)
 class Example:
-    """One question with its rationales."""
+    """One question with its rationales, its gold answer and that answer's kind."""
 
     question_id: str
     question: str
     prompt_ids: list[int]
     answer_ids: list[int]
     rationales: tuple[EncodedRationale, ...]
+    gold: str = ""
+    kind: str = "number"
 
 
 class Encoder:
@@ -139,7 +150,27 @@ class Encoder:
             answer_start=tokens_until(answer_at),
             step_ends=list(steps),
             open_steps=sum(not closed for closed in steps.values()),
+            answer=answer,
         )
+
+    def of_text(
+        self, text: str, sample: int, gold: str, kind: str, teacher: int = 0
+    ) -> EncodedRationale:
+        """A rationale whose answer is read from its text."""
+        return self.rationale(text, rationale_answer(text, kind), teacher, sample, gold, kind)
+
+    def as_written(
+        self, ids: Sequence[int], text: str, sample: int, gold: str, kind: str
+    ) -> EncodedRationale:
+        """A rationale that the student wrote, token for token; its answer is read from the text.
+
+        Steps and the start of its answer are known where it is written as the template has it.
+        """
+        answer = extract_answer(text, kind)
+        same = self.rationale(text, answer, 0, sample, gold, kind)
+        if same.ids == list(ids):
+            return same
+        return EncodedRationale(0, sample, list(ids), len(ids), len(ids), [], 0, answer)
 
 
 def encode_bank(
@@ -174,9 +205,43 @@ def encode_bank(
                     prompt_ids=prompt,
                     answer_ids=encoder.answer(question.answer),
                     rationales=tuple(rationales),
+                    gold=question.answer,
+                    kind=question.kind,
                 )
             )
     return examples, dropped
+
+
+def encode_questions(
+    questions: Iterable[tuple[str, str, str, str]], encoder: Encoder
+) -> list[Example]:
+    """Questions without rationales: (question_id, question, gold answer, kind) each."""
+    return [
+        Example(key, text, encoder.prompt(text), encoder.answer(gold), (), gold, kind)
+        for key, text, gold, kind in questions
+    ]
+
+
+def with_rationales(
+    examples: Iterable[Example],
+    texts: Mapping[str, Sequence[str]],
+    teacher: int,
+    encoder: Encoder,
+    max_tokens: int,
+) -> list[Example]:
+    """The examples with more rationales, those of one teacher: texts by question_id.
+
+    The answer of each is read from its text. One whose row is longer than `max_tokens` is left out.
+    """
+    more = []
+    for example in examples:
+        own = [
+            encoder.of_text(text, m, example.gold, example.kind, teacher)
+            for m, text in enumerate(texts.get(example.question_id, ()))
+        ]
+        fitting = (r for r in own if len(example.prompt_ids) + len(r.ids) <= max_tokens)
+        more.append(replace(example, rationales=(*example.rationales, *fitting)))
+    return more
 
 
 def of_teacher(examples: Iterable[Example], teacher: int) -> list[Example]:
@@ -199,30 +264,48 @@ def collate(
 ) -> Batch:
     """A batch of examples; R is the largest number of rationales among them."""
     examples = list(examples)
-    width = max(len(e.rationales) for e in examples)
-    teacher = torch.full((len(examples), width), -1, dtype=torch.int64)
-    sample = torch.zeros((len(examples), width), dtype=torch.int64)
-    for b, example in enumerate(examples):
-        for r, rationale in enumerate(example.rationales):
-            teacher[b, r] = rationale.teacher
-            sample[b, r] = rationale.sample
     # Not stored in a checkpoint: a step's draws follow from where it is.
     draw = (seed * 1_000_003 + step) * 1_009 + micro
     generator = torch.Generator().manual_seed(draw % 2**63)
     return Batch(
         question_id=[e.question_id for e in examples],
         questions=[e.question for e in examples],
-        teacher=teacher.to(device),
-        sample=sample.to(device),
         prompt_ids=[e.prompt_ids for e in examples],
-        rationale_ids=[[r.ids for r in e.rationales] for e in examples],
-        body_end=[[r.body_end for r in e.rationales] for e in examples],
-        answer_start=[[r.answer_start for r in e.rationales] for e in examples],
         answer_ids=[e.answer_ids for e in examples],
-        step_ends=[[r.step_ends for r in e.rationales] for e in examples],
-        open_steps=[[r.open_steps for r in e.rationales] for e in examples],
+        gold=[e.gold for e in examples],
+        kinds=[e.kind for e in examples],
         step=step,
         epoch=epoch,
         generator=generator,
         teachers=tuple(teachers),
+        **_rationale_fields([e.rationales for e in examples], device),
     )
+
+
+def with_own(batch: Batch, rows: Sequence[Sequence[EncodedRationale]]) -> Batch:
+    """The batch's questions with these rationales of the student's own instead of the teachers'."""
+    fields = _rationale_fields(rows, batch.teacher.device)
+    return replace(batch, teachers=(OWN,), taught=False, **fields)
+
+
+def _rationale_fields(
+    rows: Sequence[Sequence[EncodedRationale]], device: str | torch.device
+) -> dict[str, Any]:
+    """The fields of a batch with one entry a question and rationale."""
+    width = max(len(row) for row in rows)
+    teacher = torch.full((len(rows), width), -1, dtype=torch.int64)
+    sample = torch.zeros((len(rows), width), dtype=torch.int64)
+    for b, row in enumerate(rows):
+        for r, rationale in enumerate(row):
+            teacher[b, r] = rationale.teacher
+            sample[b, r] = rationale.sample
+    return {
+        "teacher": teacher.to(device),
+        "sample": sample.to(device),
+        "rationale_ids": [[r.ids for r in row] for row in rows],
+        "body_end": [[r.body_end for r in row] for row in rows],
+        "answer_start": [[r.answer_start for r in row] for row in rows],
+        "step_ends": [[r.step_ends for r in row] for row in rows],
+        "open_steps": [[r.open_steps for r in row] for row in rows],
+        "answer_texts": [[r.answer for r in row] for row in rows],
+    }

@@ -66,6 +66,26 @@ class Head:
         parts = [checkpoint(self._nll, s, t, use_reentrant=False) for s, t in chunks]
         return torch.cat(parts)
 
+    def log_p_of(self, states: Tensor, tokens: Tensor) -> Tensor:
+        """log p of tokens (N,K) after states (N,D): (N,K) nats, with gradient."""
+        chunks = self._chunks(states, tokens)
+        if len(chunks) == 1 or not torch.is_grad_enabled():
+            return torch.cat([self._log_p(s, t) for s, t in chunks])
+        # Recomputed in the backward pass, as in `token_nll`.
+        parts = [checkpoint(self._log_p, s, t, use_reentrant=False) for s, t in chunks]
+        return torch.cat(parts)
+
+    @torch.no_grad()
+    def top(self, states: Tensor, count: int) -> tuple[Tensor, Tensor]:
+        """The `count` likeliest tokens after states (N,D), likeliest first, and their
+        log-probabilities: (N,K) int64 and (N,K)."""
+        found = []
+        for part in states.split(self._chunk_size):
+            logits = self(part)
+            values, tokens = logits.topk(min(count, logits.shape[-1]), dim=-1)
+            found.append((tokens, values - logits.logsumexp(-1, keepdim=True)))
+        return torch.cat([t for t, _ in found]), torch.cat([v for _, v in found])
+
     @torch.no_grad()
     def token_rank(self, states: Tensor, target: Tensor) -> Tensor:
         """1 + the number of strictly likelier tokens: (N,) int64."""
@@ -78,8 +98,16 @@ class Head:
     def _nll(self, states: Tensor, target: Tensor) -> Tensor:
         return cross_entropy(self(states), target, reduction="none")
 
+    def _log_p(self, states: Tensor, tokens: Tensor) -> Tensor:
+        logits = self(states)
+        return logits.gather(-1, tokens) - logits.logsumexp(-1, keepdim=True)
+
+    @property
+    def _chunk_size(self) -> int:
+        return max(1, CHUNK_LOGITS // self.vocabulary)
+
     def _chunks(self, states: Tensor, target: Tensor) -> list[tuple[Tensor, Tensor]]:
-        size = max(1, CHUNK_LOGITS // self.vocabulary)
+        size = self._chunk_size
         return list(zip(states.split(size), target.split(size), strict=True))
 
 
@@ -159,6 +187,24 @@ class Passed:
             rank = self.head.token_rank(states.detach(), placement.target)
             out.token_rank = self._by_token(rank, slot, placement.offset)
         return out
+
+    @torch.no_grad()
+    def token_nll(self) -> Tensor:
+        """(B,R,T) nats of the target tokens, without gradient."""
+        nll = self.head.token_nll(self.predictors, self.placement.target)
+        return self._by_token(nll, self.slots[self.placement.row], self.placement.offset)
+
+    def top(self, count: int) -> tuple[Tensor, Tensor]:
+        """At each target token the likeliest ones and their log-probabilities, (B,R,T,K) each."""
+        slot, offset = self.slots[self.placement.row], self.placement.offset
+        tokens, log_p = self.head.top(self.predictors.detach(), count)
+        return self._by_token(tokens, slot, offset), self._by_token(log_p, slot, offset)
+
+    def log_p_of(self, tokens: Tensor) -> Tensor:
+        """(B,R,T,K): log p of these tokens (B,R,T,K) at each target token, with gradient."""
+        slot, offset = self.slots[self.placement.row], self.placement.offset
+        chosen = tokens.flatten(0, 1)[slot, offset]  # (N,K)
+        return self._by_token(self.head.log_p_of(self.predictors, chosen), slot, offset)
 
     @torch.no_grad()
     def states(self, pooling: str = "mean", layer: int = -1) -> Tensor:

@@ -11,6 +11,7 @@ lm-eval's HFLM.
 from __future__ import annotations
 
 import copy
+import hashlib
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -21,6 +22,8 @@ from torch import Tensor
 from transformers import DynamicCache
 from transformers.cache_utils import DynamicLayer, DynamicSlidingWindowLayer
 
+from compact_bench.student.batch import Batch, OwnRationales
+from compact_bench.student.encode import Encoder, with_own
 from compact_bench.student.layouts import common_prefix, pad_rows, real_places
 
 # Prompts are read so many tokens at a time on a CPU: the activations stay in its caches, and rows
@@ -36,10 +39,16 @@ MOST_LIVE = 0.5
 
 @dataclass(frozen=True)
 class Generated:
-    """What one row wrote: token ids without the end token, and whether it ended by itself."""
+    """What one row wrote: token ids without the end token, and whether it ended by itself.
+
+    end: the end token that it wrote, None where a stop string or the limit ended it. log_p: of a
+    sampled row, each token's log-probability under what it was drawn from, the end token's too.
+    """
 
     ids: tuple[int, ...]
     ended: bool  # by an end token or a stop string; False: cut off at the limit
+    end: int | None = field(default=None, compare=False)
+    log_p: tuple[float, ...] = field(default=(), compare=False)  # a batch's shape shows in it
 
 
 @dataclass(frozen=True)
@@ -303,26 +312,31 @@ def decode(
     stops: Stops,
     max_new_tokens: int,
     noise: Tensor | None = None,
+    temperature: float = 1.0,
 ) -> list[Generated]:
     """Continue N prompts; the prefix is used up. Rows that are done leave the batch.
 
-    Greedy without noise; with it, (N,max_new_tokens) float64 uniform in [0,1), sampled at
-    temperature 1: a row's tokens depend on its own noise alone, not on the other rows.
+    Greedy without noise; with it, (N,max_new_tokens) float64 uniform in [0,1), sampled at the
+    temperature: a row's tokens depend on its own noise alone, not on the other rows.
     """
     owners = list(range(len(prefix.mask)))  # row of the batch -> row of the prefix
     written: list[list[int]] = [[] for _ in owners]
+    chances: list[list[float]] = [[] for _ in owners]
+    ends: list[int | None] = [None for _ in owners]
     ended = [False] * len(owners)
     while True:
-        picked = prefix.logits.argmax(-1)
+        picked, logs = prefix.logits.argmax(-1), []
         if noise is not None:
             own = noise[owners, [min(len(written[o]), max_new_tokens - 1) for o in owners]]
-            picked = _drawn(prefix.logits, own)
+            picked, log_p = _drawn(prefix.logits / temperature, own)
+            logs = log_p.tolist()
         live = []  # rows of the batch
         for row, (owner, token) in enumerate(zip(owners, picked.tolist(), strict=True)):
             if ended[owner] or len(written[owner]) == max_new_tokens:
                 continue
+            chances[owner] += logs[row : row + 1]
             if token in stops.end_ids:
-                ended[owner] = True
+                ended[owner], ends[owner] = True, token
                 continue
             written[owner].append(token)
             ended[owner] = stops.hit(written[owner])
@@ -338,7 +352,8 @@ def decode(
             inside = set(live)
             alive = [row in inside for row in range(len(owners))]
         prefix = _next(model, prefix, picked, alive)
-    return [Generated(tuple(w), e) for w, e in zip(written, ended, strict=True)]
+    rows = zip(written, ended, ends, chances, strict=True)
+    return [Generated(tuple(ids), e, end, tuple(logs)) for ids, e, end, logs in rows]
 
 
 def _next(model: Any, prefix: Prefix, token: Tensor, alive: Sequence[bool]) -> Prefix:
@@ -355,12 +370,26 @@ def _next(model: Any, prefix: Prefix, token: Tensor, alive: Sequence[bool]) -> P
     return Prefix(prefix.cache, mask, logits)
 
 
-def _drawn(logits: Tensor, uniform: Tensor) -> Tensor:
-    """(N,) int64: a token of each row (N,V) by inverting its distribution at (N,) in [0,1)."""
-    reached = logits.float().softmax(-1).cumsum(-1, dtype=torch.float64)  # (N,V)
+def _drawn(logits: Tensor, uniform: Tensor) -> tuple[Tensor, Tensor]:
+    """(N,) int64: a token of each row (N,V) by inverting its distribution at (N,) in [0,1); and
+    (N,) its log-probability."""
+    chances = logits.float().softmax(-1)  # (N,V)
+    reached = chances.cumsum(-1, dtype=torch.float64)  # (N,V)
     target = uniform.to(reached.device)[:, None] * reached[:, -1:]
     token = torch.searchsorted(reached, target, right=True)[:, 0]
-    return token.clamp(max=logits.shape[-1] - 1)
+    token = token.clamp(max=logits.shape[-1] - 1)
+    return token, chances.gather(-1, token[:, None])[:, 0].log()
+
+
+def own_noise(seed: int, step: int, prompt: Sequence[int], sample: int, count: int) -> Tensor:
+    """(count,) float64 uniform in [0,1) for the m-th sample of a prompt at a step of a run.
+
+    It follows from these alone: not from the batch that the prompt is in, nor from how many samples
+    or tokens are drawn.
+    """
+    name = f"{seed} {step} {sample} {list(prompt)}".encode()
+    draw = torch.Generator().manual_seed(int.from_bytes(hashlib.sha256(name).digest()[:7]))
+    return torch.rand(count, generator=draw, dtype=torch.float64)
 
 
 @torch.no_grad()
@@ -423,3 +452,25 @@ def generate(
         if progress:
             progress(sum(counts[unlike[i]] for i in chosen))
     return [written[tuple(prompt)] for prompt in prompts]
+
+
+def own_rationales(
+    batch: Batch, written: Sequence[Sequence[Generated]], stops: Stops, encoder: Encoder
+) -> OwnRationales:
+    """What a student wrote for the questions of a batch, [b][m], as a batch of its own."""
+    texts = [[stops.cut(stops.text(one.ids)) for one in row] for row in written]
+    ids = [[[*o.ids] if o.end is None else [*o.ids, o.end] for o in row] for row in written]
+    encoded = [
+        [
+            encoder.as_written(ids[b][m], text, m, batch.gold[b], batch.kinds[b])
+            for m, text in enumerate(row)
+        ]
+        for b, row in enumerate(texts)
+    ]
+    log_p = torch.zeros(len(ids), len(ids[0]), max(len(one) for row in ids for one in row))
+    for b, row in enumerate(written):
+        for m, one in enumerate(row):
+            log_p[b, m, : len(one.log_p)] = torch.tensor(one.log_p)
+    ended = torch.tensor([[one.ended for one in row] for row in written])
+    device = batch.teacher.device
+    return OwnRationales(with_own(batch, encoded), texts, ended.to(device), log_p.to(device))

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 import sys
-from collections.abc import Callable, Collection, Iterator, Mapping
-from contextlib import nullcontext
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -17,6 +17,7 @@ from compact_bench.student.batch import (
     Batch,
     Context,
     Output,
+    OwnRationales,
     PromptKind,
     RationaleKey,
     Target,
@@ -24,13 +25,30 @@ from compact_bench.student.batch import (
     uniform,
 )
 from compact_bench.student.cost import Cost, parameters_passed
-from compact_bench.student.encode import Encoder, collate, encode_bank
+from compact_bench.student.encode import (
+    NEXT_QUESTION,
+    Encoder,
+    collate,
+    encode_bank,
+    with_own,
+)
 from compact_bench.student.forward import Network, Passed
+from compact_bench.student.generation import (
+    Generated,
+    Stops,
+    batches,
+    decode,
+    end_ids,
+    own_noise,
+    own_rationales,
+    prefill,
+)
 from compact_bench.student.layouts import make_rows
 
 NEEDS = frozenset(
     {"token_nll", "token_rank", "states", "answer_gain", "logits", "teacher_logits", "full"}
-)  # "states:mean:8", "states:last:-1", "logits:answer", "logits:target", "logits:all"
+    | {"start_token_nll", "top"}
+)  # "states:mean:8", "states:last:-1", "logits:answer", "logits:target", "logits:all", "top:16"
 
 
 class Student:
@@ -65,7 +83,10 @@ class Student:
         self.device = torch.device(device)
         self.cost = Cost()
         self.max_tokens = sys.maxsize  # of a row; training sets its own limit
-        self.teacher: Student | None = None
+        self.seed = 0  # of what is sampled; a run sets its own
+        self.teacher: Student | None = None  # of `teacher_logits`
+        self.teachers: dict[str, Student] = {}  # of `teacher_forward`
+        self.start: Student | None = None  # itself where adapters can be switched off
         self.layers = int(causal.config.num_hidden_layers)
         self.parameters_passed = parameters_passed(causal)
         trained = sum(p.numel() for p in self.trainable().values())
@@ -92,27 +113,68 @@ class Student:
         return self.model.eval()
 
     def attach_start(self) -> None:
-        """Lets `teacher_logits` be asked of this student as it is now, before it is trained.
+        """Lets `start_token_nll` and `teacher_logits` be asked of this student as it is now.
 
         Fresh adapters change nothing, so there it is the model without them; a student that is
-        trained in full is copied. Raises ValueError for adapters that have learned already.
+        trained in full, or whose adapters have learned already, is copied.
         """
-        if self.model is self.causal:
-            frozen = copy.deepcopy(self.causal).requires_grad_(False)
-            start = Student(frozen, frozen, self.tokenizer, layout=self.layout, device=self.device)
-            self.attach_teacher(start)
-            return
-        if any(bool(p.any()) for n, p in self.trainable().items() if "lora_B" in n):
-            raise ValueError("attach_start: the adapters are trained already")
-        self.teacher = self
+        adapters = [p for n, p in self.trainable().items() if "lora_B" in n]
+        fresh = self.model is not self.causal and not any(bool(p.any()) for p in adapters)
+        self.start = self.teacher = self if fresh else self.frozen_copy()
+
+    def frozen_copy(self) -> Student:
+        """This student as it is now, which no training changes: for `attach_teachers`."""
+        model, causal = copy.deepcopy((self.model, self.causal))
+        model.requires_grad_(False).eval()
+        copied = Student(model, causal, self.tokenizer, layout=self.layout, device=self.device)
+        copied.encoder = self.encoder
+        return copied
+
+    def attach_teachers(self, teachers: Mapping[str, Student]) -> None:
+        """Lets `teacher_forward` ask other models with the same tokenizer, by name.
+
+        Raises ValueError where the vocabularies differ.
+        """
+        for name, teacher in teachers.items():
+            self._check_vocabulary(teacher, f"teacher {name!r}")
+            teacher.model.eval()
+        self.teachers = dict(teachers)
+
+    @torch.no_grad()
+    def teacher_forward(
+        self,
+        name: str,
+        batch: Batch,
+        target: Target = "rationale+answer",
+        prompt: PromptKind = "plain",
+        context: Context = "question",
+        needs: Collection[str] = (),
+    ) -> Output:
+        """`forward` of an attached teacher on the same rows, without gradient.
+
+        Of its needs "top:K" gives the K likeliest tokens at each of the target's, "logits:target"
+        whole distributions. What it reads counts here, 2N FLOPs a token of its own N. Raises
+        ValueError for a name that `attach_teachers` wasn't given.
+        """
+        if name not in self.teachers:
+            known = ", ".join(self.teachers) or "none is attached"
+            raise ValueError(f"teacher_forward: no teacher model {name!r}; known: {known}")
+        teacher = self.teachers[name]
+        teacher.cost = Cost()
+        out = teacher.forward(batch, target, prompt, context, needs)
+        self.cost.count(teacher.cost.tokens, teacher.cost.physical_tokens, teacher.cost.flops)
+        return out
+
+    def _check_vocabulary(self, teacher: Student, what: str) -> None:
+        if teacher.tokenizer.get_vocab() != self.tokenizer.get_vocab():
+            raise ValueError(f"{what}: the teacher's tokenizer is not the student's")
 
     def attach_teacher(self, teacher: Student) -> None:
         """Lets `teacher_logits` be asked of another model with the same tokenizer.
 
         Raises ValueError where the vocabularies differ: their logits can't be compared then.
         """
-        if teacher.tokenizer.get_vocab() != self.tokenizer.get_vocab():
-            raise ValueError("teacher_logits: the teacher's tokenizer is not the student's")
+        self._check_vocabulary(teacher, "teacher_logits")
         teacher.model.eval()
         self.teacher = teacher
 
@@ -137,6 +199,105 @@ class Student:
             values |= batch.by_rationale(score(batch))
         return values
 
+    @torch.no_grad()
+    def sample(
+        self,
+        batch: Batch,
+        n: int = 1,
+        temperature: float = 1.0,
+        max_new_tokens: int | None = None,
+        size: int = 64,
+    ) -> OwnRationales:
+        """`n` rationales of the student's own for each question, after the batch's prompts.
+
+        temperature: of the tokens' distributions; 0 takes the likeliest token. max_new_tokens: of
+        each; by default as many as the longest rationale present. size: rows that are written at
+        once. What is drawn follows from the run's seed, the batch's step, the prompt and the number
+        of the sample alone. A rationale ends with EOS or where it goes on to a next question.
+
+        Counts as read what the model reads, and as `sampled_tokens` what it writes; no teacher's.
+        Raises ValueError for n or max_new_tokens below 1 or a temperature below 0.
+        """
+        if max_new_tokens is None:
+            max_new_tokens = batch.longest_rationale
+        room = self.max_tokens - max(map(len, batch.prompt_ids))
+        limit = min(max_new_tokens, max(1, room))
+        if n < 1 or limit < 1 or temperature < 0:
+            raise ValueError(
+                f"sample: n = {n}, max_new_tokens = {max_new_tokens}, temperature = {temperature}; "
+                "allowed: n and max_new_tokens from 1, temperature from 0"
+            )
+        stops = Stops(self.tokenizer, (NEXT_QUESTION,), end_ids(self.causal, self.tokenizer))
+        written: dict[int, list[Generated]] = {}
+        with self.counted(), self._evaluating():
+            for chosen in batches([len(ids) for ids in batch.prompt_ids], max(1, size // n)):
+                prompts = [batch.prompt_ids[b] for b in chosen]
+                places = [(i, m) for i in range(len(chosen)) for m in range(n)]
+                noise = [own_noise(self.seed, batch.step, prompts[i], m, limit) for i, m in places]
+                rows = decode(
+                    self.causal,
+                    prefill(self.causal, prompts, limit).taken([i for i, _ in places]),
+                    stops,
+                    limit,
+                    torch.stack(noise) if temperature else None,
+                    temperature or 1.0,
+                )
+                written |= {b: rows[i * n : (i + 1) * n] for i, b in enumerate(chosen)}
+        in_order = [written[b] for b in range(len(batch.questions))]
+        own = own_rationales(batch, in_order, stops, self.encoder)
+        self.cost.sampled_tokens += sum(len(ids) for row in own.batch.rationale_ids for ids in row)
+        return own
+
+    def batch_of(self, batch: Batch, texts: Sequence[Sequence[str]]) -> Batch:
+        """The batch's questions with these rationales, [b][m], instead of the teachers'.
+
+        Each is written as the template has it: its own answer sentence is replaced by "The answer
+        is X", X being the answer read from its text. A question may have none; they are the
+        student's own, so that nothing counts as taught. For texts token for token as the student
+        wrote them see `OwnRationales.batch`. Raises ValueError where no question has any.
+        """
+        if len(texts) != len(batch.questions) or not any(texts):
+            raise ValueError(
+                f"batch_of: texts for {len(texts)} questions, {sum(map(len, texts))} in all; "
+                f"expected an entry for each of {len(batch.questions)}, and at least one text"
+            )
+        rows = [
+            [self.encoder.of_text(t, m, batch.gold[b], batch.kinds[b]) for m, t in enumerate(row)]
+            for b, row in enumerate(texts)
+        ]
+        return with_own(batch, rows)
+
+    @contextmanager
+    def counted(self) -> Iterator[None]:
+        """Counts what the model reads inside past `forward`: real tokens, 2N FLOPs each.
+
+        A token counts when it is read. So a prompt that is read once for several samples counts
+        once, and a written token that nothing follows doesn't.
+        """
+
+        def count(module: Any, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
+            ids = inputs["input_ids"]  # (N,T)
+            real = inputs["attention_mask"][:, -ids.shape[1] :]  # the cached ones come first
+            tokens = int(real.sum())
+            self.cost.count(tokens, ids.numel(), self.flops(tokens, trained=False))
+
+        handle = self.causal.register_forward_pre_hook(count, with_kwargs=True)
+        try:
+            yield
+        finally:
+            handle.remove()
+
+    @contextmanager
+    def _evaluating(self) -> Iterator[None]:
+        """Every module in evaluation mode, without dropout; afterwards in its own again."""
+        modes = [(module, module.training) for module in self.model.modules()]
+        self.model.eval()
+        try:
+            yield
+        finally:
+            for module, training in modes:
+                module.training = training
+
     def forward(
         self,
         batch: Batch,
@@ -144,14 +305,17 @@ class Student:
         prompt: PromptKind = "plain",
         context: Context = "question",
         needs: Collection[str] = (),
+        tokens: Tensor | None = None,
     ) -> Output:
         """Mean NLL of each row's target, and what `needs` names (see `Output`).
 
         `needs`: token_nll, token_rank, "states:mean:LAYER" or "states:last:LAYER", answer_gain (or
         "answer_gain:uncut", which goes on when the rationale has given the answer away),
-        "logits:answer" | "logits:target" | "logits:all", teacher_logits (of the model that
-        `attach_teacher` gave, at the target's tokens), full. "logits:all" and full read every
-        position and so use the padded layout. Raises ValueError for an unknown need or an empty
+        "logits:answer" | "logits:target" | "logits:all", "top:K", teacher_logits (of the model that
+        `attach_teacher` gave, at the target's tokens), start_token_nll (of the student that
+        `attach_start` remembered), full. "logits:all" and full read every position and so use the
+        padded layout. tokens: (B,R,T,K) int64, whose log-probabilities are wanted at the target's
+        tokens, such as a teacher's `top_tokens`. Raises ValueError for an unknown need or an empty
         batch.
         """
         wanted = {need.split(":")[0]: need.split(":")[1:] for need in needs}
@@ -173,6 +337,15 @@ class Student:
         )
         out = passed.losses(wanted)
         self._count(passed, teacher_written=batch.taught and not one_row)
+        if tokens is not None:
+            out.log_p_of = passed.log_p_of(tokens)
+        self._add_needs(out, passed, batch, wanted)
+        return out
+
+    def _add_needs(
+        self, out: Output, passed: Passed, batch: Batch, wanted: Mapping[str, list[str]]
+    ) -> None:
+        """Puts what `needs` names beside the losses of a pass."""
         if "states" in wanted:
             pooling, layer = (*wanted["states"], "mean", "-1")[:2]
             out.states = passed.states(pooling, int(layer))
@@ -180,15 +353,26 @@ class Student:
             out.full = passed.full()
         if "logits" in wanted:
             out.logits = passed.logits(batch, wanted["logits"][0])
+        if "top" in wanted:
+            count = ":".join(wanted["top"])
+            if not count.isdecimal() or not int(count):
+                raise ValueError(f"top:{count}; allowed: top:K, K from 1")
+            out.top_tokens, out.top_log_p = passed.top(int(count))
         if "teacher_logits" in wanted:
-            out.teacher_logits = self._teacher_logits(passed, batch)
+            if self.teacher is None:
+                raise ValueError("teacher_logits: no teacher model is attached")
+            with torch.no_grad():
+                out.teacher_logits = self._beside(self.teacher, passed).logits(batch, "target")
+        if "start_token_nll" in wanted:
+            if self.start is None:
+                raise ValueError("start_token_nll: attach_start was not called before training")
+            out.start_token_nll = self._beside(self.start, passed).token_nll()
         if "answer_gain" in wanted:
             cut = wanted["answer_gain"] != ["uncut"]
             out.answer_gain, tokens, physical = answer_gain(
                 self.network, self.encoder.cue, batch, passed, cut
             )
             self.cost.count(tokens, physical, self.flops(tokens, trained=False))
-        return out
 
     def gradients(self, batch: Batch) -> tuple[Tensor, Output]:
         """The gradient of each slot's mean NLL: (R,P) float32, and the forward's output.
@@ -278,17 +462,14 @@ class Student:
         )
 
     @torch.no_grad()
-    def _teacher_logits(self, passed: Passed, batch: Batch) -> Tensor:
-        """The attached teacher's logits for a pass's rows; its own pass counts as the student's."""
-        teacher = self.teacher
-        if teacher is None:
-            raise ValueError("teacher_logits: no teacher model is attached")
-        with self.model.disable_adapter() if teacher is self else nullcontext():
-            teachers = teacher.network.read(passed.rows, passed.shape, teacher.layout)
+    def _beside(self, other: Student, passed: Passed) -> Passed:
+        """Another model's pass over the same rows, counted here; of itself without adapters."""
+        with self.model.disable_adapter() if other is self else nullcontext():
+            beside = other.network.read(passed.rows, passed.shape, other.layout)
         tokens = sum(len(row.ids) for row in passed.rows)
-        physical = teachers.placement.input_ids.numel()
-        self.cost.count(tokens, physical, teacher.flops(tokens, trained=False))
-        return teachers.logits(batch, "target")
+        physical = beside.placement.input_ids.numel()
+        self.cost.count(tokens, physical, other.flops(tokens, trained=False))
+        return beside
 
 
 def pad_token(tokenizer: Any) -> int:

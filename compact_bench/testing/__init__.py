@@ -24,8 +24,8 @@ from compact_bench.testing.workbench import NotApplicable, Skipped, Workbench
 FUNCTIONS: tuple[Callable[[Workbench], None], ...] = (
     *(declared.identity, declared.config, declared.variants, declared.decoding),
     *(training.gradient, training.weights, training.one_rationale, training.missing_teachers),
-    *(training.permutation, training.layouts, training.random_state),
-    *(training.repetition, training.resume),
+    *(training.permutation, training.layouts, training.cost),
+    *(training.random_state, training.repetition, training.resume),
 )
 
 

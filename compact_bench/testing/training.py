@@ -54,7 +54,7 @@ def weights(bench: Workbench) -> None:
             f"step {number}: expected detached weights, got some with a gradient"
         )
         total = (weights * present).sum(-1)
-        assert torch.allclose(total, torch.ones_like(total), atol=1e-4), (
+        assert torch.allclose(total, present.any(-1).to(total), atol=1e-4), (
             f"step {number}: expected weights that sum to 1 over what is present, "
             f"got the sums {_text(total)}"
         )
@@ -95,6 +95,15 @@ def layouts(bench: Workbench) -> None:
     if bench.padded:
         raise NotApplicable("it knows one layout only (layout = 'padded')")
     _compare(bench.reference, bench.observe(layout="padded"), "in the padded layout", slice(None))
+
+
+def cost(bench: Workbench) -> None:
+    """all that the student's model reads is counted: it is asked through the student alone"""
+    tokens = reference_run(bench)[2]
+    assert tokens <= 0, (
+        f"cost: expected all that the model reads to be counted, got {tokens} tokens that it read "
+        "past it (ask student.forward or student.sample, not student.model or student.causal)"
+    )
 
 
 def random_state(bench: Workbench) -> None:
@@ -184,7 +193,7 @@ def _only_one(batch: Batch) -> Batch:
 def _weights(steps: Sequence[ObservedStep]) -> list[tuple[int, Tensor, Tensor]]:
     """Number from 1, what is present and weights, (B,R) each, of the steps that have weights."""
     return [
-        (number, observed.batch.present, observed.step.weights)
+        (number, observed.read, observed.step.weights)
         for number, observed in enumerate(steps, 1)
         if observed.step.weights is not None
     ]

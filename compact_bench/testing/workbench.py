@@ -52,6 +52,21 @@ def fresh_student(layout: str) -> Student:
     return Student(causal, causal, nano().tokenizer, layout=layout, layout_reason="conformance")
 
 
+def tokens_read(student: Student) -> list[int]:
+    """How many tokens each pass of the student's decoder reads from now on, padding included,
+    whoever starts it: a list that grows. Copies of the student are heard as well."""
+    read: list[int] = []
+
+    def note(module: Any, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
+        ids = inputs.get("input_ids", args[0] if args else None)
+        if ids is None:
+            ids = inputs["inputs_embeds"][..., 0]
+        read.append(ids.numel())
+
+    student.decoder.register_forward_pre_hook(note, with_kwargs=True)
+    return read
+
+
 @lru_cache(maxsize=1)
 def bank() -> RationaleBank:
     """Three questions, each with a human rationale and some of four teachers.
@@ -154,6 +169,14 @@ class ObservedStep:
     gradient: Tensor
     drew: bool
 
+    @property
+    def read(self) -> Tensor:
+        """(B,R) bool: what is present, without the questions that the step left out."""
+        weights, nll = self.step.weights, self.step.nll
+        if weights is None or nll is None or nll.shape != weights.shape:
+            return self.batch.present
+        return self.batch.present & ((weights != 0) | (nll != 0)).any(-1, keepdim=True)
+
 
 @dataclass
 class Trained:
@@ -166,6 +189,8 @@ class Trained:
 
 class _Unequal(Distiller):
     """Records weights that differ within a question, for methods that read recorded weights."""
+
+    name = "unequal"
 
     def weights(self, out: Any, batch: Batch) -> Tensor:
         places = batch.present * (1.0 + torch.arange(batch.teacher.shape[1]))
@@ -201,6 +226,7 @@ class Workbench:
         self.method = method
         self.settings = dict(settings)
         self.moved: list[str] = []  # libraries whose global random state the last run moved
+        self.uncounted = 0  # tokens that the model read in the last run past the student's cost
         if issubclass(method, FromRecorded):
             self.settings.setdefault("weights_from", RECORDED)
         if settings:
@@ -237,6 +263,8 @@ class Workbench:
         """Select and fit, as a cell does, with a student of its own; checkpoints go to `root`."""
         student = fresh_student(layout or ("padded" if self.padded else "shared"))
         student.max_tokens = spec.max_tokens
+        student.seed = arguments.get("seed", SEED)
+        read = tokens_read(student)
         with tempfile.TemporaryDirectory() as spare, isolated():
             if root or isinstance(distiller, FromRecorded):
                 runs = (root or Path(spare)) / "runs"  # of results with recorded weights
@@ -248,6 +276,7 @@ class Workbench:
             trainer = _trainer(student, distiller, selected, spec, **arguments)
             distiller.fit(trainer)
             after = random_states()
+        self.uncounted = sum(read) - student.cost.physical_tokens
         self.moved = [name for name, state in after.items() if state != before[name]]
         return trainer
 
@@ -313,9 +342,10 @@ class Workbench:
 
 # Of the latest method alone: the steps of one take tens of megabytes.
 @lru_cache(maxsize=1)
-def reference_run(bench: Workbench) -> tuple[list[ObservedStep], list[str]]:
-    """The method's steps on unchanged batches; the libraries whose random state they moved."""
-    return bench.observe(), bench.moved
+def reference_run(bench: Workbench) -> tuple[list[ObservedStep], list[str], int]:
+    """The method's steps on unchanged batches; the libraries whose random state they moved; and
+    how many tokens were read past the student's cost."""
+    return bench.observe(), bench.moved, bench.uncounted
 
 
 @lru_cache(maxsize=1)

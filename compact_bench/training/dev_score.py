@@ -5,10 +5,7 @@ Measured as the evaluation measures, by the same code. The test split is out of 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
 
 from compact_bench.data.tasks import TaskData
 from compact_bench.errors import CellError
@@ -48,7 +45,7 @@ class DevScore:
             raise CellError("there is no dev question to choose by")
         if by == "marginal_nll" and task.kind != "generate":
             raise CellError(f"the dev score by {by} needs a task of kind generate, not {task.kind}")
-        with student.cost.selecting(), counted(student):
+        with student.cost.selecting(), student.counted():
             if by == "accuracy":
                 spec = self.spec.model_copy(update={"marginal_samples": 0, "select": True})
                 rows, _ = evaluate(student, [task], spec, decoding, seed=self.seed, stage="dev")
@@ -59,24 +56,3 @@ class DevScore:
                 student.causal.eval()
                 sampled = sample_items(student, task.items, spec, decoding, self.seed)
         return -(sum(item.nll for item in sampled) / len(sampled))
-
-
-@contextmanager
-def counted(student: Student) -> Iterator[None]:
-    """Counts what the student's model reads inside: real tokens, 2N FLOPs each.
-
-    A token counts when it is read. So a prompt that is read once for several samples counts once,
-    and a written token that nothing follows doesn't.
-    """
-
-    def count(module: Any, args: tuple[Any, ...], inputs: Mapping[str, Any]) -> None:
-        ids = inputs["input_ids"]  # (N,T)
-        real = inputs["attention_mask"][:, -ids.shape[1] :]  # the cached ones come first
-        tokens = int(real.sum())
-        student.cost.count(tokens, ids.numel(), student.flops(tokens, trained=False))
-
-    handle = student.causal.register_forward_pre_hook(count, with_kwargs=True)
-    try:
-        yield
-    finally:
-        handle.remove()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import islice
@@ -22,7 +22,14 @@ from compact_bench.errors import CellError, Diverged
 from compact_bench.methods.base import Distiller
 from compact_bench.methods.recorded import RecordedWeights, gain_rows, read_weights, step_rows
 from compact_bench.student.batch import Batch, DevMeasure, Step
-from compact_bench.student.encode import Example, collate, encode_bank, of_teacher
+from compact_bench.student.encode import (
+    Example,
+    collate,
+    encode_bank,
+    encode_questions,
+    of_teacher,
+    with_rationales,
+)
 from compact_bench.student.load import load_student
 from compact_bench.student.student import Student
 from compact_bench.suite.sections import StudentSpec
@@ -32,6 +39,7 @@ if TYPE_CHECKING:
     from compact_bench.training.dev_score import DevScore
 
 Progress = Callable[[dict[str, Any]], None]
+SUM_TOLERANCE = 1e-3  # of a question's weights: sums in float32
 
 
 @dataclass
@@ -78,8 +86,9 @@ class Trainer:
     examples: the encoded questions. spec: a TrainingSpec. folder: where checkpoints go (None:
     no checkpoints). progress: called with {"event": "step", ...}. questions: ids of all training
     questions of the suite, so that rows that lack some read the others in the same order. dev: the
-    dev questions, for `dev_score`; dev_scores: those given so far, in order. old: makes the
-    examples for `old_batch`.
+    dev questions, for `dev_score` and `dev_batches`; dev_scores: those given so far, in order;
+    dev_questions: how many were laid open with their answers. old: makes the examples for
+    `old_batch`.
     """
 
     def __init__(
@@ -98,6 +107,7 @@ class Trainer:
         old: Callable[[], RationaleBank] | None = None,
     ) -> None:
         self.student = student
+        self.student.seed = seed
         self.distiller = distiller
         self.examples = list(examples)
         self.spec = spec
@@ -108,6 +118,7 @@ class Trainer:
         self.questions = list(questions) or [e.question_id for e in self.examples]
         self.dev, self.old = dev, old
         self.dev_scores: list[float] = []
+        self.dev_questions = 0
         self.records: list[dict[str, Any]] = []
         self.gains: list[dict[str, Any]] = []
         self.position = Position()
@@ -138,6 +149,48 @@ class Trainer:
         """
         spec = StudentSpec(id=student_id, device=str(self.student.device))
         self.student.attach_teacher(load_student(spec))
+
+    def load_teachers(self, student_ids: Mapping[str, str]) -> None:
+        """Loads several models, name -> hub id, folder or GGUF file, for `student.teacher_forward`.
+
+        Raises UserError where one can't be loaded, ValueError for another tokenizer.
+        """
+        device = str(self.student.device)
+        self.student.attach_teachers(
+            {n: load_student(StudentSpec(id=i, device=device)) for n, i in student_ids.items()}
+        )
+
+    def add_rationales(self, name: str, texts: Mapping[str, Sequence[str]]) -> None:
+        """From the next stage on, further rationales are read beside the others: texts by
+        question_id, those of a "teacher" of this name.
+
+        Answers are read from the texts. Rows longer than `max_tokens` are left out, and so are
+        questions that aren't trained on. Raises ValueError for a name that a teacher has.
+        """
+        if name in self.teachers:
+            raise ValueError(f"add_rationales: there is a teacher {name!r} already")
+        self.examples = with_rationales(
+            *(self.examples, texts, len(self.teachers)),
+            *(self.student.encoder, self.student.max_tokens),
+        )
+        self.teachers = (*self.teachers, name)
+
+    def dev_batches(self, size: int = 8) -> Iterator[Batch]:
+        """The dev questions with their gold answers and no rationales, for choosing by gradients.
+
+        `student.forward(batch, target="answer")` is their loss. What is read while the loop is at
+        a batch counts as spent on choosing; that they were laid open is a column of the table.
+        Raises CellError where there are none.
+        """
+        if self.dev is None or self.dev.task.items.empty:
+            raise CellError("there is no dev question to choose by")
+        items = self.dev.task.items
+        self.dev_questions = len(items)
+        columns = (items[name] for name in ("question_id", "question", "answer", "answer_kind"))
+        examples = encode_questions(zip(*columns, strict=True), self.student.encoder)
+        with self.student.cost.selecting():
+            for number, at in enumerate(range(0, len(examples), size)):
+                yield self._batch(examples[at : at + size], number)
 
     def dev_score(self, by: DevMeasure, questions: int) -> float:
         """How good the student is as it stands, on dev questions; see `DevScore.of`.
@@ -219,8 +272,12 @@ class Trainer:
         teacher: its rationales alone are read, and the questions that have one.
 
         Raises Diverged where the loss or gradient is NaN or infinite, ValueError for a stage
-        that was run before or a part that isn't one, CellError where a teacher has no rationale.
+        that was run before or a part that isn't one, CellError where a teacher has no rationale,
+        for weights that are not finite or sum to anything else than 1 (or 0, for a question that is
+        left out), and for an order that leaves questions out.
         """
+        if "start_token_nll" in distiller.needs and self.student.start is None:
+            self.student.attach_start()
         self._begin(stage, epochs, part, teacher)
         folder = self.folder / stage if self.folder else None
         saved = checkpoint.load(
@@ -235,10 +292,13 @@ class Trainer:
         while not self._ended():
             # A checkpoint is made after an epoch, so only a new stage begins within one.
             skipped = 0 if self.position.step else self.first_step % self.steps_an_epoch
-            for micro_batches in islice(self._epoch(), skipped, None):
+            before = self.student.cost.flops
+            for micro_batches in islice(self._epoch(distiller), skipped, None):
                 if self._ended():
                     break
                 self._step(distiller, micro_batches)
+            if self.spec.max_flops and self.student.cost.flops == before:
+                raise CellError(f"{distiller.name}: nothing is read in an epoch, so it never ends")
             self.position.epoch += 1
             if folder is not None:
                 checkpoint.save(
@@ -274,12 +334,24 @@ class Trainer:
         self.position.epoch = self.first_step // self.steps_an_epoch
         self.stages.append(stage)
 
-    def _epoch(self) -> Iterator[list[Batch]]:
-        """The epoch's steps, each a list of micro-batches, in an order that seed and epoch fix."""
-        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + self.position.epoch)
+    def _order(self, distiller: Distiller) -> list[int]:
+        """Places in `reading`: as the method has it, else as seed and epoch fix it."""
+        epoch = self.position.epoch
+        if (own := distiller.order(self.reading, epoch)) is not None:
+            if sorted(own) != list(range(len(self.reading))):
+                raise CellError(
+                    f"{distiller.name}: order gave {len(own)} places in epoch {epoch}; "
+                    f"expected each of 0 to {len(self.reading) - 1} once"
+                )
+            return list(own)
+        draw = torch.Generator().manual_seed(self.seed * 1_000_003 + epoch)
         place = {example.question_id: i for i, example in enumerate(self.reading)}
         drawn = torch.randperm(len(self.questions), generator=draw).tolist()
-        order = [place[self.questions[i]] for i in drawn if self.questions[i] in place]
+        return [place[self.questions[i]] for i in drawn if self.questions[i] in place]
+
+    def _epoch(self, distiller: Distiller) -> Iterator[list[Batch]]:
+        """The epoch's steps, each a list of micro-batches."""
+        order = self._order(distiller)
         for start in range(0, len(order), self.questions_a_step):
             chosen = order[start : start + self.questions_a_step]
             size = self.spec.batch_size
@@ -311,6 +383,8 @@ class Trainer:
             # A short last micro-batch counts by its questions: g <- g + share * its gradient.
             _scale_gradients(parameters, 1 / share)
             step = distiller.backward(self.student, batch)
+            if "weights" not in distiller.exempt:
+                _check_weights(step, f"{distiller.name}: step {self.position.run + 1}", batch)
             _scale_gradients(parameters, share)
             loss += share * float(step.loss.detach())
             results.append((batch, step))
@@ -350,6 +424,20 @@ class Trainer:
             lr=self.spec.learning_rate,
             weight_decay=self.spec.weight_decay,
             fused=True,
+        )
+
+
+def _check_weights(step: Step, where: str, batch: Batch) -> None:
+    """Raises CellError for weights that are NaN or infinite, or that don't sum to 1; a question
+    whose weights are all 0 is left out of the step."""
+    if step.weights is None:
+        return
+    totals = step.weights.double().sum(-1)
+    wrong = ((totals - 1).abs() > SUM_TOLERANCE) & (step.weights != 0).any(-1)
+    for b in (wrong | ~totals.isfinite()).nonzero().flatten().tolist():
+        raise CellError(
+            f"{where}: the weights of question {batch.question_id[b]} sum to {float(totals[b]):g}; "
+            "expected finite weights that sum to 1"
         )
 
 

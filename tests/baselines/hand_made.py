@@ -45,6 +45,9 @@ def one_question(count: int, seed: int = 0) -> Batch:
         epoch=0,
         generator=torch.Generator().manual_seed(seed),
         teachers=tuple("abcdefghij"[:count]),
+        gold=[""],
+        kinds=["number"],
+        answer_texts=[[None] * count],
     )
 
 

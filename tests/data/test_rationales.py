@@ -108,3 +108,22 @@ def test_the_lowest_score_of_each_question(bank):
     # Whatever index the table has: a bank that was filtered before has gaps in it.
     assert ids(bank.keep(["q2"]).lowest(scores)) == ["q2"]
     assert ids(bank.lowest({})) == []
+
+
+def test_a_teacher_s_rationales_are_added_and_judged(bank: RationaleBank) -> None:
+    texts = {"q0": ["So it is 1.", "The answer is 2."], "q2": ["Who knows?"]}
+    more = bank.with_rationales("own", texts)
+    assert more.teachers == ("ada", "bob", "own")
+    own = more.rationales[more.rationales["teacher"] == "own"]
+    assert own[["question_id", "sample", "answer", "right"]].to_numpy().tolist() == [
+        ["q0", 0, "1", True],
+        ["q0", 1, "2", False],
+        ["q2", 0, None, False],
+    ]
+    assert set(own["role"]) == {"teacher"} and set(own["corruption"]) == {""}
+    pd.testing.assert_frame_equal(more.rationales.head(len(bank.rationales)), bank.rationales)
+    assert more.only_teachers(["own"]).questions["question_id"].tolist() == ["q0", "q2"]
+    assert bank.with_rationales("own", {}).rationales.equals(bank.rationales)
+    for name, wrong in (("ada", {}), ("human", {}), ("own", {"q9": ["?"]})):
+        with pytest.raises(ValueError, match=r"already|no question 'q9'"):
+            bank.with_rationales(name, wrong)

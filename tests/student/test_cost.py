@@ -51,8 +51,8 @@ def test_totals_of_an_older_checkpoint_are_taken_back():
     older = {"tokens": 5, "physical_tokens": 6, "supervised_tokens": 4, "teacher_tokens": 3}
     cost = Cost(selection_tokens=9)
     cost.load(json.loads(json.dumps({**older, "flops": 2.5})))
-    assert cost == Cost(5, 6, 4, 3, 2.5, 0)
-    assert cost.as_dict() == {**older, "flops": 2.5, "selection_tokens": 0}
+    assert cost == Cost(5, 6, 4, 3, 2.5, 0, 0)
+    assert cost.as_dict() == {**older, "flops": 2.5, "selection_tokens": 0, "sampled_tokens": 0}
     again = Cost()
     again.load(cost.as_dict())
     assert again == cost

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 
 import pytest
 import torch
@@ -18,7 +19,9 @@ from transformers import (
 from transformers.cache_utils import DynamicLayer
 
 from compact_bench.student import generation
+from compact_bench.student.encode import NEXT_QUESTION, Encoder
 from compact_bench.student.generation import (
+    Generated,
     RoomyLayer,
     Stops,
     batches,
@@ -26,10 +29,12 @@ from compact_bench.student.generation import (
     decode,
     end_ids,
     generate,
+    own_noise,
+    own_rationales,
     prefill,
     shared_beginnings,
 )
-from tests.models import tiny_model
+from tests.models import make_batch, tiny_model, tiny_tokenizer
 from tests.tiny_student import GOLD, LIMIT, byte_tokenizer, taught_student
 
 
@@ -301,3 +306,42 @@ def test_a_model_gives_the_same_logits_on_either(kind):
             model(part, past_key_values=cache, use_cache=True).logits for cache in (ours, theirs)
         ]
         torch.testing.assert_close(*logits)
+
+
+def test_a_rationale_as_it_was_written_knows_its_answer_and_its_steps():
+    tokenizer = tiny_tokenizer()
+    encoder, batch = Encoder(tokenizer), make_batch(tokenizer)
+    end = tokenizer.eos_token_id
+    texts = [
+        [" 7 + 5 = 12. The answer is 12", " 7 + 5 = 13. The answer is 13"],
+        [" 3 - 1 = 2.", " 3 - 1 = 2. The answer is 2 Question: 9?"],
+    ]
+    written = [
+        [Generated(tuple(encoder.ids(text)), True, end, (-1.0,) * 5) for text in row]
+        for row in texts
+    ]
+    written[1][1] = replace(written[1][1], end=None)  # by the stop string
+    own = own_rationales(batch, written, Stops(tokenizer, (NEXT_QUESTION,)), encoder)
+    assert own.batch.answer_texts == [["12", "13"], [None, "2"]]
+    assert own.batch.right.tolist() == [[True, False], [False, True]]
+    assert own.texts[1] == [" 3 - 1 = 2.", " 3 - 1 = 2. The answer is 2 "]
+    # As the template has it, so its marks are known; the others have none.
+    same = encoder.rationale("7 + 5 = 12.", "12", gold="12")
+    assert own.batch.rationale_ids[0][0] == same.ids
+    assert own.batch.answer_start[0][0] == same.answer_start
+    assert own.batch.step_ends[0][0] == same.step_ends
+    ids = [encoder.ids(text) for text in texts[1]]
+    assert own.batch.rationale_ids[1] == [[*ids[0], end], ids[1]]
+    assert own.batch.step_ends[1] == [encoder.rationale("3 - 1 = 2.", None).step_ends, []]
+    assert own.log_p.shape == (2, 2, len(ids[1]))
+    assert own.log_p.sum(-1).tolist() == [[-5.0] * 2] * 2
+
+
+@given(st.integers(0, 2**40), st.lists(st.integers(0, 999)), st.integers(1, 40), st.integers(0, 40))
+def test_noise_does_not_depend_on_how_much_of_it_is_drawn(seed, prompt, count, more):
+    some = own_noise(seed, 3, prompt, 1, count)
+    assert torch.equal(own_noise(seed, 3, prompt, 1, count + more)[:count], some)
+    assert bool(((some >= 0) & (some < 1)).all())
+    for other in ((seed + 1, 3, prompt, 1), (seed, 4, prompt, 1), (seed, 3, prompt, 0)):
+        assert not torch.equal(own_noise(*other, count), some)
+    assert not torch.equal(own_noise(seed, 3, [*prompt, 1], 1, count), some)

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from compact_bench.api import Step
+from compact_bench.testing.workbench import bank
 from tests.testing.methods import Sound, run_check
 
 
@@ -42,6 +43,14 @@ class SumsToTwo(Sound):
         return 2 * super().weights(out, batch)
 
 
+class ForgetsAQuestion(Sound):
+    """Reads a question and gives none of its rationales any weight."""
+
+    def weights(self, out, batch):
+        first = min(batch.question_id)
+        return super().weights(out, batch) * torch.tensor([[q != first] for q in batch.question_id])
+
+
 class AttachedWeights(Sound):
     """Weights that the gradient flows through."""
 
@@ -66,6 +75,16 @@ class HalfForTheOnly(Sound):
     def weights(self, out, batch):
         weights = super().weights(out, batch)
         return torch.where(batch.present.sum(-1, keepdim=True) == 1, 0.5, 1.0) * weights
+
+
+class PutsTheRestElsewhere(HalfForTheOnly):
+    """Gives a part of the only rationale's weight to one that is absent."""
+
+    def weights(self, out, batch):
+        weights = super().weights(out, batch)
+        rest = 1 - weights.sum(-1, keepdim=True)
+        absent = (~batch.present).to(weights)
+        return weights + rest * absent / absent.sum(-1, keepdim=True).clamp_min(1)
 
 
 class LooksAtTheAbsent(Sound):
@@ -129,6 +148,24 @@ class SeededUnsaid(Sound):
         return draw / draw.sum(-1, keepdim=True)
 
 
+class ReadsPastTheStudent(Sound):
+    """Asks the model itself."""
+
+    def loss(self, student, batch):
+        with torch.no_grad():
+            student.causal(torch.tensor([batch.prompt_ids[0]]))
+        return super().loss(student, batch)
+
+
+class WritesPastTheStudent(Sound):
+    """Lets the model write before training, uncounted."""
+
+    def select(self, bank, student):
+        ids = torch.tensor([student.encoder.prompt("What?")])
+        student.model.generate(ids, max_new_tokens=2, do_sample=False)
+        return super().select(bank, student)
+
+
 class ForgetsItsState(Sound):
     """Remembers past losses, and not in its checkpoint."""
 
@@ -161,14 +198,18 @@ BROKEN = [
     ("gradient", NoGradient, "expected a gradient in the student's parameters, got 0 everywhere"),
     ("gradient", NaNGradient, "Diverged: the gradient's norm is nan at step 1"),
     ("gradient", NeverTrains, "expected training steps, got none"),
-    ("weights", SumsToTwo, r"sum to 1 over what is present, got the sums \[2, 2\]"),
+    ("weights", SumsToTwo, r"sound: step 1: the weights .* sum to 2; expected finite weights"),
+    ("weights", ForgetsAQuestion, r"sum to 1 over what is present, got the sums \[.*0.*\]"),
     ("weights", AttachedWeights, "expected detached weights"),
     ("weights", WeighsTheAbsent, "expected weights that sum to 1"),
-    ("one_rationale", HalfForTheOnly, r"expected weights \[\[1, 0, .* got \[\[0.5, 0,"),
+    ("one_rationale", HalfForTheOnly, r"the weights .* sum to 0.5; expected finite weights"),
+    ("one_rationale", PutsTheRestElsewhere, r"expected weights \[\[1, 0, .* got \[\[0.5, "),
     ("missing_teachers", WeighsTheAbsent, r"expected weight 0 for absent rationales, got \[0\.2"),
     ("missing_teachers", LooksAtTheAbsent, "with one more absent rationale: expected the loss"),
     ("permutation", FirstCountsMore, r"step 1, .* in another order: expected the "),
     ("layouts", PaddedCountsMore, "in the padded layout: expected the loss"),
+    ("cost", ReadsPastTheStudent, r"got \d+ tokens that it read past it"),
+    ("cost", WritesPastTheStudent, r"got \d+ tokens that it read past it"),
     ("random_state", DrawsFromTorch, "to be left alone, got draws from torch"),
     ("random_state", DrawsFromPython, "to be left alone, got draws from python"),
     ("repetition", DrawsFromTheSystem, "with the same seed: expected the same trained parameters"),
@@ -198,6 +239,37 @@ def test_a_check_that_does_not_apply_says_why():
 
     assert run_check("permutation", Draws).startswith("not applicable: it draws from the batch's")
     assert run_check("layouts", Draws) == "not applicable: a reason of its own"
+
+
+def test_what_goes_through_the_student_is_counted():
+    class Asks(Sound):
+        """Samples, asks a teacher, and the student before training."""
+
+        def fit(self, trainer):
+            trainer.student.attach_start()
+            trainer.student.attach_teachers({"copy": trainer.student.frozen_copy()})
+            trainer.run(self)
+
+        def loss(self, student, batch):
+            own = student.sample(batch, n=2, max_new_tokens=4)
+            student.teacher_forward("copy", own.batch)
+            student.forward(own.batch, needs={"start_token_nll"})
+            return super().loss(student, batch)
+
+    assert run_check("cost", Asks) == ""
+
+
+def test_questions_may_be_left_out_of_a_step():
+    class OneOfThem(Sound):
+        """Reads a question of the bank in one epoch alone."""
+
+        def rows(self, batch):
+            first = min(bank().questions["question_id"])
+            due = torch.tensor([name != first or batch.epoch == 0 for name in batch.question_id])
+            return batch.present & due[:, None]
+
+    for check in ("weights", "one_rationale", "missing_teachers", "permutation", "repetition"):
+        assert run_check(check, OneOfThem) == ""
 
 
 def test_the_checks_leave_the_global_random_state_alone():

@@ -15,6 +15,7 @@ from compact_bench.training.trainer import Trainer
 from compact_bench_baselines.average import Average
 from compact_bench_baselines.random_teacher import RandomTeacher
 from compact_bench_baselines.replay import Replay
+from tests.models import save_tiny
 from tests.trainers import (
     Stateful,
     assert_resumes,
@@ -353,3 +354,139 @@ def test_parts_resume_where_they_were(tmp_path, stop_at):
         in_parts(made, (0.0, 0.4), (0.4, 1.0))
 
     assert_resumes(lambda folder: trainer(folder=folder), fit, tmp_path, stop_at)
+
+
+class LeavesOut(Distiller):
+    """Reads a question in steps that it is due in."""
+
+    name, version, reference = "leaves_out", 1, "none"
+
+    def rows(self, batch):
+        due = torch.tensor([self.due(int(name[1:]), batch.epoch) for name in batch.question_id])
+        return batch.present & due[:, None]
+
+    def due(self, question, epoch):
+        return (question + epoch) % 2 == 0
+
+
+def test_a_question_without_rows_is_left_out_and_adds_nothing():
+    made = trainer(LeavesOut(), batch_size=4, clip=1e9)
+    run(made)
+    frame = pd.DataFrame(made.records)
+    read = frame[frame["teacher"] != ""]
+    assert {
+        (int(q[1:]) + e) % 2 for q, e in zip(read["question_id"], read["epoch"], strict=True)
+    } == {0}
+    left_out = frame[frame["teacher"] == ""]
+    assert len(left_out) == 7 and left_out["weight"].isna().all()
+    # It counts in the mean over questions, so that micro-batches add up to the batch.
+    two = trainer(LeavesOut(), batch_size=1, accumulate=4, clip=1e9)
+    assert all(
+        torch.allclose(p, made.student.state_dict()[n], atol=2e-4) for n, p in run(two).items()
+    )
+
+
+def test_steps_without_any_row_change_nothing_and_a_run_of_them_ends():
+    class Never(LeavesOut):
+        def due(self, question, epoch):
+            return False
+
+    made = trainer(Never())
+    before = made.student.state_dict()
+    assert same(run(made), before)
+    assert made.position.step == made.total_steps and made.student.cost.tokens == 0
+    with pytest.raises(CellError, match="leaves_out: nothing is read in an epoch"):
+        run(trainer(Never(), max_flops=1e9))
+
+
+@pytest.mark.parametrize(
+    ("value", "found"), [(0.4, "sum to 0.8"), (float("nan"), "sum to nan"), (-0.5, "sum to -1")]
+)
+def test_weights_that_are_no_shares_end_the_run_with_method_step_and_question(value, found):
+    class Wrong(Distiller):
+        name, version, reference = "wrong_weights", 1, "none"
+
+        def weights(self, out, batch):
+            return torch.full_like(out.nll, value if batch.step == 1 else 0.5)
+
+    with pytest.raises(
+        CellError, match=rf"wrong_weights: step 2: the weights of question q\d {found}"
+    ):
+        run(trainer(Wrong()))
+
+
+def test_an_order_of_the_method_s_own_is_read_in_every_epoch():
+    class LastFirst(Distiller):
+        name, version, reference = "last_first", 1, "none"
+
+        def order(self, examples, epoch):
+            places = sorted(range(len(examples)), key=lambda i: examples[i].question_id)
+            return places if epoch else places[::-1]
+
+    made = trainer(LastFirst(), batch_size=1)
+    run(made)
+    read = pd.DataFrame(made.records).drop_duplicates(["step", "question_id"])["question_id"]
+    assert read.tolist() == [f"q{i}" for i in (*reversed(range(7)), *range(7))]
+
+    class Forgets(LastFirst):
+        def order(self, examples, epoch):
+            return [0, 0, 1]
+
+    with pytest.raises(CellError, match="order gave 3 places in epoch 0; expected each of 0 to 6"):
+        run(trainer(Forgets()))
+
+
+def test_rationales_that_are_added_are_read_from_the_next_stage_on():
+    made = trainer()
+    made.run(made.distiller, stage="first", part=(0.0, 0.5))
+    with pytest.raises(ValueError, match="there is a teacher 'b' already"):
+        made.add_rationales("b", {})
+    made.add_rationales("own", {"q1": ["Twice 1. The answer is 2", "It is 3."], "q9": ["never"]})
+    made.run(made.distiller, stage="second", part=(0.5, 1.0))
+    frame = pd.DataFrame(made.records)
+    own = frame[frame["teacher"] == "own"]
+    assert set(own["question_id"]) == {"q1"} and set(own["sample"]) == {0, 1}
+    assert own["weight"].tolist() == [0.25, 0.25]
+    (batch,) = [b for b in made.batches() if "q1" in b.question_id]
+    assert batch.right[batch.question_id.index("q1")].tolist() == [True, True, True, False]
+    assert made.teachers == ("a", "b", "own")
+    long = trainer()
+    long.student.max_tokens = 65
+    long.add_rationales("own", {"q1": ["Twice 1.", "It is " * 9]})
+    assert [r.sample for r in long.examples[1].rationales if r.teacher == 2] == [0]
+
+
+def test_dev_questions_are_laid_open_with_their_answers_and_counted():
+    made = trainer()
+    with pytest.raises(CellError, match="there is no dev question to choose by"):
+        next(made.dev_batches())
+    items = pd.DataFrame(
+        {
+            "question_id": [f"d{i}" for i in range(3)],
+            "question": [f"{i} and 1?" for i in range(3)],
+            "answer": [str(i + 1) for i in range(3)],
+            "answer_kind": "number",
+        }
+    )
+    made.dev = SimpleNamespace(task=SimpleNamespace(items=items))
+    names = []
+    for batch in made.dev_batches(size=2):
+        names += batch.question_id
+        assert not batch.present.any()
+        loss = made.student.forward(batch, target="answer").nll.mean()
+        loss.backward()
+    assert names == ["d0", "d1", "d2"] and made.dev_questions == 3
+    assert any(p.grad.any() for p in made.student.trainable().values())
+    cost = made.student.cost
+    assert cost.selection_tokens == cost.tokens > 0
+    run(made)
+    assert cost.selection_tokens < cost.tokens
+
+
+def test_several_models_are_loaded_by_name(tmp_path):
+    made = trainer()
+    made.load_teachers({"one": str(save_tiny("llama", tmp_path / "a"))})
+    (batch, *_) = made.batches()
+    # Both are made with the same weights.
+    expected = made.student.forward(batch).nll
+    assert torch.allclose(made.student.teacher_forward("one", batch).nll, expected, atol=1e-5)

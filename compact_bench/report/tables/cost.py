@@ -21,6 +21,7 @@ from compact_bench.suite.schema import IN_DOMAIN
 COSTS = {
     "tokens": "student tokens",
     "selection_tokens": "of them to select",
+    "sampled_tokens": "tokens it wrote",
     "physical_tokens": "with padding",
     "supervised_tokens": "target tokens",
     "teacher_tokens": "teacher tokens",
@@ -34,6 +35,8 @@ COSTS = {
 def cost(results: Results) -> Table:
     """What a cell of each row cost, mean over seeds; as CSV with the standard deviation."""
     shown = [n for n in COSTS if any(row.cost(n).n for row in results.rows)]
+    if not any(row.cost("sampled_tokens").mean > 0 for row in results.rows):
+        shown = [name for name in shown if name != "sampled_tokens"]
     columns = {"method": [row.label for row in results.rows]}
     for name in shown:
         columns[COSTS[name]] = [compact(row.cost(name).mean) for row in results.rows]
@@ -57,6 +60,7 @@ def cost(results: Results) -> Table:
         "Of them to select: what a method read, wrote or trained to choose rationales or teachers"
         if "selection_tokens" in shown
         else "",
+        "Tokens it wrote: rationales of its own, in training" if "sampled_tokens" in shown else "",
         "What choosing the learning rates cost is in the table selection" if results.tries else "",
     )
     return formats.table("cost", "Cost", text, columns, pd.DataFrame(numbers))

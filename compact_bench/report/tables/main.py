@@ -48,6 +48,8 @@ def main(results: Results) -> Table:
         columns[title] = [compact(row.cost(name).mean) for row in rows]
     columns["done"] = [f"{len(row.done)}/{len(row.cells)}" for row in rows]
     columns["gold"] = [{True: "yes", False: "no", None: NONE}[row.uses_gold] for row in rows]
+    if any(map(reads_dev, rows)):
+        columns["dev"] = ["yes" if reads_dev(row) else "no" for row in rows]
     if any(row.problems() for row in rows):
         notes = ["; ".join(row.problems()) for row in rows]
         columns["note"] = [n if len(n) <= 48 else n[:47].rstrip() + "…" for n in notes]
@@ -62,9 +64,15 @@ def main(results: Results) -> Table:
         else "",
         "Tokens, FLOPs and seconds are of training, a cell's mean. Gold: the method sees the gold "
         "answer when it weights or selects",
+        "Dev: it chooses by gradients or losses of dev questions" if "dev" in columns else "",
     )
     problems = tuple(f"{row.label}: {why}" for row in rows for why in row.problems())
     return formats.table("main", "Methods", text, columns, main_numbers(results), problems)
+
+
+def reads_dev(row: Row) -> bool:
+    """Whether dev questions were laid open to the method, with their gold answers."""
+    return any(cell.status.get("dev_questions") for cell in row.done.values())
 
 
 def _averaged(results: Results) -> str:
@@ -103,6 +111,7 @@ def main_numbers(results: Results) -> pd.DataFrame:
         line |= {"kept.mean": kept.mean, "kept.sd": kept.sd}
         line |= {name: row.cost(name).mean for name in ("tokens", "flops", "train_seconds")}
         line |= {"done": len(row.done), "planned": len(row.cells), "uses_gold": row.uses_gold}
+        line |= {"reads_dev": True} if reads_dev(row) else {}
         rows.append(line | {"note": "; ".join(row.problems())})
     return pd.DataFrame(rows)
 

@@ -58,6 +58,12 @@ def test_what_nobody_counted_has_no_column(root: Path) -> None:
     table = cost.cost(read(root))
     assert shown(table, "average")["of them to select"] == "500"
     assert "trained to choose rationales" in table.caption.own
+    write_status(root, sampled_tokens=0)
+    assert "tokens it wrote" not in cost.cost(read(root)).columns
+    write_status(root, sampled_tokens=70)
+    table = cost.cost(read(root))
+    assert shown(table, "average")["tokens it wrote"] == "70"
+    assert "rationales of its own" in table.caption.own
 
 
 def with_rates(root: Path, values: dict[float, float]) -> Results:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -108,6 +109,21 @@ def test_every_row_says_what_became_of_it(results: Results) -> None:
     assert "answer_sft: diverged (seed 1): loss is nan at step 3" in table.notes
     assert "random_teacher: not run yet (seed 2)" in table.notes
     assert text(table, "compact", "gold").text == "yes"
+
+
+def test_rows_that_were_shown_dev_questions_are_marked(
+    root: Path, results: Results, tmp_path: Path
+) -> None:
+    assert "dev" not in main.main(results).columns
+    shown = tmp_path / "shown"
+    shutil.copytree(root, shown)
+    for cell in cells.read_cells(shown):
+        if cell.spec["label"] == "compact":
+            cells.CellWriter(cell.folder).status("done", dev_questions=50)
+    table = main.main(read(shown))
+    assert text(table, "compact", "dev").text == "yes"
+    assert text(table, "average", "dev").text == "no"
+    assert "gradients or losses of dev questions" in str(table.caption)
 
 
 def test_caption_names_what_a_reader_needs(results: Results) -> None:
