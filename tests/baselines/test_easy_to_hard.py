@@ -1,4 +1,4 @@
-"""Easy to hard: the difficulty by the model's own forward, buckets, and the order of every epoch."""
+"""Easy to hard: difficulty by the model's own forward, buckets, and the order of every epoch."""
 
 from __future__ import annotations
 
