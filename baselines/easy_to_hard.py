@@ -40,7 +40,8 @@ class EasyToHard(Distiller):
 
     def fit(self, trainer) -> None:
         """Measures the questions' difficulty, then trains."""
-        self.seed, self.difficulty = trainer.seed, {}
+        self.seed = trainer.seed
+        self.difficulty: dict[str, float] = {}
         student = trainer.student
         with torch.no_grad(), student.cost.selecting():
             for batch in trainer.batches():
