@@ -22,6 +22,7 @@ COMMANDS = {
     "publish": "publish:publish",
     "reproduce": "publish:reproduce",
     "export": "publish:export",
+    "verify": "verify:verify",
     "compare": "report:compare",
     "agree": "report:agree",
 }
@@ -42,13 +43,15 @@ class Commands(click.Group):
         return getattr(importlib.import_module(f"compact_bench.commands.{module}"), function)
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Call the command; bad input has exit code 2 and no traceback."""
-        from compact_bench.errors import UserError
+        """Call the command; bad input has exit code 2, a failing machine 1, none a traceback."""
+        from compact_bench.errors import MachineError, UserError
 
         try:
             return super().invoke(ctx)
         except UserError as error:
             raise click.UsageError(str(error)) from None
+        except MachineError as error:
+            raise click.ClickException(str(error)) from None
 
 
 @click.group(cls=Commands, context_settings={"help_option_names": ["-h", "--help"]})

@@ -10,6 +10,10 @@ class UserError(Exception):
     """Bad input: one line for the user, exit code 2."""
 
 
+class MachineError(Exception):
+    """The machine ended a command, by want of memory say: one line for the user, exit code 1."""
+
+
 class CellError(Exception):
     """One cell can't be done; it is recorded as failed with this reason."""
 

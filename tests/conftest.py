@@ -8,8 +8,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import yaml
+
+# A busy machine is no fault of the code: no example has a deadline, and none is too slow to make.
+hypothesis.settings.register_profile(
+    "compact_bench",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("compact_bench")
 
 STUBS = Path(__file__).parent / "stubs"
 TEACHERS = ("ada", "bob")

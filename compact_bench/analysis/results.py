@@ -393,9 +393,12 @@ def _checked(cell: Cell) -> tuple[Cell, pa.Table | None]:
     if cell.state != "done":
         return cell, None
     try:
+        cell.check()
         table = cell.table("eval")
         if table is None or not len(table) or {"task", "metric", "value"} - set(table.column_names):
             raise UserError("eval.parquet holds no values")
+        if table["task"].null_count or table["metric"].null_count:
+            raise UserError("eval.parquet has rows without a task or metric")
     except UserError as error:
         return replace(cell, status={**cell.status, "state": "failed", "reason": str(error)}), None
     return cell, table

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import reduce
 from pathlib import Path
@@ -35,11 +36,44 @@ _OVERRIDES = click.option(
 _LIMIT = click.option("--limit", metavar="N", help="N training questions and N items a task.")
 
 
+class Minutes(click.ParamType):
+    """A number of minutes above 0."""
+
+    name = "minutes"
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        """The number; a line for the user where it is none."""
+        try:
+            minutes = float(value)
+        except ValueError:
+            minutes = math.nan
+        if not minutes > 0:
+            self.fail(f"{value!r} is no number of minutes; allowed: above 0, or inf", param, ctx)
+        return minutes
+
+
 def _options(*options: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     return lambda command: reduce(
         lambda function, option: option(function), reversed(options), command
     )
 
+
+LIMITS = _options(
+    click.option(
+        "--cell-minutes", type=Minutes(), metavar="N", help="End a cell that takes longer [none]."
+    ),
+    click.option(
+        "--stall-minutes",
+        type=Minutes(),
+        metavar="N",
+        help="End a cell in which nothing happens for so long [120].",
+    ),
+    click.option(
+        "--trust-remote-code",
+        is_flag=True,
+        help="Allow a suite to run Python code that comes with a model.",
+    ),
+)
 
 READING = _options(
     click.argument("file", type=FOLDER),
@@ -117,13 +151,19 @@ def suite_and_options(
     mirror: str | Path | None = None,
     plugins: Sequence[str | Path] = (),
     retry: bool = False,
+    **limits: Any,
 ) -> tuple[Suite, Options]:
-    """The suite and the options of `run` and `plan`."""
+    """The suite and the options of `run` and `plan`; limits: the options of LIMITS, by name."""
     from compact_bench.execution.plan import Options
 
     folders = Path(results), Path(mirror) if mirror else None, tuple(map(Path, plugins))
     suite = suite_of(file, profile, overrides, seeds, limit)
-    return suite, Options(*folders, tuple(only), jobs, retry)
+    return suite, Options(*folders, tuple(only), jobs, retry, **given(limits))
+
+
+def given(limits: Mapping[str, Any]) -> dict[str, Any]:
+    """The options of LIMITS that a user gave; the others have their defaults."""
+    return {name: value for name, value in limits.items() if value is not None}
 
 
 def results_folder(file: Path, profile: str | None, results: Path) -> Path:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compact_bench.commands.options import CHOOSING, suite_and_options
+from compact_bench.commands.options import CHOOSING, LIMITS, suite_and_options
 
 if TYPE_CHECKING:
     from compact_bench.execution.plan import Options
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @CHOOSING
+@LIMITS
 def run(**arguments: Any) -> int:
     """Run what is missing of the suite FILE, then make its tables and figures.
 

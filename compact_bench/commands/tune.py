@@ -8,12 +8,13 @@ from typing import Any
 
 import click
 
-from compact_bench.commands.options import TUNING, suite_of
+from compact_bench.commands.options import LIMITS, TUNING, given, suite_of
 from compact_bench.errors import UserError
 
 
 @click.command()
 @TUNING
+@LIMITS
 def tune(
     file: Path,
     profile: str | None,
@@ -30,6 +31,9 @@ def tune(
     jobs: int | None,
     mirror: Path | None,
     plugins: tuple[Path, ...],
+    cell_minutes: float | None,
+    stall_minutes: float | None,
+    trust_remote_code: bool,
     **section: Any,
 ) -> int:
     """Search the settings of rows of the suite FILE on the dev split, and test the best once.
@@ -52,7 +56,12 @@ def tune(
         )
     if not re.fullmatch(r"[A-Za-z0-9_.-]*", study):
         raise UserError(f"--study {study}: letters, digits, dots, dashes and underscores")
-    options = Options(results, mirror, plugins, (), jobs, False)
+    limits = {
+        "cell_minutes": cell_minutes,
+        "stall_minutes": stall_minutes,
+        "trust_remote_code": trust_remote_code,
+    }
+    options = Options(results, mirror, plugins, (), jobs, False, **given(limits))
     chosen = search.TuneOptions(names, storage, study, not no_test)
     return search.tune(suite, options, chosen, say=click.echo)
 

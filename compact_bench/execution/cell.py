@@ -71,6 +71,7 @@ def run_cell(
         time=datetime.now(UTC).isoformat(timespec="seconds"),
         seconds=time.perf_counter() - started,
         cell_peak_memory_mb=peak_memory_mb(),
+        records=writer.checksums(),
         **facts,
     )
 

@@ -32,6 +32,8 @@ ENDED_WELL = ("done", "skipped")
 
 WAITING = "waiting"  # for its learning rate
 
+STALL_MINUTES = 120.0  # of a large student a step takes seconds, and the longest phases minutes
+
 COSTS = ("seconds", "flops", "tokens")
 
 CHARACTERS_A_TOKEN = 4
@@ -42,7 +44,11 @@ FLOPS_A_SECOND_AND_THREAD = 5e10
 
 @dataclass(frozen=True)
 class Options:
-    """The options that decide where a run reads and writes and which cells it takes."""
+    """The options that decide where a run reads and writes, which cells it takes, and how long.
+
+    cell_minutes: a cell that takes longer is ended; stall_minutes: one without an event for so
+    long. trust_remote_code: whether a suite may have code of a model hub run.
+    """
 
     results: Path = Path("results")
     mirror: Path | None = None
@@ -50,20 +56,26 @@ class Options:
     only: tuple[str, ...] = ()
     jobs: int | None = None
     retry: bool = False
+    cell_minutes: float = math.inf
+    stall_minutes: float = STALL_MINUTES
+    trust_remote_code: bool = False
 
     def request(self, spec: RunSpec, folder: Path) -> dict[str, Any]:
         """Begin a cell's records with its spec.json; return the request to a worker to train it.
 
-        What an earlier try left of a status must not pass for this one's result.
+        What an earlier try left of a status must not pass for this one's result. Paths are
+        absolute: a method of an earlier cell may have left the worker's directory.
         """
+        folder = folder.absolute()
         files.remove(folder / "status.json")
+        files.remove_leftovers(folder, deep=True)
         CellWriter(folder).spec(spec.to_json())
         return {
             "do": "cell",
             "spec": spec.to_json(),
             "folder": str(folder),
-            "mirror": str(self.mirror) if self.mirror else None,
-            "plugins": [str(plugin) for plugin in self.plugins],
+            "mirror": str(self.mirror.absolute()) if self.mirror else None,
+            "plugins": [str(plugin.absolute()) for plugin in self.plugins],
         }
 
 
@@ -241,6 +253,16 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         tries=tuple(tries),
         waiting=frozenset(waiting),
     )
+
+
+def check_trust(suite: Suite, options: Options) -> None:
+    """Raise UserError where a suite has code of a hub run that the command doesn't allow."""
+    if suite.student.trust_remote_code and not options.trust_remote_code:
+        where = suite.where(("student", "trust_remote_code"))
+        raise UserError(
+            f"{where}: student.trust_remote_code: runs Python code that comes with "
+            f"{suite.student.id!r} on this machine; if you trust it, add --trust-remote-code"
+        )
 
 
 def student_identity(suite: Suite) -> str:

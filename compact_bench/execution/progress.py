@@ -90,6 +90,11 @@ class LineDisplay:
         count = f"{done}/{self._total} cells, {clock_time(left)} left"
         self._say(f"{name}: {state}{why} in {clock_time(seconds)}; {count}")
 
+    def put_back(self, slot: int, name: str, reason: str) -> None:
+        """Print why a cell will be done again."""
+        del self._cells[slot]
+        self._say(f"{name}: {reason}")
+
     def close(self) -> None:
         """Nothing to restore."""
 
@@ -134,6 +139,11 @@ class BarDisplay:
         if state != "done":
             self._progress.console.print(f"{name}: {state} ({reason})", markup=False)
         self._progress.advance(self._all)
+
+    def put_back(self, slot: int, name: str, reason: str) -> None:
+        """Remove the cell's bar and leave a line: it will be done again."""
+        self._progress.remove_task(self._tasks.pop(slot))
+        self._progress.console.print(f"{name}: {reason}", markup=False)
 
     def close(self) -> None:
         """Stop drawing."""

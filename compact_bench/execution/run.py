@@ -5,11 +5,9 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
-
-import filelock
 
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.errors import UserError
@@ -18,17 +16,19 @@ from compact_bench.execution.plan import (
     WAITING,
     Options,
     Plan,
+    check_trust,
     jobs_and_threads,
     make_plan,
     suite_folder,
     tried_entry,
 )
-from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
+from compact_bench.execution.pool import AGAIN, News, Pool, TimeLimits, WorkerEntry, record_lost
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
 from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import write_bank, write_items, write_suite_record
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
+from compact_bench.utils import files
 
 INTERRUPTED = 130
 
@@ -45,13 +45,14 @@ def run(
     """Run what is missing of a suite; return the exit code.
 
     0: every selected cell is done or skipped; 1: some failed or diverged; 130: Ctrl-C.
-    Raises UserError before any cell has started. ``entry`` replaces what a worker calls;
-    ``meanwhile`` is called while the first worker starts, which takes seconds.
+    Raises UserError, or MachineError, before any cell has started. ``entry`` replaces what a
+    worker calls; ``meanwhile`` is called while the first worker starts, which takes seconds.
     """
     root = suite_folder(suite, options.results)
+    check_trust(suite, options)
     check_writable(root)
-    jobs, threads = jobs_and_threads(suite, options)
-    with locked(root), _stopped(Pool(entry or WorkerEntry(threads), root / "logs", jobs)) as pool:
+    with locked(root), _stopped(make_pool(suite, options, root, entry)) as pool:
+        files.remove_leftovers(root)
         pool.start()
         meanwhile()
         plan = make_plan(suite, options)
@@ -89,18 +90,10 @@ def check_writable(root: Path) -> None:
         raise UserError(f"can't write to the results folder {root}: {reason}") from error
 
 
-@contextmanager
-def locked(root: Path) -> Iterator[None]:
+def locked(root: Path) -> AbstractContextManager[None]:
     """Hold the folder's lock; a second run of the same folder is refused, not queued."""
-    lock = filelock.FileLock(root / ".lock")
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout as error:
-        raise UserError(f"another run is writing to {root}; wait for it or stop it") from error
-    try:
-        yield
-    finally:
-        lock.release()
+    problem = f"another run is writing to {root}; wait for it or stop it"
+    return files.locked(root / ".lock", problem)
 
 
 def write_records(plan: Plan) -> None:
@@ -125,6 +118,13 @@ def write_records(plan: Plan) -> None:
     trained_on = {q for bank in plan.banks.values() for q in bank.questions["question"]}
     clean = template_clean_items(plan.prepared.tasks, trained_on)
     write_items(plan.root, plan.prepared.tasks, clean)
+
+
+def make_pool(suite: Suite, options: Options, root: Path, entry: WorkerEntry | None) -> Pool:
+    """The pool that a suite's cells are run by; its logs lie in `root`."""
+    jobs, threads = jobs_and_threads(suite, options)
+    limits = TimeLimits(options.cell_minutes, options.stall_minutes)
+    return Pool(entry or WorkerEntry(threads), root / "logs", jobs, limits)
 
 
 @contextmanager
@@ -168,5 +168,8 @@ def _show(news: News, plan: Plan, display: Display) -> None:
         status = read_cell(folder).status
         state, reason = status.get("state", "missing"), status.get("reason", "")
         display.ended(news.slot, news.spec.name, state, reason)
+    elif kind == AGAIN:
+        reason = f"{news.event['error']}; again, with {news.event['workers']} cells at a time"
+        display.put_back(news.slot, news.spec.name, reason)
     else:
         display.event(news.slot, news.event)

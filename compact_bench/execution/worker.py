@@ -51,6 +51,7 @@ def main() -> None:
     # then the answer.
     with importing(), contextlib.suppress(Exception):
         pkgutil.resolve_name(options.cell)
+    home = Path.cwd()
     for request in requests:
         error = None
         try:
@@ -63,6 +64,7 @@ def main() -> None:
         except Exception as problem:
             traceback.print_exc()
             error = one_line(problem)
+        os.chdir(home)  # a method may have left it, and the next cell's paths would be others
         requests.busy = False
         emit({"event": "end", "error": error})
 
@@ -118,6 +120,9 @@ class Requests:
             if line.strip():
                 self._queue.put(json.loads(line))
         if self.busy:
+            # With its children, which would train on. The pool gives each worker its own group.
+            if hasattr(os, "killpg") and os.getpgrp() == os.getpid():
+                os.killpg(0, signal.SIGKILL)
             os._exit(1)
         self._queue.put(None)
 

@@ -15,8 +15,9 @@ import pyarrow as pa
 import pyarrow.json
 
 from compact_bench.errors import UserError
+from compact_bench.records import integrity
 from compact_bench.records.archive import FACTS, SAMPLES, archive_of
-from compact_bench.records.parquet import Seed, Wanted, joined, read_arrow, select
+from compact_bench.records.parquet import Seed, Wanted, check_columns, joined, read_arrow, select
 from compact_bench.utils.files import plain, write_json, write_parquet, write_text
 
 STATES = ("done", "skipped", "failed", "diverged", "pruned", "missing")
@@ -31,6 +32,8 @@ LATENT_COLUMNS = ("kind", "layer", "task", "question_id", "values")
 # kind: "checkpoint" (at: share of the training, 1 = trained) | "scale" (at: share of the change
 # of the weights that is kept) | "relearned" (at: old examples that it was trained on afterwards).
 CURVE_COLUMNS = ("kind", "at", "task", "role", "metric", "filter", "value", "n", "chance")
+
+DAMAGED = "damaged"  # of a status that stands for records which can't be read
 
 _ABSOLUTE = re.compile(r"(?<![\w.:/~])(?:/|[A-Za-z]:\\)(?:[^\s/\\'\":,;]+[/\\])+([^\s/\\'\":,;]*)")
 
@@ -93,8 +96,15 @@ class CellWriter:
         lines = [json.dumps(plain(row), ensure_ascii=False, allow_nan=False) for row in rows]
         write_text(self.folder / "samples.jsonl", "".join(line + "\n" for line in lines))
 
+    def checksums(self) -> dict[str, dict[str, Any]]:
+        """Size and SHA-256 of every record that is there, by its file's name: for `status`."""
+        return integrity.checksums(self.folder)
+
     def status(self, state: str, reason: str = "", **extra: Any) -> None:
-        """Write status.json; ValueError for a state that isn't one of STATES."""
+        """Write status.json; ValueError for a state that isn't one of STATES.
+
+        With `records`, what `checksums` returns, the cell is read only while they hold.
+        """
         if state not in STATES:
             raise ValueError(f"state is {state!r}; allowed: {', '.join(STATES)}")
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **extra})
@@ -130,7 +140,8 @@ class Cell:
     @property
     def state(self) -> str:
         """One of STATES."""
-        return str(self.status.get("state", "missing"))
+        state = str(self.status.get("state", "missing"))
+        return state if state in STATES else "failed"
 
     def table(self, kind: str, wanted: Wanted | None = None) -> pa.Table | None:
         """The record of this kind (one of TABLES), or the wanted columns of it; None without one.
@@ -175,6 +186,17 @@ class Cell:
         except pa.ArrowInvalid as error:
             raise UserError(f"cannot read {path}: {error}") from error
 
+    def check(self) -> None:
+        """Raise UserError where a record can't be read, or a column holds another type.
+
+        Only where the records have no checksums, as older ones: others are what was written.
+        """
+        if not self.status.get("records"):
+            for path in sorted(self.folder.glob("*.parquet")):
+                check_columns(path)
+            if (self.folder / "samples.jsonl").exists():
+                self.item_table()
+
     def samples(self) -> list[dict[str, Any]]:
         """Every test item in full, with the output texts; what one lacks may be None."""
         path = self.folder / "samples.jsonl"
@@ -187,27 +209,36 @@ class Cell:
 def read_cell(folder: Path) -> Cell:
     """Read one cell of root/runs, or of the archive in root where it has no folder there.
 
-    Records that can't be parsed make it a failed cell with that reason; where nothing has
-    finished, its state is "missing".
+    Records that can't be parsed, or aren't those that the cell was recorded with, make it a failed
+    cell with that reason, which the next run does again; where nothing has finished, its state is
+    "missing".
     """
     folder = Path(folder)
     try:
         if not folder.exists() and (archive := archive_of(folder)):
             return Cell(folder.name, folder, *archive.facts(folder.name))
         facts = [_fact(f"{folder}/{name}.json") for name in FACTS]
-    except (OSError, ValueError) as error:
-        broken = {"state": "failed", "reason": f"the records can't be read: {error}"}
-        return Cell(folder.name, folder, status=broken)
+    except (OSError, ValueError, RecursionError) as error:
+        return _damaged(folder, f"the records can't be read: {error}")
+    if damage := integrity.damage_of(folder, facts[-1].get("records")):
+        return _damaged(folder, f"the records were damaged since: {damage}")
     return Cell(folder.name, folder, *facts)
+
+
+def _damaged(folder: Path, reason: str) -> Cell:
+    return Cell(folder.name, folder, status={"state": "failed", "reason": reason, DAMAGED: True})
 
 
 def _fact(path: str) -> dict[str, Any]:
     """A file of FACTS; empty where it isn't there. Reports read three for each of thousands."""
     try:
         with open(path, encoding="utf-8") as file:
-            return json.load(file)
+            content = json.load(file)
     except FileNotFoundError:
         return {}
+    if not isinstance(content, dict):
+        raise ValueError(f"{os.path.basename(path)} holds no JSON object")
+    return content
 
 
 def cell_reader(root: Path) -> Callable[[str], Cell]:

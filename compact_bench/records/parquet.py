@@ -39,6 +39,36 @@ def read_arrow(path: Path, wanted: Wanted | None = None) -> pa.Table:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
+# What columns of records hold, whichever table they are in.
+TEXTS = frozenset(
+    ("task", "metric", "filter", "role", "stage", "split", "question_id", "teacher", "kind")
+)
+NUMBERS = frozenset(
+    ("value", "stderr", "n", "chance", "at", "step", "epoch", "loss", "lr", "seconds", "tokens",
+     "supervised_tokens", "flops", "nll", "weight", "gain")
+)  # fmt: skip
+
+
+def check_columns(path: Path) -> None:
+    """Raise UserError where a table can't be read or a known column holds another type.
+
+    Only the table's end is read, which has the types.
+    """
+    try:
+        schema = pyarrow.parquet.read_schema(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"cannot read {path}: {error}") from error
+    for column in schema:
+        kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type
+        text = pa.types.is_string(kind) or pa.types.is_large_string(kind)
+        number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
+        empty = pa.types.is_null(kind)
+        wanted = "text" if column.name in TEXTS else "numbers"
+        fits = text if wanted == "text" else number
+        if column.name in TEXTS | NUMBERS and not (fits or empty):
+            raise UserError(f"cannot read {path}: {column.name} holds {kind}, not {wanted}")
+
+
 def select(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The schema's columns in its types; those that the table lacks are empty."""
     columns = [

@@ -15,7 +15,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.errors import UserError
-from compact_bench.records.parquet import read_table
+from compact_bench.records.parquet import check_columns, read_table
 from compact_bench.suite.schema import IN_DOMAIN
 from compact_bench.utils.files import write_json, write_parquet
 
@@ -56,13 +56,50 @@ def read_suite_record(root: Path) -> SuiteRecord:
     path = Path(root) / "suite.json"
     try:
         content = json.loads(path.read_text("utf-8"))
-        cells = tuple({**cell, "label": str(cell["label"])} for cell in content["cells"])
-        notes, tries = (tuple(content.get(key, ())) for key in ("notes", "tries"))
-        return SuiteRecord(dict(content["suite"]), cells, notes, tries)
+        suite, notes = content["suite"], content.get("notes", [])
+        cells, tries = content["cells"], content.get("tries", [])
+        _check_suite(suite)
+        _check(notes, list, str, "notes")
+        for entry in [*_check(cells, list, dict, "cells"), *_check(tries, list, dict, "tries")]:
+            _check_entry(entry)
+        cells = tuple({**cell, "label": str(cell["label"])} for cell in cells)
+        return SuiteRecord(dict(suite), cells, tuple(notes), tuple(tries))
     except FileNotFoundError as error:
         raise UserError(f"no results in {root}: run the suite first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         raise UserError(f"cannot read {path}: {error!r}") from error
+
+
+def _check(value: Any, kind: type, of: type, name: str) -> Any:
+    """The list or dict whose items are all of a type; TypeError for another."""
+    items = value.values() if isinstance(value, dict) else value
+    if not isinstance(value, kind) or not all(isinstance(item, of) for item in items):
+        raise TypeError(f"{name} is no {kind.__name__} of {of.__name__}s")
+    return value
+
+
+def _check_suite(suite: Any) -> None:
+    """TypeError where a part of the suite that reports read isn't of its type."""
+    _check(suite, dict, object, "suite")
+    for name in ("student", "data", "training", "evaluation"):
+        _check(suite.get(name, {}), dict, object, name)
+    _check(suite.get("conditions") or [], list, dict, "conditions")
+    for task in _check(suite.get("evaluation", {}).get("tasks") or [], list, dict, "tasks"):
+        if not isinstance(task.get("task") or "", str):
+            raise TypeError("a task's name is no text")
+
+
+def _check_entry(entry: dict[str, Any]) -> None:
+    """TypeError or KeyError where a planned cell can't be one; a run id names one folder."""
+    run_id, seed = entry["run_id"], entry.get("seed")
+    if not isinstance(run_id, str) or "/" in run_id or run_id in (".", ".."):
+        raise TypeError(f"{run_id!r} is no run id")
+    if seed is not None and not isinstance(seed, int):
+        raise TypeError(f"{seed!r} is no seed")
+    if not isinstance(entry.get("condition") or "", str) or isinstance(
+        entry["label"], (dict, list)
+    ):
+        raise TypeError("a cell's label or condition is no text")
 
 
 def write_bank(root: Path, banks: Mapping[str, Any]) -> None:
@@ -101,7 +138,10 @@ def write_items(root: Path, tasks: Iterable[Any], clean: Mapping[str, bool] | No
 def _read(root: Path, name: str, columns: Sequence[str]) -> pd.DataFrame:
     """Of the named columns those that the table has; empty where there is no such file."""
     path = Path(root) / name
-    return read_table(path, columns) if path.exists() else pd.DataFrame()
+    if not path.exists():
+        return pd.DataFrame()
+    check_columns(path)
+    return read_table(path, columns)
 
 
 def read_clean(root: Path) -> dict[str, bool]:

@@ -25,7 +25,7 @@ from compact_bench.report.parts.formats import write as write_tables
 from compact_bench.report.parts.style import METADATA, Picture
 from compact_bench.report.parts.style import write as write_pictures
 from compact_bench.utils import processes
-from compact_bench.utils.files import remove, write_text
+from compact_bench.utils.files import remove, remove_leftovers, write_text
 from compact_bench.utils.processes import mapped
 
 PAGE = "report.html"
@@ -91,6 +91,8 @@ def build(
     """
     folder = Path(folder)
     results = results or read(folder)
+    for part, name in ((folder, PAGE), (folder / "tables", "*"), (folder / "figures", "*")):
+        remove_leftovers(part, name)
     with processes.one_thread():
         _compute_ahead(results)
         made_tables, pictures = build_tables(results), build_figures(results)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import inspect
 import json
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -55,6 +56,7 @@ def save(
         "method": source_hash(distiller),
         "position": json.dumps(position),
         "cost": json.dumps(student.cost.as_dict()),
+        "sha256": _digest(tensors),
     }
     for name, file in RECORDS.items():
         write_parquet(folder / file, pd.DataFrame(records[name]))
@@ -71,26 +73,63 @@ def load(
     """Puts a checkpoint back in place; its position and records, or None where there is none.
 
     One that another version of the method's code left is ignored: half a run of each is neither.
+    One that is damaged is removed, with a line on stderr, before anything is put in place.
     """
     if folder is None or not (folder / FILE).exists():
         return None
+    try:
+        meta, tensors, records = _read(folder, str(student.device))
+    except Exception as error:  # safetensors, Arrow and JSON each have their own
+        reason = " ".join(str(error).split())
+        line = f"the checkpoint in {folder} is damaged, and the stage starts afresh: {reason}"
+        print(line, file=sys.stderr)
+        for name in (FILE, *RECORDS.values()):
+            (folder / name).unlink(missing_ok=True)
+        return None
+    if meta.get("method") != source_hash(distiller):
+        return None
+    _put_back(tensors, student, optimizer, distiller)
+    student.cost.load(json.loads(meta["cost"]))
+    return json.loads(meta["position"]), records
+
+
+def _read(
+    folder: Path, device: str
+) -> tuple[dict[str, str], dict[str, Tensor], dict[str, list[dict[str, Any]]]]:
+    """A checkpoint's facts, tensors and records; raises whatever a damaged one makes it raise."""
+    with safe_open(folder / FILE, framework="pt", device=device) as file:
+        meta = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
+    if meta.get("sha256", "") not in ("", _digest(tensors)):  # older ones have none
+        raise ValueError("its tensors are not those that were saved")
+    position, _ = json.loads(meta["position"]), json.loads(meta["cost"])
+    last = position["earlier"] + position["step"]
+    records = {}
+    for name, records_file in RECORDS.items():
+        frame = pd.read_parquet(folder / records_file)
+        records[name] = (frame[frame["step"] <= last] if len(frame) else frame).to_dict("records")
+    return meta, tensors, records
+
+
+def _put_back(
+    tensors: Mapping[str, Tensor],
+    student: Student,
+    optimizer: torch.optim.Optimizer,
+    distiller: Distiller,
+) -> None:
     parts: dict[str, dict[str, Tensor]] = {"student": {}, "distiller": {}, "own": {}}
     moments: dict[int, dict[str, Tensor]] = {}
-    with safe_open(folder / FILE, framework="pt", device=str(student.device)) as file:
-        meta = file.metadata()
-        if meta["method"] != source_hash(distiller):
-            return None
-        for key in file.keys():  # noqa: SIM118 - safe_open is no mapping
-            kind, _, name = key.partition("/")
-            if kind == "optimizer":
-                index, _, moment = name.partition("/")
-                moments.setdefault(int(index), {})[moment] = file.get_tensor(key)
-            elif kind == "rng":
-                torch.set_rng_state(file.get_tensor(key).cpu())
-            elif kind == "rng_cuda":
-                torch.cuda.set_rng_state(file.get_tensor(key).cpu(), student.device)
-            else:
-                parts[kind][name] = file.get_tensor(key)
+    for key, tensor in tensors.items():
+        kind, _, name = key.partition("/")
+        if kind == "optimizer":
+            index, _, moment = name.partition("/")
+            moments.setdefault(int(index), {})[moment] = tensor
+        elif kind == "rng":
+            torch.set_rng_state(tensor.cpu())
+        elif kind == "rng_cuda":
+            torch.cuda.set_rng_state(tensor.cpu(), student.device)
+        else:
+            parts[kind][name] = tensor
     student.load_state_dict(parts["student"])
     distiller.load_state_dict(parts["distiller"])
     with torch.no_grad():
@@ -99,14 +138,16 @@ def load(
     state = optimizer.state_dict()
     state["state"] = moments
     optimizer.load_state_dict(state)
-    student.cost.load(json.loads(meta["cost"]))
-    position = json.loads(meta["position"])
-    last = position["earlier"] + position["step"]
-    records = {}
-    for name, records_file in RECORDS.items():
-        frame = pd.read_parquet(folder / records_file)
-        records[name] = (frame[frame["step"] <= last] if len(frame) else frame).to_dict("records")
-    return position, records
+
+
+def _digest(tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 over names and bytes: safetensors itself would not notice a changed number."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        flat = tensors[name].detach().cpu().contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def source_hash(distiller: Distiller) -> str:

@@ -26,9 +26,15 @@ Progress = Callable[[dict[str, Any]], Any]
 
 
 def read(folder: Path) -> list[float]:
-    """The values that a cell reported, in the order of the shares; none where it reported none."""
-    path = folder / FILE
-    return json.loads(path.read_text("utf-8")) if path.exists() else []
+    """The values that a cell reported, in the order of the shares.
+
+    None where it reported none or the file is damaged: they are measured again then.
+    """
+    try:
+        values = json.loads((folder / FILE).read_text("utf-8"))
+        return [float(value) for value in values]
+    except (OSError, ValueError, TypeError):
+        return []
 
 
 class Reporter:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import math
+import os
 import random
 import warnings
 from collections.abc import Mapping
@@ -17,13 +18,15 @@ from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, quote, quote_plus, urlsplit
 
+import filelock
 import numpy as np
 import optuna
 from optuna.samplers import NSGAIISampler, PartialFixedSampler, RandomSampler, TPESampler
 from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
-from optuna.trial import FrozenTrial, TrialState
+from optuna.storages.journal import JournalFileBackend, JournalFileOpenLock
+from optuna.trial import FrozenTrial, TrialState, create_trial
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
@@ -62,11 +65,44 @@ def open_storage(url: str | None, folder: Path) -> optuna.storages.BaseStorage:
     warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
     if url is None:
         folder.mkdir(parents=True, exist_ok=True)
-        return JournalStorage(JournalFileBackend(str(folder / records.STORAGE)))
+        path = folder / records.STORAGE
+        lock = JournalLock(path)
+        _mend(path, lock)
+        return JournalStorage(JournalFileBackend(str(path), lock))
     try:
         return optuna.storages.RDBStorage(url, engine_kwargs={"pool_pre_ping": True})
     except Exception as error:
         raise UserError(unreachable(url, error)) from None
+
+
+class JournalLock(JournalFileOpenLock):
+    """The journal's lock, which the system releases when its owner dies.
+
+    Optuna's own stays after a kill, and all others then wait 30 seconds.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._lock = filelock.FileLock(path.with_name(f".{path.name}.lock"))
+
+    def acquire(self) -> bool:
+        """Wait for the lock."""
+        self._lock.acquire()
+        return True
+
+    def release(self) -> None:
+        """Let others write."""
+        self._lock.release()
+
+
+def _mend(path: Path, lock: JournalLock) -> None:
+    """Cut off the line that a full disk left half written: what follows it could not be read."""
+    lock.acquire()
+    try:
+        content = path.read_bytes() if path.exists() else b""
+        if content and not content.endswith(b"\n"):
+            os.truncate(path, content.rfind(b"\n") + 1)
+    finally:
+        lock.release()
 
 
 def unreachable(url: str | None, error: BaseException) -> str:
@@ -74,17 +110,33 @@ def unreachable(url: str | None, error: BaseException) -> str:
     while error.__cause__ is not None:
         error = error.__cause__
     reason = " ".join(str(error).split()) or type(error).__name__
-    with contextlib.suppress(ArgumentError):
-        if url and (secret := make_url(url).password):
-            reason = reason.replace(str(secret), "***")
+    for secret in sorted(_secrets(url), key=len, reverse=True):
+        reason = reason.replace(secret, "***")
     return f"can't reach the storage {without_password(url)}: {reason}"
 
 
+def _secrets(url: str | None) -> set[str]:
+    """What may not be shown of a URL: its password and every value of its query, as written and
+    as meant. Drivers take passwords in the query under many names."""
+    with contextlib.suppress(ArgumentError, ValueError):
+        parsed = make_url(url) if url else None
+        values = [v for _, v in parse_qsl(urlsplit(url or "").query, keep_blank_values=True)]
+        secrets = {*values, *map(quote, values), *map(quote_plus, values)}
+        if parsed is not None and parsed.password:
+            secrets |= {str(parsed.password), quote(str(parsed.password))}
+        return {secret for secret in secrets if len(secret) > 3}  # shorter ones are words
+    return set()
+
+
 def without_password(url: str | None) -> str:
-    """The URL of a storage as it may be shown and recorded."""
+    """The URL of a storage as it may be shown and recorded: without what is secret in it."""
+    if not url:
+        return records.STORAGE
     try:
-        return make_url(url).render_as_string(hide_password=True) if url else records.STORAGE
-    except ArgumentError:
+        parsed = make_url(url)
+        hidden = parsed.set(query=dict.fromkeys(parsed.query, "***"))
+        return hidden.render_as_string(hide_password=True).replace("%2A%2A%2A", "***")
+    except (ArgumentError, ValueError):
         return "(not a URL of SQLAlchemy's)"
 
 
@@ -96,6 +148,7 @@ class SharedStudy:
     """
 
     study: optuna.Study
+    storage: optuna.storages.BaseStorage
     space: Space
     spec: TuneSpec
     presence: Presence
@@ -123,19 +176,68 @@ class SharedStudy:
         return len(self.finished()) >= self.total or spent
 
     def ask(self) -> optuna.Trial | None:
-        """A new trial with its draw, or None while those that run may be all that are wanted."""
+        """A new trial with its draw, or None while those that run may be all that are wanted.
+
+        Its first entry in the storage names its owner: `optuna.Study.ask` would leave a moment in
+        which a process that is killed leaves a trial that nobody knows to be dead. A draw whose
+        trial failed is tried again first.
+        """
         self.fail_stale_trials()
         if self.enough or self._rank(len(self.all())) >= self.total:
             return None
-        trial = self.study.ask()
-        trial.set_user_attr(WORKER, self.presence.name)
-        rank = self._rank(trial.number)
-        if rank >= self.total:  # another process began one at the same moment
-            self.study.tell(trial, state=TrialState.FAIL)
+        lost = self._lost()
+        study_id = self.storage.get_study_id_from_name(self.study.study_name)
+        trial_id = self.storage.create_new_trial(study_id, self._first_entry(lost))
+        number = self.storage.get_trial(trial_id).number
+        rank = self._rank(number)
+        twice = lost is not None and self._retries()[lost.number] != number
+        if rank >= self.total or twice:  # another process began one at the same moment
+            self.study.tell(number, state=TrialState.FAIL)
             return None
-        self.study.sampler = self._sampler(rank)
+        # A study of its own: one that lives on would draw from trials as it read them before.
+        study = optuna.load_study(
+            study_name=self.study.study_name,
+            storage=self.storage,
+            sampler=self._sampler(rank),
+            pruner=self.study.pruner,
+        )
+        trial = optuna.Trial(study, trial_id)
         suggest(trial, self.space)
         return trial
+
+    def _first_entry(self, lost: FrozenTrial | None) -> FrozenTrial:
+        """A running trial of this process: without a draw, or with that of a trial that failed."""
+        attributes: dict[str, Any] = {WORKER: self.presence.name}
+        if lost is None:
+            return create_trial(state=TrialState.RUNNING, user_attrs=attributes)
+        # What a genetic sampler noted, its generation, belongs to the draw.
+        noted = {k: v for k, v in lost.system_attrs.items() if k.endswith(":generation")}
+        return create_trial(
+            state=TrialState.RUNNING,
+            params=lost.params,
+            distributions=lost.distributions,
+            user_attrs=attributes | {RETRY: lost.number},
+            system_attrs=noted,
+        )
+
+    def _retries(self) -> dict[int, int]:
+        """Number of a trial that failed -> number of the first trial that tries its draw again."""
+        retries: dict[int, int] = {}
+        for trial in self.all():
+            # Older versions left retries waiting; nobody takes those up.
+            if RETRY in trial.user_attrs and trial.state != TrialState.WAITING:
+                retries.setdefault(trial.user_attrs[RETRY], trial.number)
+        return retries
+
+    def _lost(self) -> FrozenTrial | None:
+        """The first failed trial with a whole draw that no other trial has tried again."""
+        retries = self._retries()
+        for trial in self.all():
+            whole = trial.state == TrialState.FAIL and len(trial.params) == len(self.space)
+            first = retries.get(trial.user_attrs.get(RETRY, -1), trial.number) == trial.number
+            if whole and first and trial.number not in retries:
+                return trial
+        return None
 
     def _rank(self, number: int) -> int:
         counted = (*COUNTED, TrialState.RUNNING)
@@ -165,28 +267,23 @@ class SharedStudy:
         return next(islice(chain([first], others), rank, None))
 
     def fail_stale_trials(self) -> None:
-        """Fail the trials whose process has ended, and have their draws tried again."""
+        """Fail the trials whose process has ended; `ask` tries their draws again.
+
+        One without an owner is of an older version, which was killed before it wrote one.
+        """
         for trial in self.all():
             if trial.state != TrialState.RUNNING:
                 continue
-            worker = str(trial.user_attrs.get(WORKER, ""))
-            if not self.presence.has_ended(worker, self.study):
-                continue
-            try:
-                self.study.tell(trial.number, state=TrialState.FAIL)
-            except (ValueError, optuna.exceptions.UpdateFinishedTrialError):
-                continue  # another process was first
-            if len(trial.params) == len(self.space):
-                self._retry(trial)
+            worker = trial.user_attrs.get(WORKER)
+            if worker is None or self.presence.has_ended(str(worker), self.study):
+                # Another process may be first.
+                with contextlib.suppress(ValueError, optuna.exceptions.UpdateFinishedTrialError):
+                    self.study.tell(trial.number, state=TrialState.FAIL)
 
     def fail(self, trial: optuna.Trial, reason: str) -> None:
         """Fail a trial; its draw is tried again by whoever comes next."""
         trial.set_user_attr(REASON, without_paths(reason))
         self.study.tell(trial, state=TrialState.FAIL)
-        self._retry(trial)
-
-    def _retry(self, trial: optuna.Trial | FrozenTrial) -> None:
-        self.study.enqueue_trial(trial.params, user_attrs={RETRY: trial.number})
 
     def recorded(self) -> tuple[records.Trial, ...]:
         """The trials as plain values; those that run are left out."""
@@ -247,7 +344,7 @@ def open_study(
     presence.join(study)
     if spec.sampler == "grid":
         space = grid_space(space, spec.grid)
-    return SharedStudy(study, space, spec, presence)
+    return SharedStudy(study, storage, space, spec, presence)
 
 
 def _plain_space(stored: Mapping[str, Any]) -> dict[str, Any]:

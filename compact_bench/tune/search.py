@@ -14,8 +14,8 @@ from optuna.trial import TrialState
 
 from compact_bench.errors import UserError
 from compact_bench.execution import run
-from compact_bench.execution.plan import Options, suite_folder
-from compact_bench.execution.pool import News, Pool, WorkerEntry, record_lost
+from compact_bench.execution.plan import Options, check_trust, suite_folder
+from compact_bench.execution.pool import News, WorkerEntry, record_lost
 from compact_bench.execution.progress import Display
 from compact_bench.records.cells import Cell, read_cell
 from compact_bench.records.learning_rates import dev_value
@@ -39,6 +39,7 @@ from compact_bench.tune.report import page
 from compact_bench.tune.space import settings
 from compact_bench.tune.targets import Bench, Target
 from compact_bench.tune.trials import OBJECTIVES, OLD_ACCURACY, STORAGE
+from compact_bench.utils.files import remove_leftovers
 
 PATIENCE = 3  # failures of a row in a row, before its search ends
 
@@ -82,6 +83,7 @@ def tune(
     targets.check_names(bench, rows)
     root = suite_folder(suite, options.results)
     folder = root / (f"tune-{tuning.study}" if tuning.study else "tune")
+    check_trust(suite, options)
     run.check_writable(folder)
     presence, ended = Presence(folder / "workers"), False
     try:
@@ -91,6 +93,8 @@ def tune(
     except STORAGE_ERRORS as error:
         lost = unreachable(tuning.storage, error)
         raise UserError(f"{lost}; nothing is lost: the same command goes on from here") from None
+    except OSError as error:  # a full disk
+        raise UserError(f"cannot write {folder}: {error.strerror or error}") from None
     except KeyboardInterrupt:
         say("stopped; the same command goes on from here")
         return run.INTERRUPTED
@@ -155,6 +159,8 @@ def _record(folder: Path, bench: Bench, opened: Opened) -> None:
     """Write trials.json and best.yaml; rows that were tuned here before stay in both."""
     spec, suite = bench.spec, bench.suite
     with filelock.FileLock(folder / ".record.lock"):
+        for name in (trials.FILE, winners.BEST):
+            remove_leftovers(folder, name)
         studies = [
             trials.Study(
                 row.label, row.method, tuple(spec.objective), spec.sampler, spec.pruner or "none",
@@ -254,7 +260,7 @@ class Searcher:
     ) -> None:
         self.bench, self.studies, self.root, self.options = bench, studies, root, options
         self.display = display
-        self.pool = Pool(entry or WorkerEntry(bench.threads), root / "logs", bench.jobs)
+        self.pool = run.make_pool(bench.suite, options, root, entry)
         self.attempts: dict[int, Attempt] = {}  # by slot
         self.failures: dict[str, int] = {}
         self.failed: dict[str, str] = {}

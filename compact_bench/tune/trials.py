@@ -164,6 +164,6 @@ def read(folder: Path) -> Search:
         return TypeAdapter(Search).validate_python(content)
     except FileNotFoundError as error:
         raise UserError(f"nothing was tuned in {folder}: run tune first") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"cannot read {path}: {reason}") from error

@@ -98,7 +98,9 @@ def write_best(folder: Path, values: dict[str, Any], studies: Sequence[Study]) -
     for study in studies:
         for label, trial in winners(study):
             shown = ", ".join(f"{key} {value:.4g}" for key, value in trial.settings.items())
-            head.append(f"{label}: trial {trial.number} of {len(study.finished)}: {shown}")
+            # Its place and not its number, which trials that were killed make larger.
+            place = study.finished.index(trial)
+            head.append(f"{label}: trial {place} of {len(study.finished)}: {shown}")
     text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True, width=100)
     return write_text(folder / BEST, "".join(f"# {line}\n" for line in head) + text)
 

@@ -6,18 +6,23 @@ import io
 import json
 import math
 import os
+import secrets
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import filelock
 
 from compact_bench.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+LEFTOVER = ".part"  # how the name of a file ends that is not written to its end
 
 
 @contextmanager
@@ -32,22 +37,39 @@ def writable(path: Path) -> Iterator[None]:
 def write_bytes(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
+    Its permissions are those that the user's umask gives. A process that is killed meanwhile
+    leaves the temporary file to `remove_leftovers`.
     Raises UserError where the folder can't be written or the disk is full.
     """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{LEFTOVER}")
         try:
-            with os.fdopen(handle, "wb") as file:
+            with open(part, "xb") as file:
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
-            os.chmod(name, 0o644)  # mkstemp's 0600 would hide the results from a group
-            os.replace(name, path)
+            os.replace(part, path)
         except BaseException:
-            Path(name).unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
             raise
     return path
+
+
+def remove_leftovers(folder: Path, name: str = "*", deep: bool = False) -> None:
+    """Remove what a write that was killed left in a folder, of files of this name (a pattern).
+
+    deep: in the folders below it, too. Whoever calls it must know that nobody else writes there.
+    """
+    pattern = f".{name}.*{LEFTOVER}"
+    for path in Path(folder).rglob(pattern) if deep else Path(folder).glob(pattern):
+        path.unlink(missing_ok=True)
+
+
+def checksum(path: Path) -> dict[str, Any]:
+    """A file's size and SHA-256: {"bytes": ..., "sha256": ...}."""
+    with open(path, "rb") as file:
+        return {"bytes": path.stat().st_size, "sha256": file_digest(file, "sha256").hexdigest()}
 
 
 def write_text(path: Path, text: str) -> Path:
@@ -105,6 +127,24 @@ def plain(value: Any) -> Any:
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
+
+
+@contextmanager
+def locked(path: Path, problem: str) -> Iterator[None]:
+    """Hold a lock file, which the system releases when the process ends.
+
+    Raises UserError, with the problem, where another process holds it.
+    """
+    lock = filelock.FileLock(path)
+    with writable(path):
+        try:
+            lock.acquire(timeout=0)
+        except filelock.Timeout as error:  # an OSError, too
+            raise UserError(problem) from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def remove(path: Path) -> None:

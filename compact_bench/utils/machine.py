@@ -32,7 +32,7 @@ def environment(threads: int) -> dict[str, Any]:
         "system": platform.system(),
         "threads": threads,
         "device": gpu or "cpu",
-        "git_commit": _git_commit(),
+        "git_commit": git_commit(Path(__file__).parents[1]),
     }
 
 
@@ -47,13 +47,25 @@ def has_bfloat16(device: str) -> bool:
     return any(features.get(name, False) for name in ("amx_bf16", "avx512_bf16", "bf16"))
 
 
-def _git_commit() -> str | None:
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
-    except (OSError, subprocess.TimeoutExpired):
+def git_commit(package: Path) -> str | None:
+    """The commit of the checkout that a package's folder lies in, or None.
+
+    ``-dirty`` is added where tracked files were changed since. A package that was installed into
+    another project's repository has none: that one's commit says nothing about it.
+    """
+
+    def git(*arguments: str) -> str:
+        command = ["git", "--no-optional-locks", "-C", str(package), *arguments]
+        try:
+            done = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+        except (OSError, subprocess.TimeoutExpired):
+            return ""
+        return done.stdout.strip()
+
+    top = git("rev-parse", "--show-toplevel")
+    if not top or Path(top).resolve() != package.resolve().parent:
         return None
-    return done.stdout.strip() or None
+    return git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or None
 
 
 def peak_memory_mb() -> float:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -10,6 +11,7 @@ import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
 from typing import Any, TypeVar
 
 import threadpoolctl
@@ -42,14 +44,24 @@ def mapped(
         return [function(item) for item in items]
     _job = function, items
     try:
-        context = multiprocessing.get_context("fork")
-        workers = min(cores, len(items))
-        with ProcessPoolExecutor(workers, mp_context=context, initializer=_begin) as pool:
+        pool = _pool(min(cores, len(items)))
+        if pool is None:
+            return [function(item) for item in items]
+        with pool:
             return list(pool.map(_of_index, range(len(items))))
     except BrokenProcessPool as error:
         raise UserError("a process of the report was killed: is there enough memory?") from error
     finally:
         _job = None
+
+
+def _pool(workers: int) -> ProcessPoolExecutor | None:
+    """Forks that wait for work; None where the system has no room for their semaphores."""
+    try:
+        context = multiprocessing.get_context("fork")
+        return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+    except OSError:
+        return None
 
 
 def _possible() -> bool:
@@ -68,6 +80,27 @@ def available_cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+def memory_kills(cgroup: Path = Path("/sys/fs/cgroup"), proc: Path = Path("/proc")) -> int:
+    """How many processes Linux has killed for want of memory; 0 where it does not say.
+
+    Of this process's control group (version 2) where that counts them, else of the machine.
+    """
+    with contextlib.suppress(OSError, ValueError):
+        own = (proc / "self" / "cgroup").read_text().strip().rpartition("0::/")[2]
+        for file in (cgroup / own / "memory.events", cgroup / "memory.events"):
+            if file.exists():
+                return _count(file, "oom_kill")
+    with contextlib.suppress(OSError, ValueError):
+        return _count(proc / "vmstat", "oom_kill")
+    return 0
+
+
+def _count(file: Path, name: str) -> int:
+    """A count of a file of ``name count`` lines; 0 where it isn't there."""
+    pairs = (line.split() for line in file.read_text().splitlines())
+    return int({pair[0]: pair[1] for pair in pairs if len(pair) == 2}.get(name, 0))
 
 
 def one_thread() -> threadpoolctl.threadpool_limits:

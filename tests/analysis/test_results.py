@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,9 @@ from compact_bench.analysis.results import (
     item_differences,
     read,
 )
+from compact_bench.errors import UserError
 from compact_bench.records.cells import read_cells
+from compact_bench.report import page
 from tests import synthetic
 from tests.synthetic import Made
 
@@ -139,3 +142,66 @@ def test_a_done_cell_without_values_is_a_failure(tmp_path: Path) -> None:
     assert len(row.done) == 2
     assert row.problems() == ["failed (seed 1): eval.parquet holds no values"]
     assert count_states(read(tmp_path)) == {"done": 2, "failed": 1}
+
+
+def _eval(**columns: object) -> pd.DataFrame:
+    values = {"task": ["in_domain"], "metric": ["accuracy"], "value": [0.5], "filter": ["strict"]}
+    return pd.DataFrame(values | columns)
+
+
+@pytest.mark.parametrize(
+    ("name", "table", "reason"),
+    [
+        ("eval", _eval(value=["high"]), "value holds .*string, not numbers"),
+        ("eval", _eval(chance=["low"]), "chance holds .*string, not numbers"),
+        ("eval", _eval(task=[7]), "task holds int64, not text"),
+        ("eval", _eval(task=[None]), "rows without a task"),
+        ("eval", _eval().drop(columns="metric"), "holds no values"),
+        ("eval", _eval().iloc[:0], "holds no values"),
+        ("steps", pd.DataFrame({"step": ["one"], "loss": [1.0]}), "step holds .*string"),
+        ("latent", pd.DataFrame({"task": [1.5], "kind": ["x"]}), "task holds double, not text"),
+        ("samples", '{"task": "t", "right": "yes"}\n', "samples"),
+        ("samples", "[1]\n", "samples"),
+    ],
+)
+def test_a_record_of_other_types_fails_its_cell_alone(
+    tmp_path: Path, no_pictures: None, name: str, table: pd.DataFrame | str, reason: str
+) -> None:
+    made = Made(labels=LABELS, seeds=(0, 1), items=10, steps=1)
+    root = synthetic.make(tmp_path, made)
+    cell = next(c for c in read_cells(root) if c.spec["label"] == "average")
+    if isinstance(table, str):
+        (cell.folder / "samples.jsonl").write_text(table)
+    else:
+        table.to_parquet(cell.folder / f"{name}.parquet")
+    row = next(row for row in read(root).rows if row.label == "average")
+    assert list(row.done) == [1]
+    assert len(row.problems()) == 1
+    assert pd.Series(row.problems()).str.contains(reason).all(), row.problems()
+    page.build(root)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda content: [content],
+        lambda content: content | {"cells": [[]]},
+        lambda content: content | {"cells": [{"label": "x"}]},
+        lambda content: content | {"cells": [{"label": "x", "run_id": "../../x", "seed": 0}]},
+        lambda content: content | {"cells": [{"label": "x", "run_id": "x", "seed": "0"}]},
+        lambda content: content | {"cells": [{"label": [], "run_id": "x", "seed": 0}]},
+        lambda content: content | {"cells": None},
+        lambda content: content | {"notes": 3},
+        lambda content: content | {"suite": []},
+        lambda content: content | {"suite": content["suite"] | {"evaluation": []}},
+        lambda content: content | {"suite": content["suite"] | {"evaluation": {"tasks": [3]}}},
+        lambda content: content | {"suite": content["suite"] | {"conditions": "x"}},
+        lambda content: content | {"tries": [1]},
+    ],
+)
+def test_a_suite_record_that_is_none_is_one_line(root: Path, tmp_path: Path, change) -> None:
+    content = json.loads((root / "suite.json").read_text())
+    (tmp_path / "suite.json").write_text(json.dumps(change(content)))
+    with pytest.raises(UserError, match=r"cannot read .*suite\.json") as caught:
+        read(tmp_path)
+    assert "\n" not in str(caught.value)

@@ -2,14 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import sys
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from compact_bench.execution import pool as pool_module
 from compact_bench.execution.plan import Options, make_plan
-from compact_bench.execution.pool import News, Pool, Worker, WorkerDied, WorkerEntry, record_lost
+from compact_bench.execution.pool import (
+    AGAIN,
+    News,
+    Pool,
+    TimeLimits,
+    Worker,
+    WorkerDied,
+    WorkerEntry,
+    record_lost,
+)
 from compact_bench.records.cells import read_cell
 from compact_bench.suite.schema import load_suite
 
@@ -75,12 +87,97 @@ def test_a_worker_that_cannot_start_says_how_it_ended(tmp_path, monkeypatch):
     worker.stop()
 
 
-def test_a_cell_whose_worker_died_is_recorded_and_the_slot_goes_on(
-    write_suite, plugins, tmp_path, monkeypatch
+@pytest.mark.parametrize("line", ["hello", "[1]", '{"event": 1}', "[" * 9999, "x" * 9999])
+def test_what_is_no_event_ends_the_worker_in_one_short_line(tmp_path, monkeypatch, line):
+    script = f"print({line!r}, flush=True); input(); input()"
+    monkeypatch.setattr(WorkerEntry, "command", lambda self: [sys.executable, "-c", script])
+    worker = Worker(ENTRY, tmp_path / "log.txt")
+    with pytest.raises(WorkerDied, match="worker wrote what is no event") as caught:
+        list(worker.ask({"do": "check", "spec": {}}))
+    assert len(str(caught.value)) < 300
+    assert not worker.alive
+    worker.stop()
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [
+        (TimeLimits(cell=0.01), r"took more than 0\.01 minutes \(--cell-minutes\)"),
+        (TimeLimits(stall=0.01), r"stalled: nothing happened for 0\.01 minutes"),
+    ],
+)
+def test_a_worker_that_takes_too_long_is_ended_with_its_children(
+    tmp_path, monkeypatch, limits, reason
 ):
+    child = tmp_path / "child"
+    script = (
+        "import os, sys, time\n"
+        "child = os.fork() or time.sleep(300)\n"
+        f"open({str(child)!r}, 'w').write(str(child))\n"
+        "time.sleep(300)"
+    )
+    monkeypatch.setattr(WorkerEntry, "command", lambda self: [sys.executable, "-c", script])
+    worker = Worker(ENTRY, tmp_path / "log.txt")
+    _until(lambda: child.exists() and child.read_text())
+    with pytest.raises(WorkerDied, match=reason):
+        list(worker.ask({"do": "check", "spec": {}}, limits))
+    _until(lambda: not _runs(int(child.read_text())))
+    worker.stop()
+
+
+def test_limits_are_of_the_monotonic_clock(monkeypatch):
+    monkeypatch.setattr(pool_module.time, "monotonic", lambda: 600.0)
+    assert TimeLimits().exceeded(0.0, 0.0) == ""
+    assert TimeLimits(cell=10, stall=10).exceeded(0.0, 0.0) == ""
+    assert "took more than 9 minutes" in TimeLimits(cell=9, stall=10).exceeded(0.0, 599.0)
+    assert TimeLimits(cell=11, stall=9).exceeded(0.0, 61.0) == ""
+    assert "stalled" in TimeLimits(cell=11, stall=9).exceeded(0.0, 59.0)
+
+
+def _until(condition, seconds=60.0):
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+
+
+def test_one_killed_for_want_of_memory_is_done_again_with_fewer_beside_it(tmp_path, monkeypatch):
+    pool, started = Pool(ENTRY, tmp_path, 2), []
+    killed = {"event": "end", "error": "out of memory", "out_of_memory": True}
+    # By slot: two are at work when the first is killed; alone, it may fail.
+    script = [(0, killed), (1, {"event": "end"}), (1, {"event": "end"}), (1, killed)]
+
+    def begin(slot, spec, request):
+        started.append((slot, spec.run_id))
+
+    def next_news():
+        slot, event = script.pop(0)
+        run_id = next(name for place, name in reversed(started) if place == slot)
+        return News(slot, Cell(run_id), event)
+
+    monkeypatch.setattr(pool, "begin", begin)
+    monkeypatch.setattr(pool, "next", next_news)
+    news = list(pool.run([Cell("a"), Cell("b"), Cell("c")], lambda spec: {}))
+    assert started == [(0, "a"), (1, "b"), (1, "a"), (1, "c")]
+    assert [(one.spec.run_id, one.event["event"]) for one in news] == [
+        ("a", AGAIN), ("b", "end"), ("a", "end"), ("c", "end"),
+    ]  # fmt: skip
+    assert news[0].event["workers"] == 1
+
+
+def _cells(rows, write_suite, plugins, tmp_path, monkeypatch):
+    """Run a row of `dummy` for each behaviour; return the cells in that order."""
     monkeypatch.setenv("PYTHONPATH", str(STUBS), prepend=":")
-    rows = [{"dummy": {"behave": name}, "label": name} for name in ("die", "silent", "done")]
-    suite = load_suite(write_suite(methods=["still", *rows], seeds=[0]))
+    methods = ["still", *({"dummy": {"behave": name}, "label": name} for name in rows)]
+    suite = load_suite(write_suite(methods=methods, seeds=[0]))
     options = Options(tmp_path / "results", None, (plugins,))
     plan = make_plan(suite, options)
     pool = Pool(ENTRY, tmp_path / "logs", size=1)
@@ -88,7 +185,33 @@ def test_a_cell_whose_worker_died_is_recorded_and_the_slot_goes_on(
         if news.event["event"] == "end":
             record_lost(news, plan.folder(news.spec))
     pool.stop()
-    died, silent, done = (read_cell(plan.folder(spec)) for spec in plan.cells[1:])
+    return [read_cell(plan.folder(spec)) for spec in plan.cells[1:]]
+
+
+def test_a_dead_worker_whose_child_lives_does_not_hold_the_run(
+    write_suite, plugins, tmp_path, monkeypatch
+):
+    rows = ["orphan", "done"]
+    orphan, done = _cells(rows, write_suite, plugins, tmp_path, monkeypatch)
+    assert orphan.state == "failed" and "killed by signal 9" in orphan.status["reason"]
+    assert done.state == "done"
+    _until(lambda: not _runs(int((orphan.folder / "child").read_text())))
+
+
+def test_a_worker_killed_for_want_of_memory_is_named_so(
+    write_suite, plugins, tmp_path, monkeypatch
+):
+    counts = iter(range(99))  # Linux counts one kill more each time it is asked
+    monkeypatch.setattr(pool_module, "memory_kills", lambda: next(counts))
+    (died,) = _cells(["die"], write_suite, plugins, tmp_path, monkeypatch)
+    assert died.status["reason"] == "out of memory: the system killed the worker"
+
+
+def test_a_cell_whose_worker_died_is_recorded_and_the_slot_goes_on(
+    write_suite, plugins, tmp_path, monkeypatch
+):
+    rows = ["die", "silent", "done"]
+    died, silent, done = _cells(rows, write_suite, plugins, tmp_path, monkeypatch)
     assert died.state == silent.state == "failed" and done.state == "done"
     assert "worker killed by signal 9" in died.status["reason"]
     assert silent.status["reason"] == "the cell ended without writing its status"

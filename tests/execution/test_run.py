@@ -13,7 +13,7 @@ import filelock
 import pytest
 
 from compact_bench.commands.run import run_suite
-from compact_bench.errors import UserError
+from compact_bench.errors import MachineError, UserError
 from compact_bench.execution import pool
 from compact_bench.execution import run as execution
 from compact_bench.execution.plan import Options
@@ -103,6 +103,55 @@ def test_exit_code_0_where_every_cell_is_done_or_skipped(go):
     assert go(*_behave("skipped"))[0] == 0
 
 
+@pytest.mark.parametrize("damage", ["gone", "cut", "changed"])
+def test_a_done_cell_whose_records_are_damaged_is_done_again(go, damage):
+    _, _, cells = go("dummy")
+    spec = cells["dummy"].folder / "spec.json"
+    text = spec.read_text()
+    contents = {"cut": text[:-9], "changed": text.replace("dummy", "dumby")}
+    spec.unlink() if damage == "gone" else spec.write_text(contents[damage])
+    code, lines, cells = go("dummy")
+    assert code == 0
+    assert "tiny mini: 2 cells, 1 of them kept" in lines
+    assert _tries(cells["dummy"]) == 2 and spec.read_text() == text
+
+
+def test_a_method_that_leaves_the_directory_ruins_no_other_cell(
+    write_suite, plugins, tmp_path, monkeypatch
+):
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.setenv("ELSEWHERE", str(elsewhere))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(map(str, (STUBS, STUBS.parents[1]))))
+    monkeypatch.chdir(tmp_path)
+    suite = load_suite(write_suite(methods=["still", *_behave("chdir"), "dummy"], seeds=[0]))
+    options = Options(Path("results"), Path("mirror"), (Path("plugins"),))
+    assert run_suite(suite, options, print, ENTRY) == 0
+    assert {cell.state for cell in read_cells(Path("results/tiny/mini"))} == {"done"}
+    assert list(elsewhere.iterdir()) == []
+
+
+def test_what_a_kill_left_half_written_is_removed(go, results):
+    go(*_behave("failed"))
+    (cell,) = [c for c in read_cells(results / "tiny/mini") if c.state == "failed"]
+    left = results / "tiny/mini/.suite.json.12345678.part", cell.folder / "weights/.a.bin.1.part"
+    left[1].parent.mkdir()
+    for path in left:
+        path.write_text("half")
+    go(*_behave("failed"))
+    assert not any(path.exists() for path in left)
+
+
+def test_code_of_a_model_hub_runs_only_where_the_command_allows_it(write_suite, plugins, results):
+    suite = load_suite(write_suite(student={"id": "nano", "trust_remote_code": True}))
+    line = r"tiny\.yaml:\d+.*trust_remote_code.*add --trust-remote-code"
+    with pytest.raises(UserError, match=line):
+        execution.run(suite, Options(results, None, (plugins,)), print, ENTRY)
+    assert not results.exists()
+    allowed = Options(results, None, (plugins,), trust_remote_code=True)
+    assert execution.run(suite, allowed, print, ENTRY) == 0
+
+
 def test_only_runs_the_named_row_but_plans_them_all(go, results):
     code, _, cells = go("dummy", only=("dummy",))
     assert code == 0
@@ -124,9 +173,16 @@ def test_two_jobs_share_the_cells(go):
     assert (cells["dummy(behave=environment)"].folder / "threads").read_text() == "1"
 
 
-@pytest.mark.parametrize("revision", ["broken", "deadly"])
-def test_a_student_that_cannot_be_loaded_stops_before_any_cell(go, results, revision):
-    with pytest.raises(UserError, match=r"student\.revision|student|signal 9"):
+@pytest.mark.parametrize(
+    ("revision", "error", "line"),
+    [
+        ("broken", UserError, r"student: student\.id: can't load it: no weights"),
+        # Not the input's fault, and no line of the suite is named.
+        ("deadly", MachineError, r"^nothing was started: .*killed by signal 9.*worker-0\.log$"),
+    ],
+)
+def test_a_student_that_cannot_be_loaded_stops_before_any_cell(go, results, revision, error, line):
+    with pytest.raises(error, match=line):
         go("dummy", overrides=[f"student.revision={revision}"])
     assert read_cells(results / "tiny/mini") == []
     assert not (results / "tiny/mini/suite.json").exists()

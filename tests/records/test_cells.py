@@ -71,6 +71,25 @@ def test_states(tmp_path: Path) -> None:
         CellWriter(tmp_path).status("finished")
 
 
+@pytest.mark.parametrize("name", ["spec", "env", "status"])
+@pytest.mark.parametrize("content", ["[]", "3", '"done"', "[" * 9999, "\ufffd", "nul"])
+def test_facts_that_are_no_object_make_a_failed_cell(
+    tmp_path: Path, name: str, content: str
+) -> None:
+    writer = CellWriter(tmp_path)
+    writer.spec({"label": "x"})
+    writer.env({})
+    writer.status("done")
+    (tmp_path / f"{name}.json").write_text(content, encoding="utf-8")
+    cell = read_cell(tmp_path)
+    assert cell.state == "failed" and cell.status["reason"].startswith("the records can't be read")
+
+
+def test_a_state_that_is_none_of_ours_is_a_failure(tmp_path: Path) -> None:
+    (tmp_path / "status.json").write_text('{"state": ["done"]}', encoding="utf-8")
+    assert read_cell(tmp_path).state == "failed"
+
+
 def test_a_full_disk_is_one_line_and_leaves_the_old_file(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import filelock
 import pandas as pd
 import pytest
 
@@ -112,6 +113,64 @@ def test_publishing_again_replaces_and_failing_leaves_the_old(tmp_path: Path) ->
     assert len(cells.read_cells(target)) == 4
     assert (target / "NOTES.md").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize("renames", [1, 2])
+def test_a_kill_while_the_new_takes_the_old_s_place_is_put_right(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published"
+    publish_records(root, target)
+    before = contents(target)
+    smaller = synthetic.make(tmp_path / "smaller", made(labels=("base", "average")))
+    rename, done = Path.rename, []
+
+    def dying(self: Path, name: Path) -> Path:
+        done.append(name)
+        if len(done) == renames:
+            raise SystemExit("killed")
+        return rename(self, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", dying)
+        patch.setattr(published.shutil, "rmtree", lambda *folder, **how: None)
+        with pytest.raises(SystemExit):
+            publish_records(smaller, target)
+    # The old one is whole: in its place, or beside it for the next command.
+    assert contents(target if renames == 1 else tmp_path / ".published.old") == before
+    states = {(label, seed): ("failed", "x") for label in LABELS for seed in (None, 0, 1, 2)}
+    worse = synthetic.make(tmp_path / "worse", made(states=states))
+    with pytest.raises(UserError, match="nothing to publish"):
+        publish_records(worse, target)
+    assert contents(target) == before
+    publish_records(smaller, target)
+    assert len(cells.read_cells(target)) == 4
+    assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+def test_two_at_a_time_are_refused_and_what_was_killed_leaves_no_lock(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "new", made())
+    with filelock.FileLock(root / ".publish.lock"):
+        with pytest.raises(UserError, match="being published by another process"):
+            publish_records(root, tmp_path / "published")
+    publish_records(root, tmp_path / "published")
+
+
+def test_a_damaged_cell_is_published_as_a_failure_that_says_why(tmp_path: Path) -> None:
+    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published"
+    found = {cell.run_id: cell for cell in cells.read_cells(root)}
+    for cell in found.values():
+        writer = cells.CellWriter(cell.folder)
+        writer.status(**cell.status | {"records": writer.checksums()})
+    (cell.folder / "eval.parquet").write_bytes(b"PAR1")
+    publish_records(root, target)
+    after = {cell.run_id: cell for cell in cells.read_cells(target)}
+    assert after[cell.run_id].state == "failed"
+    assert "eval.parquet is not what was recorded" in after[cell.run_id].status["reason"]
+    others = [one for one in after.values() if one.run_id != cell.run_id]
+    assert {one.state for one in others} == {"done"}
+    # Of files that aren't published as they were, checksums say nothing.
+    assert not any("records" in one.status for one in others)
 
 
 def test_publishing_onto_itself_or_into_a_file_is_one_line(tmp_path: Path) -> None:

@@ -41,11 +41,20 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
         return
     if behave == "sleep":
         time.sleep(60)
+    if behave == "orphan":  # dies, and leaves a child that holds its pipes
+        if (child := os.fork()) == 0:
+            time.sleep(300)
+            os._exit(0)
+        (folder / "child").write_text(str(child))
+        os.kill(os.getpid(), signal.SIGKILL)
+    if behave == "chdir":
+        os.chdir(os.environ["ELSEWHERE"])
     if behave == "environment":
         (folder / "threads").write_text(os.environ["OMP_NUM_THREADS"])
     state = behave if behave in ("skipped", "diverged", "failed") else "done"
     reason = "" if state == "done" else f"it is {state}"
-    writer.status(state, reason, seconds=2.0, flops=100.0, tokens=10)
+    costs = {"seconds": 2.0, "flops": 100.0, "tokens": 10}
+    writer.status(state, reason, records=writer.checksums(), **costs)
 
 
 def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from safetensors import safe_open
 
 from compact_bench.training import checkpoint
 from compact_bench_baselines.average import Average
@@ -74,3 +75,60 @@ def test_records_of_later_steps_are_cut(tmp_path, steps):
     save(tmp_path, parts(), steps)
     _, records = checkpoint.load(tmp_path, **parts())
     assert records["steps"] == ROWS[:steps]
+
+
+@pytest.mark.parametrize("damage", ["cut", "changed", "empty", "text", "no steps", "cut gains"])
+def test_a_damaged_checkpoint_is_dropped_and_nothing_of_it_put_back(tmp_path, capsys, damage):
+    saved = parts()
+    save(tmp_path, saved, steps=2)
+    path = tmp_path / checkpoint.FILE
+    content = path.read_bytes()
+    if damage == "no steps":
+        (tmp_path / checkpoint.RECORDS["steps"]).unlink()
+    elif damage == "cut gains":
+        gains = tmp_path / checkpoint.RECORDS["gains"]
+        gains.write_bytes(gains.read_bytes()[:-9])
+    else:
+        middle = len(content) - 99  # within a tensor: safetensors alone doesn't notice
+        flipped = bytes([content[middle] ^ 1])
+        path.write_bytes(
+            {
+                "cut": content[:-99],
+                "changed": content[:middle] + flipped + content[middle + 1 :],
+                "empty": b"",
+                "text": b"{}" * 99,
+            }[damage]
+        )
+    fresh = {**parts(), "student": student()}
+    before = {name: tensor.clone() for name, tensor in fresh["student"].state_dict().items()}
+    state = torch.get_rng_state()
+    assert checkpoint.load(tmp_path, **fresh) is None
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "is damaged, and the stage starts afresh" in line
+    assert torch.equal(torch.get_rng_state(), state)
+    for name, tensor in fresh["student"].state_dict().items():
+        assert torch.equal(before[name], tensor)
+    assert list(tmp_path.iterdir()) == []
+    save(tmp_path, saved, steps=2)  # the next one is whole
+    assert checkpoint.load(tmp_path, **fresh) is not None
+
+
+def test_a_checkpoint_of_an_older_version_has_no_digest_and_is_gone_on_from(tmp_path):
+    save(tmp_path, parts(), steps=2)
+    with safe_open(tmp_path / checkpoint.FILE, framework="pt") as file:
+        meta = {key: value for key, value in file.metadata().items() if key != "sha256"}
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    checkpoint.save_tensors(tmp_path / checkpoint.FILE, tensors, meta)
+    assert checkpoint.load(tmp_path, **parts()) is not None
+
+
+def test_a_training_goes_on_afresh_after_its_checkpoint_was_damaged(tmp_path):
+    """The cell ends with the numbers of one that was never interrupted."""
+    whole = trainer(epochs=2)
+    run(whole)
+    first = trainer(folder=tmp_path, epochs=1)
+    run(first)
+    (tmp_path / checkpoint.FILE).write_bytes(b"damaged")
+    again = trainer(folder=tmp_path, epochs=2)
+    run(again)
+    assert [row["loss"] for row in again.records] == [row["loss"] for row in whole.records]

@@ -12,6 +12,7 @@ from compact_bench.methods.registry import load
 from compact_bench.records.cells import read_cell
 from compact_bench.suite.matrix import Data, cells
 from compact_bench.suite.schema import Suite
+from compact_bench.training import pruning
 from tests.models import save_tiny
 
 METRICS = ("marginal_nll", "accuracy")
@@ -119,3 +120,9 @@ def test_a_training_in_stages_reports_nothing(made, tmp_path):
     found, reports = run(made("adapter_soup", at=(0.5,)), tmp_path / "cell")
     assert found.state == "done"
     assert reports == []
+
+
+@pytest.mark.parametrize("content", ["", "{", "3", '["a"]', "[null]", "[[1]]"])
+def test_damaged_reports_are_measured_again(tmp_path, content):
+    (tmp_path / pruning.FILE).write_text(content)
+    assert pruning.read(tmp_path) == []

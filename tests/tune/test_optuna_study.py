@@ -9,7 +9,13 @@ import pytest
 
 from compact_bench.errors import UserError
 from compact_bench.tune import search, targets
-from compact_bench.tune.optuna_study import WORKER, open_storage, open_study, without_password
+from compact_bench.tune.optuna_study import (
+    WORKER,
+    open_storage,
+    open_study,
+    unreachable,
+    without_password,
+)
 from compact_bench.tune.presence import Presence
 from compact_bench.tune.trials import LEARNING_RATE
 from tests.tune.conftest import KEYS
@@ -80,6 +86,27 @@ def test_a_storage_that_is_away_is_shown_without_its_password(suite, go, folder)
     with pytest.raises(UserError, match="not a URL"):
         go(suite(), "knobs", storage="nonsense")
     assert without_password("mysql://me:secret@host/db") == "mysql://me:***@host/db"
+
+
+@pytest.mark.parametrize("key", ["password", "sslpassword", "token"])
+def test_a_password_in_the_query_of_a_url_is_not_shown(key):
+    url = f"postgresql+psycopg://me@host/db?{key}=se%20cret&sslmode=require"
+    error = OSError(f"connection with {key}='se cret' refused (se%20cret, se+cret)")
+    line = unreachable(url, error)
+    assert not any(secret in line for secret in ("se cret", "se%20cret", "se+cret"))
+    shown = without_password(url)
+    assert shown.startswith("postgresql+psycopg://me@host/db?") and shown in line
+    assert f"{key}=***" in shown and "sslmode=***" in shown
+
+
+def test_a_line_that_a_full_disk_cut_off_is_mended(suite, go, folder, read):
+    go(suite(trials=2), "knobs")
+    journal = folder / "studies.journal"
+    whole = journal.read_bytes()
+    journal.write_bytes(whole + whole[:30].rstrip(b"\n"))
+    go(suite(trials=3), "knobs")
+    assert len(read().studies[0].finished) == 3
+    assert all(isinstance(json.loads(line), dict) for line in journal.read_text().splitlines())
 
 
 def test_a_storage_that_goes_away_loses_nothing(suite, go, read, tmp_path, monkeypatch):

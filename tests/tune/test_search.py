@@ -7,7 +7,7 @@ import math
 import optuna
 import pytest
 
-from compact_bench.tune import search, trials
+from compact_bench.tune import presence, search, trials
 from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
@@ -97,6 +97,43 @@ def test_a_search_that_was_cut_short_goes_on_as_if_it_had_not_been(
         trial.retry_of: trial.settings for trial in found.trials if trial.retry_of is not None
     }
     assert {trial.number: trial.settings for trial in failed} == retried
+
+
+@pytest.mark.parametrize(
+    ("storage", "moment"),
+    [
+        ("journal", "create_new_trial"),
+        ("journal", "set_trial_param"),
+        ("sqlite", "create_new_trial"),
+    ],
+)
+def test_a_kill_while_a_trial_is_drawn_changes_nothing(
+    suite, go, folder, tmp_path, monkeypatch, storage, moment
+):
+    """The process ends right after its trial is in the storage, or with half of its draw."""
+    kind, url = optuna.storages.JournalStorage, None
+    if storage == "sqlite":
+        kind, url = optuna.storages.RDBStorage, f"sqlite:///{tmp_path / 'study.db'}"
+    go(suite(trials=7), "knobs", study="whole")
+    write, calls = getattr(kind, moment), []
+
+    def dying(self, *arguments, **named):
+        made = write(self, *arguments, **named)
+        calls.append(made)
+        if len(calls) == 4:
+            raise SystemExit("killed")
+        return made
+
+    with monkeypatch.context() as patch:
+        patch.setattr(kind, moment, dying)
+        patch.setattr(search.Searcher, "_give_back", lambda self: None)
+        with pytest.raises(SystemExit):
+            go(suite(trials=7), "knobs", storage=url)
+    monkeypatch.setattr(presence, "SILENCE", math.inf)  # it need not be waited for
+    assert go(suite(trials=7), "knobs", storage=url)[0] == 0
+    whole = folder.with_name("tune-whole")
+    assert _draws(trials.read(folder)) == _draws(trials.read(whole))
+    assert (folder / "best.yaml").read_text() == (whole / "best.yaml").read_text()
 
 
 def test_ctrl_c_gives_the_trial_back(suite, go, read, monkeypatch):

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +30,46 @@ def test_a_write_that_fails_leaves_the_old_file_and_no_other(tmp_path, monkeypat
     assert path.read_text() == "old" and list(path.parent.iterdir()) == [path]
 
 
-def test_what_is_written_can_be_read_by_a_group(tmp_path):
-    path = files.write_text(tmp_path / "a.txt", "text")
-    assert path.stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_the_umask_decides_who_reads_what_is_written(tmp_path, umask, mode):
+    before = os.umask(umask)
+    try:
+        path = files.write_text(tmp_path / "a.txt", "text")
+    finally:
+        os.umask(before)
+    assert path.stat().st_mode & 0o777 == mode
+
+
+def test_what_a_kill_left_is_removed_and_nothing_else(tmp_path):
+    """A child is killed between writing and renaming, as `kill -9` may."""
+    script = (
+        "import os, signal, sys; from pathlib import Path\n"
+        "from compact_bench.utils import files\n"
+        "os.replace = lambda *names: os.kill(os.getpid(), signal.SIGKILL)\n"
+        "files.write_text(Path(sys.argv[1]), 'text')"
+    )
+    deep = tmp_path / "cell" / "weights"
+    for path in (tmp_path / "a.txt", tmp_path / "b.txt", deep / "c.bin"):
+        done = subprocess.run([sys.executable, "-c", script, str(path)], check=False)
+        assert done.returncode == -signal.SIGKILL
+    names = (".hidden", "a.txt", "a.part")
+    for name in names:
+        (tmp_path / name).write_text("mine")
+    left = [path.name for path in tmp_path.iterdir() if path.is_file()]
+    assert len(left) == 5  # the two half-written ones are there
+    files.remove_leftovers(tmp_path, "b.txt")
+    assert len(list(tmp_path.glob(".*.part"))) == 1
+    files.remove_leftovers(tmp_path)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted([*names, "cell"])
+    assert len(list(deep.iterdir())) == 1
+    files.remove_leftovers(tmp_path, deep=True)
+    assert list(deep.iterdir()) == []
+
+
+def test_a_checksum_is_that_of_hashlib(tmp_path):
+    content = os.urandom(1 << 17)
+    found = files.checksum(files.write_bytes(tmp_path / "a", content))
+    assert found == {"bytes": 1 << 17, "sha256": hashlib.sha256(content).hexdigest()}
 
 
 def test_half_a_surrogate_pair_becomes_a_question_mark(tmp_path):

@@ -19,7 +19,46 @@ def test_the_environment_names_versions_machine_and_commit():
     assert environment["versions"]["torch"] == importlib.metadata.version("torch")
     here = ["git", "-C", str(Path(__file__).parent), "rev-parse", "HEAD"]
     head = subprocess.run(here, capture_output=True, text=True, check=False).stdout.strip()
-    assert environment["git_commit"] == (head or None)
+    assert (environment["git_commit"] or "").removesuffix("-dirty") == head
+
+
+@pytest.fixture
+def checkout(tmp_path, monkeypatch):
+    """A repository with the folder of a package in it, and a function that calls git there."""
+    for who in ("AUTHOR", "COMMITTER"):
+        monkeypatch.setenv(f"GIT_{who}_NAME", "me")
+        monkeypatch.setenv(f"GIT_{who}_EMAIL", "me@example.org")
+    package = tmp_path / "package"
+    package.mkdir()
+    (package / "code.py").write_text("x = 1\n")
+
+    def git(*arguments):
+        command = ["git", "-C", str(tmp_path), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    git("init", "-q")
+    git("add", ".")
+    git("commit", "-q", "-m", "first")
+    git("tag", "v1")  # the commit is recorded, not a name that may move
+    return package, git
+
+
+def test_a_changed_checkout_is_marked(checkout):
+    package, git = checkout
+    head = git("rev-parse", "HEAD")
+    assert machine.git_commit(package) == head
+    (package / "new.txt").write_text("not tracked")
+    assert machine.git_commit(package) == head
+    (package / "code.py").write_text("x = 2\n")
+    assert machine.git_commit(package) == f"{head}-dirty"
+
+
+def test_the_commit_of_another_project_s_repository_is_not_ours(checkout):
+    package, git = checkout
+    inner = package.parent / ".venv" / "site-packages" / "compact_bench"
+    inner.mkdir(parents=True)
+    assert git("rev-parse", "HEAD") and machine.git_commit(inner) is None
+    assert machine.git_commit(package.parent / "nowhere") is None
 
 
 def test_a_package_that_is_not_installed_has_no_version(monkeypatch):

@@ -6,6 +6,7 @@ import os
 import signal
 import sys
 import threading
+from functools import partial
 from types import ModuleType
 
 import pytest
@@ -64,6 +65,31 @@ def test_in_this_process_where_forks_would_not_do(two_cores, monkeypatch, why):
 def test_a_killed_process_is_one_line(two_cores):
     with pytest.raises(UserError, match="was killed"):
         processes.mapped(lambda number: os.kill(os.getpid(), signal.SIGKILL), range(9))
+
+
+def test_in_one_process_where_there_is_no_room_for_semaphores(two_cores, monkeypatch):
+    def full(*arguments, **named):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(processes, "ProcessPoolExecutor", full)
+    assert set(processes.mapped(lambda number: os.getpid(), range(20))) == {os.getpid()}
+    assert processes.mapped(str, range(9)) == [str(number) for number in range(9)]
+
+
+def test_kills_for_want_of_memory_are_those_of_the_control_group(tmp_path):
+    own, proc = tmp_path / "cgroup" / "user" / "job", tmp_path / "proc"
+    own.mkdir(parents=True)
+    (proc / "self").mkdir(parents=True)
+    count = partial(processes.memory_kills, tmp_path / "cgroup", proc)
+    assert count() == 0  # not Linux
+    (proc / "vmstat").write_text("nr_free_pages 77\noom_kill 5\n")
+    assert count() == 5
+    (proc / "self" / "cgroup").write_text("9:cpu:/other\n0::/user/job\n")
+    assert count() == 5
+    (own / "memory.events").write_text("low 0\noom 4\noom_kill 2\noom_group_kill 0\n")
+    assert count() == 2
+    (own / "memory.events").write_text("oom_kill many\n")
+    assert count() == 5
 
 
 def test_ctrl_c_is_said_by_one_process(two_cores):

@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -139,8 +140,24 @@ def latex(table: Table) -> str:
 
 
 def csv(table: Table) -> str:
-    """The table's numbers, unrounded, one row a line; an empty field is a missing value."""
-    return str(table.numbers.to_csv(index=False, lineterminator="\n"))
+    """The table's numbers, unrounded, one row a line; an empty field is a missing value.
+
+    Text that a spreadsheet would take for a formula begins with an apostrophe.
+    """
+    numbers = table.numbers.copy()
+    for name in numbers.columns:
+        if not pd.api.types.is_numeric_dtype(numbers[name]):
+            # As objects: pandas would turn whole numbers beside a gap into fractions.
+            texts = [_no_formula(value) for value in numbers[name]]
+            numbers[name] = pd.Series(texts, index=numbers.index, dtype=object)
+    return str(numbers.rename(columns=_no_formula).to_csv(index=False, lineterminator="\n"))
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str):
+        return value
+    text = value.replace("\r", " ")  # pandas doesn't quote it, and readers end a row there
+    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t")) else text
 
 
 WRITERS: Mapping[str, Callable[[Table], str]] = {"md": markdown, "csv": csv, "tex": latex}

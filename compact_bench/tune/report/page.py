@@ -13,7 +13,7 @@ from compact_bench.tune.report import captions, figures
 from compact_bench.tune.report import tables as tune_tables
 from compact_bench.tune.trials import FAILED, FILE, read
 from compact_bench.tune.winners import read_test, tested_folder
-from compact_bench.utils.files import remove, write_text
+from compact_bench.utils.files import remove, remove_leftovers, write_text
 
 
 def build(
@@ -31,6 +31,7 @@ def build(
     pictures = figures.build(search)
     for part in ("tables", "figures"):
         remove(folder / part)
+    remove_leftovers(folder, PAGE)
     table_paths = formats.write(all_tables, folder / "tables", table_formats)
     figure_paths = style.write(pictures, folder / "figures", figure_formats)
     states = Counter(trial.state for study in search.studies for trial in study.trials)

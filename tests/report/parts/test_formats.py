@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv as csv_module
+import io
 from pathlib import Path
 
 import numpy as np
@@ -88,3 +90,13 @@ def test_a_table_is_its_columns_and_each_format_has_its_file(tmp_path: Path) -> 
 
 def test_columns_without_any_value_are_left_out() -> None:
     assert formats.known({"a": ["1", "–"], "b": ["–", "–"]}) == {"a": ["1", "–"]}
+
+
+@pytest.mark.parametrize("start", ["=", "+", "-", "@", "\t"])
+def test_text_in_csv_is_no_formula(start: str) -> None:
+    name = f"{start}HYPERLINK(1)"
+    frame = pd.DataFrame({name: [name, "a\rb"], "value": [-1.5, 2.0], "n": [None, 3]})
+    frame["n"] = frame["n"].astype("Int64")
+    made = formats.table("t", "T", Caption("c", "s"), {"a": ["x", "y"]}, frame)
+    rows = list(csv_module.reader(io.StringIO(formats.csv(made), newline="")))
+    assert rows == [[f"'{name}", "value", "n"], [f"'{name}", "-1.5", ""], ["a b", "2.0", "3"]]
