@@ -133,8 +133,8 @@ def _put_back(
     student.load_state_dict(parts["student"])
     distiller.load_state_dict(parts["distiller"])
     with torch.no_grad():
-        for index, parameter in enumerate(distiller.parameters()):
-            parameter.copy_(parts["own"][str(index)])
+        for place, parameter in enumerate(distiller.parameters()):
+            parameter.copy_(parts["own"][str(place)])
     state = optimizer.state_dict()
     state["state"] = moments
     optimizer.load_state_dict(state)
@@ -146,7 +146,7 @@ def _digest(tensors: Mapping[str, Tensor]) -> str:
     for name in sorted(tensors):
         digest.update(name.encode())
         flat = tensors[name].detach().cpu().contiguous().reshape(-1)
-        digest.update(flat.view(torch.uint8).numpy())
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 
