@@ -176,7 +176,7 @@ def test_two_jobs_share_the_cells(go):
 @pytest.mark.parametrize(
     ("revision", "error", "line"),
     [
-        ("broken", UserError, r"student: student\.id: can't load it: no weights"),
+        ("broken", UserError, r"tiny\.yaml.*: student\.id: can't load it: no weights"),
         # Not the input's fault, and no line of the suite is named.
         ("deadly", MachineError, r"^nothing was started: .*killed by signal 9.*worker-0\.log$"),
     ],
