@@ -9,6 +9,7 @@ from typing import Any, NoReturn
 import click
 
 INTERRUPTED = 130
+LONGEST_LINE = 2000  # characters of an error; a message quotes what was given
 # In the order of the help. Each is FILE:FUNCTION below commands/.
 COMMANDS = {
     "run": "run:run",
@@ -65,12 +66,23 @@ def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code; every error of the user's is one line on stderr."""
     try:
         code = commands.main(arguments, prog_name="compact_bench", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:  # no command: the help, line by line
+        click.echo(error.format_message(), err=True)
+        code = error.exit_code
     except click.ClickException as error:
-        click.echo(f"Error: {' '.join(error.format_message().split())}", err=True)
+        click.echo(f"Error: {_one_line(error.format_message())}", err=True)
         code = error.exit_code
     except (click.Abort, KeyboardInterrupt):
         code = INTERRUPTED
     sys.exit(code if isinstance(code, int) else 0)
+
+
+def _one_line(message: str) -> str:
+    """A message on one line that any terminal shows: an argument may hold what is no text."""
+    from compact_bench.errors import shortened
+
+    text = shortened(" ".join(message.split()), LONGEST_LINE)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
 
 
 if __name__ == "__main__":

@@ -26,13 +26,36 @@ class Pruned(Exception):
     """A search stopped the training of a trial; its cell is recorded as pruned."""
 
 
+LONGEST_QUOTE = 200  # characters of a value in a message
+
+
+def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
+    """The text, cut after `most` characters; what was cut is counted.
+
+    >>> shortened("abcdef", 4)
+    'abcd… (2 more characters)'
+    """
+    over = len(text) - most
+    return text if over <= 0 else f"{text[:most]}… ({over:,} more characters)"
+
+
+def quoted(value: object) -> str:
+    """A value that somebody gave, as Python writes it, short enough for a line."""
+    try:
+        return shortened(repr(value))
+    except (ValueError, RecursionError):  # an integer of 4,300 digits; lists in lists in lists
+        return f"a {type(value).__name__} that is too large to be shown"
+
+
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return ``" (did you mean 'x'?)"`` for the known name closest to ``name``, or ``""``.
 
     >>> nearest("avrage", ["average", "base"])
     " (did you mean 'average'?)"
     """
-    closest = difflib.get_close_matches(str(name), [str(item) for item in known], n=1)
+    # The search takes time with the square of the length, and nobody mistypes so many letters.
+    short = str(name)[:LONGEST_QUOTE]
+    closest = difflib.get_close_matches(short, [str(item) for item in known], n=1)
     return f" (did you mean {closest[0]!r}?)" if closest else ""
 
 
@@ -43,4 +66,5 @@ def unknown(problem: str, name: str, known: Iterable[str], others: str = "") -> 
     "no question has the teacher 'adda' (did you mean 'ada'?); known: ada, bob"
     """
     known = list(known)
-    return UserError(f"{problem} {name!r}{nearest(name, known)}; known: {', '.join(known)}{others}")
+    hint = nearest(name, known)
+    return UserError(f"{problem} {quoted(name)}{hint}; known: {', '.join(known)}{others}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compact_bench.errors import nearest, unknown
+from compact_bench.errors import nearest, quoted, shortened, unknown
 
 
 def test_nearest():
@@ -15,3 +15,14 @@ def test_an_unknown_name_comes_with_the_known_ones():
     assert str(error) == (
         "unknown fault 'filer' (did you mean 'filler'?); known: filler, wrong_step, or none"
     )
+
+
+def test_a_value_is_quoted_in_part():
+    assert quoted("short") == "'short'"
+    assert quoted("x" * 1000) == "'" + "x" * 199 + "… (802 more characters)"
+    endless: list = []
+    endless.append(endless)
+    assert len(quoted(endless)) < 100
+    assert quoted(16**5000) == "a int that is too large to be shown"  # repr refuses it
+    assert shortened("abcdef", 4) == "abcd… (2 more characters)"
+    assert nearest("x" * 10**6, ["xxx"]) == ""

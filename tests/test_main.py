@@ -40,3 +40,22 @@ def _times_click(command: list[str], rounds: int = 5) -> float:
 def test_help_and_list_start_fast():
     assert _times_click(["-m", "compact_bench", "--help"]) <= 4
     assert _times_click(["-m", "compact_bench", "list", "methods"]) <= 8
+
+
+def run(*words, capsys):
+    with pytest.raises(SystemExit) as caught:
+        __main__.main([*words])
+    return caught.value.code, capsys.readouterr()
+
+
+def test_without_a_command_the_help_has_its_lines(capsys):
+    code, (out, err) = run(capsys=capsys)
+    assert code == 2 and out == ""
+    assert err.startswith("Usage: ") and "\n  run " in err
+
+
+def test_an_error_is_one_line_of_readable_length(capsys):
+    for odd in ("x" * 100_000, "\udcff\nx"):
+        code, (_, err) = run("plan", odd, capsys=capsys)
+        assert code == 2
+        assert err.startswith("Error: ") and err.count("\n") == 1 and len(err) < 2100

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from compact_bench.suite.schema import Suite
 
 FOLDER = click.Path(path_type=Path)
+MOST_JOBS = 1024  # as the key `jobs` of a suite has it
 
 JSON = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 
@@ -29,7 +30,7 @@ PLUGINS = click.option(
     "--plugins", type=FOLDER, multiple=True, help="Folder of more methods, one .py file each."
 )
 
-_OVERRIDES = click.option(
+OVERRIDES = click.option(
     "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Set a suite key."
 )
 
@@ -85,11 +86,11 @@ READING = _options(
 
 CHOOSING = _options(
     READING,
-    _OVERRIDES,
+    OVERRIDES,
     click.option("--only", multiple=True, metavar="METHOD", help="Only this method or row."),
     click.option("--seeds", metavar="0,1,2", help="These seeds: numbers and ranges (0-4)."),
     _LIMIT,
-    click.option("--jobs", type=click.IntRange(min=1), help="Cells at the same time."),
+    click.option("--jobs", type=click.IntRange(1, MOST_JOBS), help="Cells at the same time."),
     MIRROR,
     PLUGINS,
     click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
@@ -115,10 +116,10 @@ TUNING = _options(
     ),
     click.option("--study", default="", metavar="NAME", help="Keep this search apart from others."),
     click.option("--no-test", is_flag=True, help="Search only; leave the test split alone."),
-    _OVERRIDES,
+    OVERRIDES,
     click.option("--seeds", metavar="0,1,2", help="Seeds that test the winner."),
     _LIMIT,
-    click.option("--jobs", type=click.IntRange(min=1), help="Trials at the same time."),
+    click.option("--jobs", type=click.IntRange(1, MOST_JOBS), help="Trials at the same time."),
     MIRROR,
     PLUGINS,
 )
@@ -135,7 +136,7 @@ def suite_of(
     from compact_bench.suite.schema import load_suite, parse_seeds, suite_path
 
     source = suite if isinstance(suite, Mapping) else suite_path(Path(suite))
-    numbers = parse_seeds(seeds) if isinstance(seeds, str) and seeds else [*(seeds or ())]
+    numbers = parse_seeds(seeds) if isinstance(seeds, str) else [*(seeds or ())]
     return load_suite(source, profile, overrides, {"seeds": numbers or None, "limit": limit})
 
 

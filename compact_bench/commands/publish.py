@@ -65,10 +65,16 @@ def publish(file: Path, profile: str | None, results: Path) -> None:
 @click.command()
 @READING
 def reproduce(file: Path, profile: str | None, results: Path) -> int:
-    """Compare the results of FILE with the published ones; exit code 1 if they differ."""
+    """Compare the results of FILE with the published ones; exit code 1 if they differ.
+
+    What is published lies in RESULTS/published, else in results/published of this folder.
+    """
     from compact_bench.report import comparison
 
-    published = results_folder(file, profile, results / "published")
+    own, usual = (folder / "published" for folder in (results, Path("results")))
+    published = results_folder(file, profile, own)
+    if not published.is_dir():
+        published = results_folder(file, profile, usual)
     rows = comparison.reproduce(results_folder(file, profile, results), published)
     click.echo(printing.table_text(rows))
     return 0 if all(row.get("same", True) for row in rows) else 1

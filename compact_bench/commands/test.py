@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compact_bench.commands.options import JSON, PLUGINS
-from compact_bench.errors import UserError
+from compact_bench.errors import UserError, shortened
 from compact_bench.utils import printing
+
+if TYPE_CHECKING:
+    from compact_bench.methods.base import Distiller
 
 Rows = list[dict[str, str]]
 
@@ -38,28 +41,43 @@ def rows(name: str, plugins: Sequence[Path], settings: Sequence[str] = ()) -> Ro
     except ValidationError as error:
         problem = error.errors()[0]
         where = ".".join(map(str, problem["loc"]))
-        raise UserError(f"--set {where}: {problem['msg']}") from None
+        raise UserError(f"--set {where}: {problem['msg']}{_known(method, problem)}") from None
 
 
 def _values(settings: Sequence[str]) -> dict[str, Any]:
-    import yaml
+    from compact_bench.suite.source import option_value
 
     values: dict[str, Any] = {}
-    for text in settings:
-        key, equals, value = text.partition("=")
-        try:
-            values[key] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            equals = ""
+    for setting in settings:
+        key, equals, value = setting.partition("=")
         if not equals:
-            raise UserError(f"--set {text}: expected KEY=VALUE")
+            raise UserError(f"--set {shortened(setting)}: expected KEY=VALUE")
+        values[key] = option_value(f"--set {setting}", value)
     return values
 
 
+def _known(method: type[Distiller], problem: Mapping[str, Any]) -> str:
+    """The settings that there are, where the problem is one that there isn't."""
+    if problem["type"] != "extra_forbidden":
+        return ""
+    return f"; known: {', '.join(method.Config.model_fields) or 'none'}"
+
+
 def text(name: str, rows: Rows) -> str:
-    """The rows as a table, with what each failed check demands below it."""
-    short = [{key: row[key] for key in ("check", "result", "why")} for row in rows]
-    demands = [f"{r['check']}: {r['description']}" for r in rows if r["result"] == "FAILED"]
+    """The rows as a table, with what each failed check demands below it.
+
+    What went wrong is said once: a mistake in the method fails most of the checks.
+    """
+    first: dict[str, str] = {}  # what went wrong -> the first check that found it
+    short, demands = [], []
+    for row in rows:
+        why = row["why"]
+        if row["result"] == "FAILED":
+            if first.setdefault(why, row["check"]) == row["check"]:
+                demands.append(f"{row['check']}: {row['description']}")
+            else:
+                why = f"as {first[why]}"
+        short.append({"check": row["check"], "result": row["result"], "why": why})
     counts = Counter(row["result"] for row in rows)
     end = f"{name}: " + ", ".join(f"{count} {result}" for result, count in counts.items())
     return "\n".join([printing.table_text(short), "", *demands, end])

@@ -71,5 +71,5 @@ def _overrides(objective: tuple[str, ...], trial_seeds: str | None, **section: A
     from compact_bench.suite.schema import parse_seeds
 
     section["objective"] = list(objective) or None
-    section["seeds"] = parse_seeds(trial_seeds) if trial_seeds else None
+    section["seeds"] = None if trial_seeds is None else parse_seeds(trial_seeds)
     return [f"tune.{key}={value}" for key, value in section.items() if value is not None]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from compact_bench.commands.options import FOLDER, MIRROR, PLUGINS
+from compact_bench.commands.options import FOLDER, MIRROR, OVERRIDES, PLUGINS
 from compact_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
 
 
 def problems(
-    file: Path, profile: str | None, mirror: Path | None, plugins: Sequence[Path]
+    file: Path,
+    profile: str | None,
+    mirror: Path | None,
+    plugins: Sequence[Path],
+    overrides: Sequence[str] = (),
 ) -> Iterator[str]:
     """Yield the problems of a suite file, one a profile at most; print what is right."""
     from compact_bench.methods import registry
@@ -32,7 +36,7 @@ def problems(
         return
     for name in names:
         try:
-            suite = load_suite(file, name)
+            suite = load_suite(file, name, overrides)
             rows, extent = _rows(suite, methods, mirror)
         except UserError as error:
             yield str(error)
@@ -43,13 +47,15 @@ def problems(
 
 def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
     """Check methods, student and, without a download, data; the number of rows, and what of it."""
+    from compact_bench.execution.checks import check_tasks
     from compact_bench.execution.plan import student_identity
-    from compact_bench.execution.prepare import prepare
+    from compact_bench.execution.prepare import is_own_file, prepare
     from compact_bench.suite import matrix
 
     student_identity(suite)
+    check_tasks(suite)
     sources = [suite.data.source, *(task.source for task in suite.evaluation.tasks)]
-    at_hand = all(name in (None, "mini") or str(name).endswith(".jsonl") for name in sources)
+    at_hand = all(name is None or name == "mini" or is_own_file(name) for name in sources)
     if not (at_hand or mirror):
         _check_names(suite)
         return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
@@ -62,11 +68,12 @@ def _check_names(suite: Suite) -> None:
     """Check the names of data sets and teachers against the catalog, which is at hand."""
     from compact_bench.data.corrupt import check_shares
     from compact_bench.data.sources import catalog, dataset, teacher_part
+    from compact_bench.execution.prepare import is_own_file
 
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
     for data in (suite.under(condition).data for condition in conditions):
         check_shares(data.corrupt, data.source == "mini", data.corrupt_persistent)
-    if not suite.data.source.endswith(".jsonl") and suite.data.source != "mini":
+    if not is_own_file(suite.data.source) and suite.data.source != "mini":
         known = dataset(suite.data.source)
         for teacher in suite.data.teachers:
             teacher_part(known, teacher)
@@ -74,22 +81,31 @@ def _check_names(suite: Suite) -> None:
         name = task.source or task.task
         if task.kind == "lm_eval" or name in ("in_domain", *catalog().datasets):
             continue
-        if not (name.endswith(".jsonl") or suite.data.source == "mini"):
+        if not (is_own_file(name) or suite.data.source == "mini"):
             dataset(name)
 
 
 @click.command()
 @click.argument("files", nargs=-1, required=True, type=FOLDER)
 @click.option("--profile", help="Check this profile only [default: all].")
+@OVERRIDES
 @MIRROR
 @PLUGINS
 def validate(
-    files: tuple[Path, ...], profile: str | None, mirror: Path | None, plugins: tuple[Path, ...]
+    files: tuple[Path, ...],
+    profile: str | None,
+    overrides: tuple[str, ...],
+    mirror: Path | None,
+    plugins: tuple[Path, ...],
 ) -> None:
     """Check suite FILES without running them; with --mirror, their data too."""
     from compact_bench.suite.schema import suite_path
 
-    messages = [p for file in files for p in problems(suite_path(file), profile, mirror, plugins)]
+    messages = [
+        problem
+        for file in files
+        for problem in problems(suite_path(file), profile, mirror, plugins, overrides)
+    ]
     for problem in messages[:-1]:
         click.echo(f"Error: {problem}", err=True)
     if messages:

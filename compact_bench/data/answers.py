@@ -13,6 +13,7 @@ from decimal import Context, Decimal, Inexact
 from fractions import Fraction
 
 KINDS = ("number", "boolean", "choice", "expression")
+MOST_DIGITS = 4000  # Python turns no text of more than 4,300 digits into an integer, or back
 _EXACT = Context(prec=400, traps=[Inexact])
 
 # "1,450" must win over "1", and "5-3" is a difference, not five and minus three.
@@ -87,8 +88,8 @@ def exact_text(value: Fraction) -> str:
 
 
 def _value(match: re.Match[str]) -> str | None:
-    """Canonical text of one number match, None for an empty one."""
-    if match["whole"] is None and match["part"] is None:
+    """Canonical text of one number match, None for an empty one and for one of too many digits."""
+    if (match["whole"] is None and match["part"] is None) or len(match[0]) > MOST_DIGITS:
         return None
     value = Fraction((match["whole"] or "0").replace(",", "") + (match["part"] or ""))
     if match["under"] and int(match["under"]):
@@ -117,6 +118,8 @@ def _expression(text: str) -> str | None:
 
 def _mixed(match: re.Match[str]) -> str:
     """Two and a half, written 2(1)/(2), as (5)/(2)."""
+    if len(match[0]) > MOST_DIGITS:
+        return match[0]
     whole, over, under = map(int, match.groups())
     return f"({whole * under + over})/({under})"
 
@@ -133,7 +136,8 @@ def canonical(answer: str, kind: str) -> str | None:
         match = _NUMBER.match(text)
         if match and match.end() and _UNIT.fullmatch(text, match.end()):
             return _value(match)
-        return exact_text(Fraction(text)) if _SCIENTIFIC.fullmatch(text) else None
+        short = len(text) <= MOST_DIGITS - 1000  # the exponent may add 999
+        return exact_text(Fraction(text)) if short and _SCIENTIFIC.fullmatch(text) else None
     if kind == "boolean":
         return _TRUTH.get(text.strip(".!\"' ").lower())
     if kind == "choice":

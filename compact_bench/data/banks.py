@@ -11,11 +11,11 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.data.answers import canonical, rationale_answer, same_answer
-from compact_bench.data.importers import IMPORTERS, FileRow, user_jsonl
+from compact_bench.data.importers import IMPORTERS, FileRow
 from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, rationale_table
 from compact_bench.data.sources import Dataset, Part, fetch, teacher_part
 from compact_bench.data.splits import question_id
-from compact_bench.errors import UserError, unknown
+from compact_bench.errors import UserError, quoted
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def questions_of(rows: Iterable[FileRow], kind: str) -> pd.DataFrame:
     table: dict[str, dict[str, str]] = {}
     for row in rows:
         if (answer := canonical(row.gold, kind)) is None:
-            raise UserError(f"{row.where}: the answer {row.gold!r} is not a {kind}")
+            raise UserError(f"{row.where}: the answer {quoted(row.gold)} is not a {kind}")
         key = question_id(row.question)
         entry = {"question_id": key, "question": row.question, "answer": answer, "kind": kind}
         table.setdefault(key, entry)
@@ -103,7 +103,7 @@ def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) 
         rows += rationales_of(read(part, mirror), name, questions, left_out)
     bank = RationaleBank(questions, rationale_table(rows), names)
     test = held_out(data, mirror) if data.test else None
-    return SourceData(bank, test, _notes(left_out))
+    return SourceData(bank, test, left_out_notes(left_out))
 
 
 def held_out(data: Dataset, mirror: Path | None) -> pd.DataFrame:
@@ -120,36 +120,6 @@ def held_out(data: Dataset, mirror: Path | None) -> pd.DataFrame:
     return test[~test["question_id"].isin(train)]
 
 
-def jsonl_source(
-    path: Path, teachers: Sequence[str], kind: str | None, test: Path | None
-) -> SourceData:
-    """A user's own JSONL file; all its teachers, in order of appearance, if none is named.
-
-    Raises: UserError with file and line for a malformed row; for a teacher that no row has.
-    """
-    rows = list(user_jsonl(path))
-    if not rows:
-        raise UserError(f"{path}: holds no row")
-    golden = [row for row in rows if not row.teacher]
-    kind = kind or infer_kind(golden)
-    questions = questions_of(golden, kind)
-    known = [t for t in dict.fromkeys(row.teacher for row in rows) if t not in ("", HUMAN)]
-    for name in teachers:
-        if name not in known:
-            raise unknown(f"no question of {path} has the teacher", name, known)
-    left_out: Counter[str] = Counter()
-    names = tuple(dict.fromkeys(teachers)) or tuple(known)
-    rationales = []
-    for name in (*names, HUMAN):
-        own = (row for row in rows if row.teacher == name)
-        rationales += rationales_of(own, name, questions, left_out)
-    if repeated := len(golden) - len(questions):
-        left_out["questions: repeated"] += repeated
-    bank = RationaleBank(questions, rationale_table(rationales), names)
-    table = questions_of(user_jsonl(test, rationales=False), kind) if test else None
-    return SourceData(bank, table, _notes(left_out))
-
-
 def infer_kind(rows: Sequence[FileRow]) -> str:
     """The kind that all gold answers of a user's file are of.
 
@@ -162,11 +132,13 @@ def infer_kind(rows: Sequence[FileRow]) -> str:
         return kind
     raise UserError(
         f"{odd[kind][0].where}: the answers are not all numbers, yes/no or letters A to E "
-        f"(this one is {odd[kind][0].gold!r}); set data.answer to the kind that they should be"
+        f"(this one is {quoted(odd[kind][0].gold)}); set data.answer to the kind that they should "
+        "be"
     )
 
 
-def _notes(left_out: Counter[str]) -> tuple[str, ...]:
+def left_out_notes(left_out: Counter[str]) -> tuple[str, ...]:
+    """What was left out, a sentence for each reason."""
     return tuple(
         f"left out: {count} row{'s' * (count > 1)} ({why})" for why, count in left_out.items()
     )

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from compact_bench.data.splits import unify_choices
-from compact_bench.errors import UserError
+from compact_bench.errors import UserError, shortened
 
 # Left over from the prompts that the rationales were generated with.
 _MARKUP = re.compile(r"</?\s*(?:solution path|answer|solution)\s*>", re.IGNORECASE)
@@ -38,17 +38,23 @@ class FileRow:
     sample: int = 0
 
 
-def _numbered(path: Path, *, lines: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
+def numbered_rows(path: Path, *, lines: bool = False) -> Iterator[tuple[str, dict[str, Any]]]:
     """("file:line" or "file: row", object) of each row of a JSONL file or a JSON array.
 
     Raises: UserError where the file is not UTF-8 JSON or a row is not an object.
     """
     try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise UserError(f"{path}: can't be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
+        content = path.read_bytes()
+        text = content.decode("utf-8-sig")  # with the mark that Windows puts first, or without
+    except (OSError, ValueError) as error:  # ValueError: a path with a null character
+        if isinstance(error, UnicodeDecodeError):
+            if lines:
+                _refuse_format(path, content)
+            raise UserError(f"{path}: not UTF-8 at byte {error.start}") from error
+        reason = getattr(error, "strerror", None) or str(error)
+        raise UserError(f"{path}: can't be read: {reason}") from error
+    if lines:
+        _refuse_format(path, content)
     if lines or path.suffix == ".jsonl":
         numbered = enumerate(text.split("\n"), 1)
         rows = [(f"{path}:{n}", _parse(line, path, n)) for n, line in numbered if line.strip()]
@@ -60,29 +66,63 @@ def _numbered(path: Path, *, lines: bool = False) -> Iterator[tuple[str, dict[st
         yield where, row
 
 
+# What begins a file that is not JSONL, its name, and how pandas (or a command) makes JSONL of it.
+_FORMATS = (
+    (b"PAR1", "a Parquet file", "read_parquet"),
+    (b"PK\x03\x04", "a zip or Excel file", "read_excel"),
+    (b"\x1f\x8b", "compressed by gzip", "gunzip"),
+    (b"[", "a JSON array", "read_json"),
+)
+
+
+def _refuse_format(path: Path, content: bytes) -> None:
+    """Raise UserError, with what to do, for a file of another format than JSONL."""
+    head = content[:100].lstrip()
+    table = [(kind, how) for start, kind, how in _FORMATS if head.startswith(start)]
+    if path.suffix in (".csv", ".tsv") and not head.startswith(b"{"):
+        table = [("a table in text", "read_csv")]
+    if not table:
+        return
+    kind, how = table[0]
+    written = f'pandas.{how}(FILE).to_json("own.jsonl", orient="records", lines=True)'
+    written = f"unpack it ({how} {path.name})" if how == "gunzip" else f"{written} writes one"
+    raise UserError(
+        f"{path}: is {kind}; own data are JSONL, an object a line (docs/own_data.md): {written}"
+    )
+
+
 def _parse(text: str, path: Path, first_line: int) -> Any:
     try:
         return json.loads(text)
     except json.JSONDecodeError as error:
         line = first_line + error.lineno - 1
         raise UserError(f"{path}:{line}: not JSON: {error.msg} at column {error.colno}") from error
+    except RecursionError as error:
+        raise UserError(f"{path}:{first_line}: lists or objects nested too deeply") from error
+    except ValueError as error:  # an integer of more than 4,300 digits
+        raise UserError(f"{path}:{first_line}: an integer of too many digits") from error
 
 
-def _text(where: str, row: Mapping[str, Any], key: str, *, empty: bool = False) -> str:
+def is_text(value: str) -> bool:
+    """Whether a string can be written: half a surrogate pair, which JSON may hold, can't."""
+    return not any("\ud800" <= letter <= "\udfff" for letter in value)
+
+
+def row_text(where: str, row: Mapping[str, Any], key: str, *, empty: bool = False) -> str:
     """A row's text; numbers and booleans are written out.
 
     Raises: UserError where it is missing, empty or of another type.
     """
     if key not in row:
         raise UserError(
-            f"{where}: no {key!r}; the row has {', '.join(map(repr, row)) or 'nothing'}"
+            f"{where}: no {key!r}; the row has {shortened(', '.join(map(repr, row))) or 'nothing'}"
         )
     value = row[key]
     if isinstance(value, (bool, int, float)):
         return str(value)
     if not isinstance(value, str):
         raise UserError(f"{where}: {key!r} is {type(value).__name__} instead of text")
-    if any("\ud800" <= letter <= "\udfff" for letter in value):
+    if not is_text(value):
         raise UserError(f"{where}: {key!r} holds half a surrogate pair, which is no text")
     if not empty and not value.strip():
         raise UserError(f"{where}: {key!r} is empty")
@@ -90,7 +130,7 @@ def _text(where: str, row: Mapping[str, Any], key: str, *, empty: bool = False) 
 
 
 def _question(where: str, row: Mapping[str, Any], key: str) -> str:
-    return unify_choices(_text(where, row, key))
+    return unify_choices(row_text(where, row, key))
 
 
 def _clean(text: str) -> str:
@@ -99,28 +139,30 @@ def _clean(text: str) -> str:
 
 def answers(path: Path, question: str, gold: str) -> Iterator[FileRow]:
     """Questions with the data set's answers alone, in the columns `question` and `gold`."""
-    for where, row in _numbered(path):
-        yield FileRow(where, _question(where, row, question), gold=_text(where, row, gold))
+    for where, row in numbered_rows(path):
+        yield FileRow(where, _question(where, row, question), gold=row_text(where, row, gold))
 
 
 def instruction_output(path: Path) -> Iterator[FileRow]:
     """Distilling-CoT-Reasoning: a rationale ending in "The answer is X"."""
-    for where, row in _numbered(path):
-        text = _clean(_text(where, row, "output", empty=True))
+    for where, row in numbered_rows(path):
+        text = _clean(row_text(where, row, "output", empty=True))
         yield FileRow(where, _question(where, row, "instruction"), text)
 
 
 def svamp(path: Path) -> Iterator[FileRow]:
     """SVAMP as released; body and question joined by a space, as the rationale files do."""
-    for where, row in _numbered(path):
-        question = f"{_text(where, row, 'Body').strip()} {_text(where, row, 'Question').strip()}"
-        yield FileRow(where, question, gold=_text(where, row, "Answer"))
+    for where, row in numbered_rows(path):
+        question = (
+            f"{row_text(where, row, 'Body').strip()} {row_text(where, row, 'Question').strip()}"
+        )
+        yield FileRow(where, question, gold=row_text(where, row, "Answer"))
 
 
 def grade_school_math(path: Path) -> Iterator[FileRow]:
     """GSM8K as released: `<<48/2=24>>` removed, "#### 18" written as an answer sentence."""
-    for where, row in _numbered(path):
-        body, mark, gold = _text(where, row, "answer").rpartition("####")
+    for where, row in numbered_rows(path):
+        body, mark, gold = row_text(where, row, "answer").rpartition("####")
         if not mark:
             raise UserError(f"{where}: 'answer' has no '####' before the final answer")
         body = re.sub(r"<<[^<>]*>>", "", body).strip()
@@ -144,14 +186,14 @@ def math(path: Path, key: str) -> Iterator[FileRow]:
 
     key: the column of one teacher's rationales, or "solution", the data set's own.
     """
-    for where, row in _numbered(path):
-        solution = _text(where, row, "solution")
-        gold = _boxed(solution) or _text(where, row, "output")
+    for where, row in numbered_rows(path):
+        solution = row_text(where, row, "solution")
+        gold = _boxed(solution) or row_text(where, row, "output")
         if key == "solution":
             text = f"{solution.strip()}\nThe answer is {gold}"
         else:
             # One teacher's strings were unescaped twice: "\frac" and "\text" lost their slash.
-            text = _text(where, row, key, empty=True)
+            text = row_text(where, row, key, empty=True)
             text = text.replace("\f", r"\f").replace("\tex", r"\tex")
             text = re.sub(r"\\n(?=[A-Z0-9\s]|$)", "\n", text)
         yield FileRow(where, _question(where, row, "problem"), _clean(text), gold=gold)
@@ -164,39 +206,15 @@ def mentor_kd(path: Path) -> Iterator[FileRow]:
     only, so that `answer` is the chain's own.
     """
     seen: Counter[str] = Counter()
-    for where, row in _numbered(path):
+    for where, row in numbered_rows(path):
         question = _question(where, row, "input")
-        text = _clean(_text(where, row, "chain", empty=True))
-        answer = _text(where, row, "answer")
-        completion = _text(where, row, "completion", empty=True) if "completion" in row else ""
+        text = _clean(row_text(where, row, "chain", empty=True))
+        answer = row_text(where, row, "answer")
+        completion = row_text(where, row, "completion", empty=True) if "completion" in row else ""
         known = answer if row.get("initial_correct") is True and not completion else ""
         yield FileRow(where, question, text, answer, completion.strip(), known,
                       sample=seen[question])  # fmt: skip
         seen[question] += 1
-
-
-def user_jsonl(path: Path, *, rationales: bool = True) -> Iterator[FileRow]:
-    """A user's own file: {"question", "rationales": {teacher: text or list of texts}, "answer"}.
-
-    The key "human" of `rationales` is a human rationale. One row comes first for the question
-    itself, with its answer, then one per rationale.
-
-    Raises: UserError with file and line where a row is malformed.
-    """
-    for where, row in _numbered(path, lines=True):
-        question = _question(where, row, "question")
-        yield FileRow(where, question, gold=_text(where, row, "answer"))
-        if not rationales:
-            continue
-        given = row.get("rationales")
-        if not isinstance(given, dict) or not given:
-            raise UserError(f"{where}: 'rationales' must be an object of teacher: text or list")
-        for teacher, texts in given.items():
-            for sample, text in enumerate(texts if isinstance(texts, list) else [texts]):
-                if not isinstance(text, str) or not text.strip():
-                    problem = f"the rationale of {teacher!r} is not a text: {text!r}"
-                    raise UserError(f"{where}: {problem}")
-                yield FileRow(where, question, text.strip(), teacher=teacher, sample=sample)
 
 
 # By the name that catalog.yaml gives.

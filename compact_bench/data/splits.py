@@ -40,6 +40,8 @@ def parse_choices(text: str) -> tuple[str, list[str]]:
             break
         starts.append(match.span())
         position = match.end()
+    if not starts:  # "Answer choices: bank, library": nothing says where one begins
+        return text.strip(), []
     ends = [begin for begin, _ in starts[1:]] + [len(rest)]
     choices = [rest[s:e].strip(" ,\n\t") for (_, s), e in zip(starts, ends, strict=True)]
     return re.sub(r"^Q:\s*", "", stem).strip(), choices

@@ -10,7 +10,7 @@ import pandas as pd
 
 from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.splits import lowest, parse_choices, template_clean
-from compact_bench.errors import UserError
+from compact_bench.errors import UserError, quoted
 from compact_bench.suite.schema import IN_DOMAIN, Suite
 
 GENERATED_ITEMS = 500  # questions of a generated task beside the test, unless a suite limits them
@@ -65,7 +65,9 @@ def with_choices(items: pd.DataFrame, task: str) -> pd.DataFrame:
     gold = [ord(answer) - ord("A") if len(answer) == 1 else -1 for answer in items["answer"]]
     for question, listed, index in zip(items["question"], choices, gold, strict=True):
         if not 0 <= index < len(listed):
-            raise UserError(f"task {task}: no choices, or not the right one, in {question!r}")
+            raise UserError(
+                f"task {task}: no choices (A), (B), ... or not the right one in {quoted(question)}"
+            )
     return items.assign(choices=pd.Series(choices, items.index, dtype=object), gold=gold)
 
 

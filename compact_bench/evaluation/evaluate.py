@@ -16,6 +16,7 @@ from lm_eval.tasks import TaskManager
 
 from compact_bench.data.answers import same_answer
 from compact_bench.data.tasks import TaskData
+from compact_bench.errors import UserError, shortened
 from compact_bench.evaluation import isolation
 from compact_bench.evaluation.lm import Rule, StudentLM, Trace, rule_answers
 from compact_bench.evaluation.lm_eval_docs import (
@@ -132,6 +133,36 @@ def evaluate(
             rows += [{**context, **row} for row in task_rows]
             samples += [{"task": task.name, "stage": stage, **row} for row in task_samples]
     return rows, samples
+
+
+def prompts(student: Student, tasks: Sequence[TaskData], decoding: Decoding) -> dict[str, str]:
+    """How the student is asked, by task: the prompt's text, with {question} for the question's."""
+    texts = {}
+    for task in tasks:
+        way = decoding if task.role == "reasoning" else Decoding()
+        if task.kind != "lm_eval":
+            prompt = student.encoder.prompt_text("{question}", way.prompt, way.prefix)
+            texts[task.name] = prompt
+    return texts
+
+
+def check_lm_eval_data(name: str) -> None:
+    """Load the data of one of lm-eval's tasks, which come from the model hub.
+
+    Raises UserError where they can't be loaded.
+    """
+    try:
+        with (
+            isolation.quiet(),
+            TemporaryDirectory() as folder,
+            isolation.dataset_cache(Path(folder)),
+        ):
+            TaskManager().load([name])
+    except Exception as error:  # of datasets, the hub or the task's own code: all mean the same
+        reason = shortened(" ".join(str(error).split()) or type(error).__name__)
+        raise UserError(
+            f"evaluation.tasks: the data of lm-eval's task {name!r} can't be loaded: {reason}"
+        ) from error
 
 
 def _item_counter(progress: Progress | None, items: int) -> Callable[[int], None] | None:

@@ -17,7 +17,7 @@ from compact_bench.data.rationales import RationaleBank
 from compact_bench.data.tasks import Prepared, dev_task
 from compact_bench.diagnostics.recorder import Recorder
 from compact_bench.errors import CellError, Diverged, Pruned, UserError
-from compact_bench.evaluation.evaluate import evaluate
+from compact_bench.evaluation.evaluate import check_lm_eval_data, evaluate, prompts
 from compact_bench.execution.prepare import prepare_once
 from compact_bench.methods import registry
 from compact_bench.methods.base import Distiller, Run
@@ -129,6 +129,7 @@ def _run(
         rule=distiller.answer if distiller.answers() else None,
     )
     facts["eval_seconds"] = time.perf_counter() - began
+    facts["asked"] = prompts(student, prepared.tasks, distiller.decoding())
     if recorder:
         recorder.write(writer, rows, samples, facts)
     writer.eval(rows)
@@ -254,10 +255,13 @@ def suite_of(spec: RunSpec) -> Suite:
 def preflight(spec: RunSpec) -> None:
     """Load the student once before anything starts, and check what an evaluation will need.
 
-    Raises UserError where it can't be loaded, where an answer is longer than it can read, and
-    for a task that lm-eval doesn't know.
+    Raises UserError, which begins with the suite's key, where the student or the data of one of
+    lm-eval's tasks can't be loaded, and where an answer is longer than the student can read.
     """
     suite = suite_of(spec)
+    for task in suite.evaluation.tasks:
+        if task.kind == "lm_eval":
+            check_lm_eval_data(task.task)
     student = load_student(suite.student)
     longest = getattr(student.causal.config, "max_position_embeddings", None)
     if longest and suite.evaluation.max_new_tokens >= longest:
@@ -265,8 +269,3 @@ def preflight(spec: RunSpec) -> None:
             f"evaluation.max_new_tokens: {suite.evaluation.max_new_tokens} leaves no room for a "
             f"question; the student reads at most {longest} tokens"
         )
-    if named := {task.task for task in suite.evaluation.tasks if task.kind == "lm_eval"}:
-        from lm_eval.tasks import TaskManager
-
-        for name in sorted(named.difference(TaskManager().all_tasks)):
-            raise UserError(f"evaluation.tasks: lm-eval has no task {name!r}")

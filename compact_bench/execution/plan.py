@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError, nearest
+from compact_bench.execution.checks import check_tasks, too_long
 from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, CellWriter, cell_reader
@@ -97,6 +98,7 @@ class Plan:
     gold: dict[str, bool] = field(default_factory=dict)  # by row
     tries: tuple[RunSpec, ...] = ()
     waiting: frozenset[str] = frozenset()
+    too_long: tuple[str, ...] = ()  # what training.max_tokens leaves out
 
     @property
     def prepared(self) -> Prepared:
@@ -113,7 +115,8 @@ class Plan:
     def notes(self) -> tuple[str, ...]:
         """What the captions must say of the data; of many conditions, what all have in common."""
         first, *others = (data.notes for data in self.all_prepared)
-        return tuple(note for note in first if all(note in other for other in others))
+        common = tuple(note for note in first if all(note in other for other in others))
+        return (*common, *self.too_long)
 
     def folder(self, spec: RunSpec) -> Path:
         """Return the folder of a cell's records."""
@@ -197,7 +200,7 @@ class Plan:
             "jobs": self.jobs,
             "threads": self.threads,
             "cells": listed,
-            "notes": list(self.prepared.notes),
+            "notes": [*self.prepared.notes, *self.too_long],
             "seeds": list(self.suite.seeds),
             "compare_to": self.suite.compare_to,
             "tasks": [
@@ -225,6 +228,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     for name, _, place, *_ in suite.rows():
         registry.get(name, where=suite.where(place))
     identity = student_identity(suite)
+    check_tasks(suite)
     jobs, threads = jobs_and_threads(suite, options)
     all_prepared, data = read_data(suite, options)
 
@@ -252,6 +256,7 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         gold=gold,
         tries=tuple(tries),
         waiting=frozenset(waiting),
+        too_long=too_long(suite, all_prepared),
     )
 
 

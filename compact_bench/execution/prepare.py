@@ -13,14 +13,9 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from compact_bench.data.banks import (
-    catalog_source,
-    held_out,
-    jsonl_source,
-    questions_of,
-)
+from compact_bench.data.banks import catalog_source, held_out
 from compact_bench.data.corrupt import Rewriter, corrupt, corruption_notes, hit_teachers
-from compact_bench.data.importers import user_jsonl
+from compact_bench.data.own_files import SUFFIXES, own_questions, own_source
 from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest
@@ -34,6 +29,7 @@ from compact_bench.data.tasks import (
 )
 from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
+from compact_bench.utils.files import is_file
 
 if TYPE_CHECKING:
     from compact_bench.mini.world import MiniWorld, Teaching
@@ -81,15 +77,16 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
     Raises: UserError for an unknown source, teacher or task, a bad row, a wrong checksum, an
     empty training set, or a test question that is trained or selected on.
     """
-    if suite.data.test_source and not _is_file(suite.data.source):
+    source = suite.data.source
+    if suite.data.test_source and not is_own_file(source):
+        kind = "generates its own" if source == "mini" else f"is {dataset(source).title}"
         raise UserError(
-            f"data.test_source goes with a JSONL file as data.source; {suite.data.source} has "
-            "test questions of its own"
+            f"data.test_source goes with a file of your own as data.source; {source} {kind}"
         )
     split = _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
     if split.train.questions.empty or split.train.rationales.empty:
         raise UserError(
-            f"{suite.data.source}: no training question is left with the teachers "
+            f"{source}: no training question is left with the teachers "
             f"{', '.join(split.train.teachers) or '(none)'}; {'; '.join(split.notes)}"
         )
     if shares := suite.data.corrupt:
@@ -99,7 +96,8 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
         hit = hit_teachers(split.train, shares, seed) if persistent else None
         notes = (*split.notes, *corruption_notes(split.train, train, shares, hit))
         split = replace(split, train=train, notes=notes)
-    tasks = tuple(_task(spec, suite, split, mirror) for spec in suite.evaluation.tasks)
+    of_tasks: list[str] = []
+    tasks = tuple(_task(spec, suite, split, mirror, of_tasks) for spec in suite.evaluation.tasks)
     # With select the in-domain task is the dev split itself.
     held_out_tasks = [t for t in tasks if not (suite.evaluation.select and t.name == IN_DOMAIN)]
     check_leaks(
@@ -112,7 +110,7 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
         table_rows(split.dev),
         [[t.name, t.kind, t.role, t.chance, table_rows(t.items)] for t in tasks],
     ]
-    notes = (*split.notes, *_coverage(split.train))
+    notes = (*split.notes, *of_tasks, *_coverage(split.train))
     return Prepared(split.train, split.dev, tasks, digest(content), notes)
 
 
@@ -146,9 +144,9 @@ def _mini(suite: Suite) -> _Split:
 
 def _real(suite: Suite, mirror: Path | None) -> _Split:
     data = suite.data
-    if _is_file(data.source):
+    if is_own_file(data.source):
         test = Path(data.test_source) if data.test_source else None
-        source = jsonl_source(Path(data.source), data.teachers, data.answer, test)
+        source = own_source(Path(data.source), data.teachers, data.answer, test)
     else:
         source = catalog_source(dataset(data.source), data.teachers, mirror)
     everything = replace(source.bank, questions=lowest(source.bank.questions, None))
@@ -157,19 +155,25 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
     dev_ids = set(everything.questions.loc[dev_mask, "question_id"])
     ids = [key for key in chosen.questions["question_id"] if key not in dev_ids]
     size = _least(data.train, suite.limit)
-    notes = [
-        *source.notes,
-        f"{len(chosen.questions)} of {len(everything.questions)} questions have "
-        f"{'all' if data.complete else 'some'} of the {len(chosen.teachers)} teachers",
-    ]
+    have = f"{len(chosen.questions)} of {len(everything.questions)} questions have"
+    if data.complete:
+        have = f"{have} all of the {len(chosen.teachers)} teachers"
+        if len(chosen.questions) < len(everything.questions):
+            have += ", the others are left out (data.complete: false keeps those that have some)"
+    else:
+        have = f"{have} some of the {len(chosen.teachers)} teachers"
+    notes = [*source.notes, have]
     if size is not None and size > len(ids):
         notes.append(f"{len(ids)} training questions instead of the {size} asked for")
     dev = lowest(everything.questions[dev_mask], _least(data.dev, suite.limit))
     return _Split(chosen.keep(ids[:size]), dev, source.test, {}, tuple(notes))
 
 
-def _is_file(source: str) -> bool:
-    return source.endswith(".jsonl") or os.sep in source or Path(source).is_file()
+def is_own_file(source: str) -> bool:
+    """Whether a data source is a file of the user's own: no name of the catalog is written so."""
+    if source == "mini" or source in catalog().datasets:
+        return False
+    return source.endswith(SUFFIXES) or os.sep in source or is_file(Path(source))
 
 
 def _chosen(bank: RationaleBank, complete: bool) -> RationaleBank:
@@ -179,10 +183,13 @@ def _chosen(bank: RationaleBank, complete: bool) -> RationaleBank:
     return bank.keep(counts[counts >= (len(bank.teachers) if complete else 1)].index)
 
 
-def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> TaskData:
+def _task(
+    spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None, notes: list[str]
+) -> TaskData:
+    """A task's items; what was left out of a file of the user's own is added to `notes`."""
     if spec.kind == "lm_eval":
         return TaskData(spec.task, spec.kind, spec.role, items_of(question_table([])), spec.chance)
-    table, size = _questions(spec, suite, split, mirror)
+    table, size = _questions(spec, suite, split, mirror, notes)
     every = items_of(lowest(table, None))
     count = _least(size, spec.limit, suite.limit)
     items, spare = every[:count], every[len(every[:count]) :].head(SPARE)
@@ -203,7 +210,7 @@ def _task(spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None) -> T
 
 
 def _questions(
-    spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None
+    spec: TaskSpec, suite: Suite, split: _Split, mirror: Path | None, notes: list[str]
 ) -> tuple[pd.DataFrame, int | None]:
     """Question table of a task, and the size that the suite's data section gives it."""
     data = suite.data
@@ -219,9 +226,11 @@ def _questions(
     if spec.task in split.others:
         return split.others[spec.task], GENERATED_ITEMS
     name = spec.source or spec.task
-    if _is_file(name):
+    if is_own_file(name):
         kind = data.answer or split.train.questions["kind"].iloc[0]
-        return questions_of(user_jsonl(Path(name), rationales=False), kind), None
+        own, left_out = own_questions(Path(name), kind)
+        notes += [f"task {spec.task}, {note}" for note in left_out]
+        return own, None
     known = [IN_DOMAIN, *split.others, *catalog().datasets]
     if name not in known:
         others = ", or any task of lm-eval with kind: lm_eval"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -23,9 +24,11 @@ from compact_bench.execution.plan import (
     tried_entry,
 )
 from compact_bench.execution.pool import AGAIN, News, Pool, TimeLimits, WorkerEntry, record_lost
+from compact_bench.execution.prepare import is_own_file
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
 from compact_bench.records.cells import read_cell
 from compact_bench.records.suite_record import write_bank, write_items, write_suite_record
+from compact_bench.student.load import student_path
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
 from compact_bench.utils import files
@@ -60,6 +63,8 @@ def run(
         pending = plan.pending(options.retry, states)
         done = sum(states[spec.run_id] != WAITING for spec in plan.selected) - len(pending)
         say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {done} of them kept")
+        for note in plan.notes if is_own_file(suite.data.source) else plan.too_long:
+            say(note)
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
             if not _work(plan, choosing, options, say, pool):
@@ -140,8 +145,12 @@ def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: 
     """Run the pending cells; False if Ctrl-C stopped it."""
     try:
         pool.start(len(pending))
+        if waited_for := _asked_of_the_hub(plan.suite):
+            say(f"loading {waited_for} once; what is not on this machine comes from the model hub")
         if refused := pool.check(plan.cells[0]):
-            raise UserError(f"{plan.suite.where(('student', 'id'))}: {refused}")
+            key = refused.partition(":")[0]  # such as student.id
+            place = key if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", key) else "student.id"
+            raise UserError(f"{plan.suite.where(tuple(place.split('.')))}: {refused}")
         write_records(plan)
         with closing(display_for(len(pending), plan.jobs, say)) as display:
             for news in pool.run(pending, lambda spec: options.request(spec, plan.folder(spec))):
@@ -151,6 +160,12 @@ def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: 
         say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
         return False
     return True
+
+
+def _asked_of_the_hub(suite: Suite) -> str:
+    """What may have to be downloaded, which can take minutes; "" where nothing does."""
+    student = [suite.student.id] if student_path(suite.student.id) is None else []
+    return ", ".join([*student, *(t.task for t in suite.evaluation.tasks if t.kind == "lm_eval")])
 
 
 def display_for(total: int, jobs: int, say: Say) -> Display:

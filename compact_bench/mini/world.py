@@ -163,7 +163,8 @@ def generate(problem: str, seed: int = 0, train: int | None = None, dev: int | N
     Raises: UserError for an unknown problem.
     """
     if problem not in GENERATORS:
-        raise unknown("no generator for mini problem", problem, GENERATORS)
+        rest = " (data.mini.problem; without it the suite's name is taken)"
+        raise unknown("no generator for the mini problem", problem, GENERATORS, rest)
     kind = GENERATORS[problem].kind
     sets = {name: _draw(problem, seed, name, size)
             for name, size in (("train", train), ("dev", dev), ("test", test))}  # fmt: skip

@@ -41,7 +41,12 @@ def sample_groups(
     task = next((measure.task for measure in results.headlines("reasoning")), None)
     first = [(row.label, *next(iter(row.done.items()))) for row in results.rows if row.done]
     groups = [
-        {"label": label, "seed": seed, "samples": _samples(cell, task, questions)}
+        {
+            "label": label,
+            "seed": seed,
+            "asked": (cell.status.get("asked") or {}).get(task),
+            "samples": _samples(cell, task, questions),
+        }
         for label, seed, cell in first
     ]
     return [group for group in groups if group["samples"]]

@@ -19,6 +19,7 @@ from compact_bench.report.tables.main import KEPT, marked_differences, old_skill
 
 GAP = 2  # characters between columns
 NARROWEST_LABEL = 12  # characters of a wrapped label
+NEVER = 0.995  # share of answers that state none
 
 Columns = dict[str, list[str]]
 
@@ -38,9 +39,31 @@ def summary(results: Results, only: Collection[str] = (), width: int | None = No
     for row in rows:
         for problem in row.problems():
             labels.setdefault(problem, []).append(row.label)
-    notes = [legend, *(f"{', '.join(names)}: {problem}" for problem, names in labels.items())]
+    notes = [
+        legend,
+        *_silent(results, rows),
+        *(f"{', '.join(names)}: {problem}" for problem, names in labels.items()),
+    ]
     below = [textwrap.fill(note, width, subsequent_indent="  ") for note in notes]
     return "\n".join([*filter(None, [title]), _fitted(columns, rows, width), *below])
+
+
+def _silent(results: Results, rows: Sequence[Row]) -> list[str]:
+    """A warning where no row of the table ever states an answer: its accuracy compares nothing."""
+    tasks = []
+    for measure in results.measures:
+        values = [value for row in rows for value in row.values.get(measure, {}).values()]
+        if measure.metric == "no_answer" and measure.filter != "flexible" and values:
+            if min(values) >= NEVER:
+                tasks.append(measure.task_title)
+    if not tasks:
+        return []
+    return [
+        f'no row states an answer on {", ".join(tasks)}: the texts hold no "The answer is ...". '
+        "Accuracy there says nothing about methods. The page's samples show what was asked and "
+        "written; a student that is used to chats may need student.chat=true, a small one more or "
+        "simpler training data, a long-winded one a larger evaluation.max_new_tokens"
+    ]
 
 
 def _columns(results: Results, rows: Sequence[Row]) -> tuple[Columns, str]:

@@ -6,11 +6,12 @@ import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compact_bench.errors import UserError
+from compact_bench.errors import UserError, quoted
 from compact_bench.utils.lazy import torch
 
 # The hash is asked for by commands that never load a model, so torch is loaded with the first one.
 if TYPE_CHECKING:
+    from compact_bench.student.encode import Encoder
     from compact_bench.student.student import Student
 
 WEIGHT_AND_TOKENIZER_FILES = ("*.safetensors", "*.json", "*.model", "*.txt", "*.jinja")
@@ -25,12 +26,15 @@ def student_path(student_id: str) -> Path | None:
         from compact_bench.mini.nano.pretrain import nano_path
 
         return nano_path()
-    path = Path(student_id).expanduser()
-    if path.exists():
-        return path
+    try:
+        path = Path(student_id).expanduser()
+        if path.exists():
+            return path
+    except (OSError, RuntimeError, ValueError) as error:  # too long; `~nobody`; a null character
+        raise UserError(f"student.id: {quoted(student_id)} is no path: {error}") from error
     if student_id.startswith((".", "/", "~")) or _is_gguf(student_id):
         raise UserError(
-            f"student.id: no file or folder {student_id!r}; "
+            f"student.id: no file or folder {quoted(student_id)}; "
             "allowed: nano, a hub id, a model folder, a .gguf file"
         )
     return None
@@ -106,6 +110,19 @@ def load_student(spec: Any, *, lora_dropout: float = 0.0, seed: int = 0) -> Stud
     )
 
 
+def load_encoder(spec: Any) -> Encoder:
+    """Tokenises as the student that a StudentSpec names, without its weights.
+
+    Raises UserError where its tokenizer isn't on this machine: nothing is downloaded.
+    """
+    from compact_bench.student.encode import Encoder
+
+    try:
+        return Encoder(_tokenizer(spec, local_files_only=True)[0], spec.chat)
+    except Exception as error:  # any of transformers' many: all mean the same here
+        raise UserError(f"the tokenizer of {spec.id!r} is not at hand") from error
+
+
 def same_tokenizer(spec: Any, student_id: str) -> bool:
     """Whether another model has the vocabulary of the student that a StudentSpec names.
 
@@ -125,8 +142,8 @@ def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0][:200]
 
 
-def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
-    """The tokenizer, and from where and how the model is loaded."""
+def _tokenizer(spec: Any, **how: Any) -> tuple[Any, Any, dict[str, Any]]:
+    """The tokenizer, loaded with more arguments (`how`), and from where and how the model is."""
     from transformers import AutoTokenizer
 
     path = student_path(spec.id)
@@ -138,4 +155,4 @@ def _tokenizer(spec: Any) -> tuple[Any, Any, dict[str, Any]]:
         arguments["revision"] = spec.revision
     if spec.trust_remote_code:
         arguments["trust_remote_code"] = True
-    return AutoTokenizer.from_pretrained(where, **arguments), where, arguments
+    return AutoTokenizer.from_pretrained(where, **arguments, **how), where, arguments

@@ -16,6 +16,7 @@ from typing import Any
 
 from compact_bench.errors import UserError, nearest
 from compact_bench.suite.schema import Suite
+from compact_bench.suite.source import Location
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
 
@@ -165,16 +166,24 @@ def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[Resolved
     Raises UserError for an unknown method, a wrong setting, or the same row twice.
     """
     resolved: list[ResolvedRow] = []
+    places: list[Location] = []
     for name, settings, place, label, rate in suite.rows():
         method = registry.get(name, where=suite.where(place))
         config = suite.validated(method.Config, settings or {}, place)
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
             resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))
+            places.append(place)
     resolved = _with_distinct_labels(resolved)
     labels = [row.label for row in resolved]
     counts = Counter(labels)
     if twice := next((label for label in labels if counts[label] > 1), ""):
+        own = [place for label, place in zip(labels, places, strict=True) if label == twice]
+        if len({place[0] for place in own}) == 2:  # methods and ablation
+            raise UserError(
+                f"{suite.where(own[0])}: the row {twice!r} is one that ablation makes "
+                f"({suite.where(own[-1])}): take it out of methods"
+            )
         raise UserError(f"{suite.where(('methods',))}: the row {twice!r} is listed twice")
     _check_labels(filter(None, [suite.compare_to]), labels, suite, "compare_to")
     _check_labels(suite.ladder, labels, suite, "ladder")

@@ -7,13 +7,14 @@ Shared keys stand at the top; ``profiles: {mini: {...}, laptop: {...}}`` is merg
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
-from compact_bench.errors import UserError
+from compact_bench.errors import UserError, quoted, shortened
 from compact_bench.suite.sections import (
     AblationSpec,
     ConditionSpec,
@@ -21,7 +22,9 @@ from compact_bench.suite.sections import (
     EvaluationSpec,
     EvidenceSpec,
     FolderName,
+    Jobs,
     Positive,
+    Seeds,
     SelectionSpec,
     Strict,
     StudentSpec,
@@ -33,16 +36,19 @@ from compact_bench.suite.sections import (
 from compact_bench.suite.source import (
     Location,
     SuiteSource,
+    check_values,
     merge,
     read_source,
     resolve,
     validated,
 )
+from compact_bench.utils.files import is_file
 
 Model = TypeVar("Model", bound=BaseModel)
 DEFAULT_PROFILE = "mini"
 LABEL, RATE = "label", "learning_rate"
 ROW_KEYS = {LABEL, RATE}  # what may stand beside a method's name and settings
+MOST_SEEDS = 10_000
 IN_DOMAIN = "in_domain"  # the task that asks the questions of the training data's own kind
 
 
@@ -86,13 +92,13 @@ class Suite(Strict):
     selection: SelectionSpec | None = None
     evidence: EvidenceSpec | None = None
     tune: TuneSpec | None = None
-    seeds: Annotated[list[int], Field(min_length=1)]
+    seeds: Seeds
     student: StudentSpec = Field(default_factory=StudentSpec)
     data: DataSpec = Field(default_factory=DataSpec)
     training: TrainingSpec
     evaluation: EvaluationSpec
     limit: Positive | None = None
-    jobs: Positive | None = None
+    jobs: Jobs | None = None
     notes: str = ""
 
     _source: SuiteSource = PrivateAttr(default_factory=lambda: SuiteSource("suite"))
@@ -105,16 +111,8 @@ class Suite(Strict):
         tasks = [task.task for task in self.evaluation.tasks]
         conditions = [condition.name for condition in self.conditions]
         refuse_repeats({"seeds": self.seeds, "evaluation.tasks": tasks, "conditions": conditions})
-        if any(isinstance(row, dict) and len({*row} - ROW_KEYS) != 1 for row in self.methods):
-            raise ValueError(
-                "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
-                "below NAME where the row is to be called something else, and 'learning_rate: X' "
-                "where it has its own"
-            )
-        for row in self.methods:
-            rate = row.get(RATE) if isinstance(row, dict) else None
-            if rate is not None and not (isinstance(rate, float | int) and 0 < rate < math.inf):
-                raise ValueError(f"learning_rate of a row is a number above 0, got {rate!r}")
+        for row in (*self.methods, *([self.ablation.of] if self.ablation else [])):
+            _check_row(row)
         if self.selection is not None:
             self._check_selection(self.selection)
         return self
@@ -203,6 +201,26 @@ class Suite(Strict):
         return self.model_copy(update={"data": self.validated(DataSpec, data, place)})
 
 
+def _check_row(row: str | dict[str, Any]) -> None:
+    """Raise ValueError unless a row is a name, or one name with settings and what may be beside."""
+    if isinstance(row, str):
+        return
+    names = [key for key in row if key not in ROW_KEYS]
+    if len(names) != 1 or not isinstance(row[names[0]] or {}, dict):
+        raise ValueError(
+            "a method with settings is written '- NAME: {setting: value}', with 'label: TEXT' "
+            "below NAME where the row is to be called something else, and 'learning_rate: X' "
+            "where it has its own"
+        )
+    if LABEL in row and not (isinstance(row[LABEL], str) and row[LABEL].strip()):
+        raise ValueError(f"label of a row is a text, got {quoted(row[LABEL])}")
+    rate = row.get(RATE)
+    if rate is not None and (
+        isinstance(rate, bool) or not (isinstance(rate, float | int) and 0 < rate < math.inf)
+    ):
+        raise ValueError(f"learning_rate of a row is a number above 0, got {quoted(rate)}")
+
+
 def _row(row: str | dict[str, Any], place: Location) -> MethodRow:
     if isinstance(row, str):
         return MethodRow(row, {}, (*place, row))
@@ -225,6 +243,7 @@ def load_suite(
     """
     path = Path() if isinstance(suite, Mapping) else Path(suite)
     source = SuiteSource("suite", {**suite}) if isinstance(suite, Mapping) else read_source(path)
+    check_values(source.data, source)
     data = resolve(source, profile or DEFAULT_PROFILE, list(overrides))
     for key, value in (options or {}).items():
         if value is not None:
@@ -245,19 +264,26 @@ def parse_seeds(text: str) -> list[int]:
 
     Raises UserError for anything else.
     """
+    option = f"--seeds {shortened(text)}" if text else "--seeds ''"
     seeds: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        if not (first.isdigit() and (last.isdigit() if dash else True)):
-            raise UserError(f"--seeds {text}: write numbers and ranges, for example 0,1,2 or 0-2")
-        seeds.extend(range(int(first), int(last or first) + 1))
+        # ASCII digits, few of them: int refuses some that `str.isdigit` accepts, and very many.
+        match = re.fullmatch(r"([0-9]{1,10})(?:-([0-9]{1,10}))?", part.strip())
+        if match is None:
+            raise UserError(f"{option}: write numbers and ranges, for example 0,1,2 or 0-2")
+        first, last = int(match[1]), int(match[2] or match[1])
+        if last < first:
+            raise UserError(f"{option}: {part.strip()} counts down; write {last}-{first}")
+        if len(seeds) + last - first >= MOST_SEEDS:
+            raise UserError(f"{option}: more than {MOST_SEEDS:,} seeds")
+        seeds.extend(range(first, last + 1))
     return seeds
 
 
 def suite_path(file: Path) -> Path:
     """``gsm8k`` stands for ``suites/gsm8k.yaml``."""
     named = Path("suites") / f"{file}.yaml"
-    return named if not file.exists() and not file.suffix and named.exists() else file
+    return named if not is_file(file) and not file.suffix and is_file(named) else file
 
 
 def profiles(path: str | Path) -> list[str]:
@@ -266,8 +292,13 @@ def profiles(path: str | Path) -> list[str]:
 
 
 def _beside(name: str | None, suite_file: Path) -> str | None:
-    """A JSONL file may be named relative to the suite file as well as to this folder."""
-    if name and name.endswith(".jsonl") and not Path(name).exists():
-        candidate = suite_file.parent / name
-        return str(candidate) if candidate.exists() else name
-    return name
+    """A file may be named relative to the suite file as well as to this folder, and from a home."""
+    if not name or (not name.startswith("~") and is_file(Path(name))):
+        return name
+    if name.startswith("~"):
+        try:
+            return str(Path(name).expanduser())
+        except RuntimeError as error:
+            raise UserError(f"{name}: there is no such user's folder") from error
+    candidate = suite_file.parent / name
+    return str(candidate) if name.endswith(".jsonl") and is_file(candidate) else name

@@ -16,10 +16,17 @@ from pydantic import (
 )
 
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-Positive = Annotated[int, Field(ge=1)]
-Rate = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+# Every number has bounds, those that nobody meets on purpose: beyond them a run ends in the middle,
+# of memory or of what a library can't draw.
+Positive = Annotated[int, Field(ge=1, le=10**8)]
+Count = Annotated[int, Field(ge=0, le=10**8)]  # of what may be left out
+Rate = Annotated[float, Field(gt=0, le=1e6, allow_inf_nan=False)]
 Share = Annotated[float, Field(gt=0, lt=1)]
-FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$")]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]  # what every library's generator takes
+Seeds = Annotated[list[Seed], Field(min_length=1, max_length=10_000)]
+Jobs = Annotated[int, Field(ge=1, le=1024)]
+FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
+PathText = Annotated[str, Field(min_length=1, max_length=1000)]  # of a file, or another name
 DevMetric = Literal["marginal_nll", "accuracy"]
 Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
 
@@ -69,7 +76,7 @@ class LoraSpec(Strict):
     """Low-rank adapters: rank, alpha, dropout and the linear layers that get one."""
 
     r: Positive = 16
-    alpha: Annotated[float, Field(gt=0)] = 32
+    alpha: Annotated[float, Field(gt=0, le=1e6)] = 32
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.0
     targets: Annotated[list[str], Field(min_length=1)] = PROJECTIONS
 
@@ -82,8 +89,8 @@ class StudentSpec(Strict):
     float32 to be trained; what it came to is in the plan and in a run's id.
     """
 
-    id: Annotated[str, Field(min_length=1)] = "nano"
-    revision: str | None = None
+    id: PathText = "nano"
+    revision: PathText | None = None
     dtype: Literal["auto", "float32", "bfloat16", "mixed", "float64"] = "float32"
     layout: Literal["auto", "padded", "shared"] = "auto"
     lora: LoraSpec | None = None
@@ -112,7 +119,7 @@ class MiniSpec(Strict):
 
     _later = ("faults", "samples")
 
-    seed: int = 0
+    seed: Seed = 0
     correlation: Annotated[float, Field(ge=0, le=1)] = 0.0
     problem: str = ""  # "" = the suite's name
     faults: Annotated[float, Field(ge=0, le=1)] = 1.0
@@ -156,13 +163,13 @@ class DataSpec(Strict):
 
     _later = ("corrupt", "corrupt_persistent")
 
-    source: Annotated[str, Field(min_length=1)] = "mini"
+    source: PathText = "mini"
     teachers: list[str] = []
     train: Positive | None = None
     dev: Positive | None = None
     test: Positive | None = None
     complete: bool = True
-    test_source: str | None = None
+    test_source: PathText | None = None
     answer: Literal["number", "boolean", "choice"] | None = None
     mini: MiniSpec = Field(default_factory=MiniSpec)
     corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
@@ -183,12 +190,12 @@ class TrainingSpec(Strict):
     epochs: Positive
     batch_size: Positive
     accumulate: Positive = 1
-    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    weight_decay: Annotated[float, Field(ge=0, le=1e6)] = 0.0
     warmup: Annotated[float, Field(ge=0, lt=1)] = 0.05
     schedule: Literal["cosine", "linear", "constant"] = "cosine"
-    clip: Annotated[float, Field(gt=0)] = 1.0
+    clip: Annotated[float, Field(gt=0, le=1e9)] = 1.0
     max_tokens: Positive = 2560
-    max_flops: Annotated[float, Field(gt=0)] | None = None
+    max_flops: Annotated[float, Field(gt=0, le=1e30)] | None = None
     budget: Literal["steps", "flops"] = "steps"
     selected_on: str = ""
 
@@ -207,7 +214,7 @@ class SelectionSpec(Strict):
     """
 
     learning_rates: Annotated[list[Rate], Field(min_length=2)]
-    seeds: Annotated[list[int], Field(min_length=1)] = [0]
+    seeds: Seeds = [0]
     metric: DevMetric = "accuracy"
     items: Positive | None = None
 
@@ -223,7 +230,7 @@ class TaskSpec(Strict):
     task: FolderName
     role: Literal["reasoning", "forgetting"]
     limit: Positive | None = None
-    source: str | None = None
+    source: PathText | None = None
     kind: Literal["generate", "choice", "lm_eval"] = "generate"
     chance: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
@@ -248,7 +255,7 @@ class EvaluationSpec(Strict):
     tasks: Annotated[list[TaskSpec], Field(min_length=1)]
     batch_size: Positive = 16
     max_new_tokens: Positive = 128
-    marginal_samples: Annotated[int, Field(ge=0)] = 32
+    marginal_samples: Count = 32
     marginal_items: Positive | None = None
     select: bool = False
     spare: bool = False
@@ -268,8 +275,8 @@ class EvidenceSpec(Strict):
     items: Positive = 40
     checkpoints: list[Share] = [0.33, 0.67]
     scales: list[Share] = [0.33, 0.67]
-    relearn: Annotated[int, Field(ge=0)] = 16
-    probes: Annotated[int, Field(ge=0)] = 64
+    relearn: Count = 16
+    probes: Count = 64
 
 
 class TuneSpec(Strict):
@@ -289,15 +296,15 @@ class TuneSpec(Strict):
     objective: Annotated[list[Objective], Field(min_length=1, max_length=2)] = ["accuracy"]
     sampler: Literal["tpe", "random", "grid", "nsga2"] = "tpe"
     pruner: Literal["median", "asha", "none"] | None = None
-    seed: Annotated[int, Field(ge=0)] = 0
-    seeds: Annotated[list[int], Field(min_length=1)] = [100]
+    seed: Seed = 0
+    seeds: Seeds = [100]
     learning_rates: list[Rate] = []
     items: Positive = 500
     split: Literal["dev"] = "dev"
     reports: list[Share] = [0.33, 0.67]
     space: dict[str, dict[str, Annotated[list[float], Field(min_length=2)]]] = {}
-    grid: Annotated[int, Field(ge=2)] = 3
-    tokens: Annotated[float, Field(gt=0)] | None = None
+    grid: Annotated[int, Field(ge=2, le=1000)] = 3
+    tokens: Annotated[float, Field(gt=0, le=1e18)] | None = None
 
     @model_validator(mode="after")
     def _complete(self) -> TuneSpec:

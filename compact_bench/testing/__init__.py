@@ -13,8 +13,11 @@ the tests of a package of your own:
 
 from __future__ import annotations
 
+import sys
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from compact_bench.methods.base import Distiller
@@ -66,7 +69,8 @@ class Check:
         except AssertionError:
             raise
         except Exception as error:  # whatever the method raises means that the check fails
-            raise AssertionError(f"{type(error).__name__}: {error}") from error
+            text = " ".join(f"{type(error).__name__}: {error}".split())
+            raise AssertionError(text + _last_line(error, self.bench.method)) from error
         return ""
 
     def result(self) -> Result:
@@ -90,6 +94,16 @@ class Result:
     result: str
     why: str
     description: str
+
+
+def _last_line(error: BaseException, method: type[Distiller]) -> str:
+    """Where an error came through the method's own file: its last line there, or ""."""
+    file = getattr(sys.modules.get(method.__module__), "__file__", None)
+    own = [one for one in traceback.extract_tb(error.__traceback__) if one.filename == file]
+    if not own:
+        return ""
+    last = own[-1]
+    return f" ({Path(last.filename).name}:{last.lineno}, in {last.name}: {last.line})"
 
 
 def checks(method: type[Distiller], settings: Mapping[str, Any] | None = None) -> list[Check]:

@@ -154,3 +154,11 @@ def remove(path: Path) -> None:
             shutil.rmtree(path)
         else:
             path.unlink(missing_ok=True)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is such a file; False for what no path can be, and never an error."""
+    try:
+        return path.is_file()
+    except (OSError, ValueError):  # a name that is too long, or has a null character
+        return False

@@ -9,6 +9,11 @@ def test_bad_input_is_one_line_and_exit_code_2(refused, write_suite, plugins, tm
     good = write_suite()
     assert "limit" in refused("run", good, "--limit", "0", *tail)
     assert "--seeds x" in refused("run", good, "--seeds", "x", *tail)
+    assert "--seeds ''" in refused("run", good, "--seeds", "", *tail)
+    assert "--seeds ''" in refused("tune", good, "--method", "dummy", "--trial-seeds", "", *tail)
+    assert "--jobs" in refused("run", good, "--jobs", "9" * 20, *tail)
+    mistyped = refused("run", good, "--set", "methods=[still, avrage]", *tail)
+    assert "--set methods=[still, avrage]: unknown method 'avrage'" in mistyped
     assert "did you mean 'mini'" in refused("run", good, "--profile", "minni", *tail)
     assert "no such row" in refused("run", good, "--only", "dumy", *tail)
     assert "no such folder" in refused("run", good, "--plugins", tmp_path / "none")
@@ -25,6 +30,13 @@ def test_bad_data_is_one_line_and_exit_code_2(refused, write_suite, plugins, dat
     path = write_suite()
     assert "teacher" in refused("run", path, "--set", "data.teachers=[ada, carl]", *tail)
     assert "flying" in refused("run", path, "--set", "data.source=flying", *tail)
+    assert "unknown data source" in refused("run", path, "--set", "data.source=flying", *tail)
+    of_catalog = refused("run", path, "--set", "data.source=svamp", *tail)
+    assert "data.test_source goes with a file of your own" in of_catalog
+    assert "svamp is SVAMP" in of_catalog and "of its own" not in of_catalog
+    for odd in ("a/" + "x" * 900, "~nosuchuser/a.jsonl", "gone.parquet"):
+        assert "Traceback" not in refused("run", path, "--set", f"data.source={odd}", *tail)
+        assert "Traceback" not in refused("run", path, "--set", f"student.id={odd}", *tail)
     rows = test.read_text()
     test.write_text(rows + train.read_text().splitlines()[0] + "\n")
     assert "test questions of 'in_domain' are in the training set" in refused("run", path, *tail)

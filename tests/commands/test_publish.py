@@ -87,3 +87,17 @@ def test_export_pushes_the_folder_when_asked(
     assert code == 0
     assert pushed == [("create", "me/student", []), ("upload", "me/student", ["README.md"])]
     assert "pushed: me/student" in out
+
+
+def test_reproduce_reads_what_the_repository_publishes(call, tmp_path, monkeypatch, write_suite):
+    """Results in another folder are compared to results/published, unless they have their own."""
+    monkeypatch.chdir(tmp_path)
+    suite, made = write_suite(), Made(labels=("base", "average"), items=12, steps=1)
+    for place in ("elsewhere", "results/published"):
+        synthetic.make(tmp_path / place / "tiny/mini", made)
+    command = ["reproduce", suite, "--results", "elsewhere"]
+    code, out, err = call(*command)
+    assert code == 0 and "same" in out, err
+    worse = Made(labels=("base", "average"), items=12, steps=1, shift=-0.5)
+    synthetic.make(tmp_path / "elsewhere/published/tiny/mini", worse)
+    assert call(*command)[0] == 1

@@ -33,3 +33,21 @@ def test_validate_checks_names_without_reading_the_data(
     code, out, err = call("validate", path, "--plugins", plugins)
     assert code == 2
     assert expected in out + err
+
+
+def test_validate_takes_overrides(call, refused, write_suite, plugins):
+    tail = ["--profile", "mini", "--plugins", plugins]
+    code, out, _ = call("validate", write_suite(), "--set", "seeds=[7]", *tail)
+    assert code == 0 and "1 seeds: ok" in out
+    assert "--set seeds=x" in refused("validate", write_suite(), "--set", "seeds=x", *tail)
+
+
+def test_validate_names_a_mistyped_task_of_lm_eval(refused, write_suite, plugins, monkeypatch):
+    monkeypatch.setattr(
+        "compact_bench.execution.checks._lm_eval_tasks", lambda: frozenset({"arc_easy"})
+    )
+    task = "evaluation.tasks.0={task: arc_esy, role: forgetting, kind: lm_eval}"
+    message = refused(
+        "validate", write_suite(), "--profile", "mini", "--set", task, "--plugins", plugins
+    )
+    assert "lm-eval has no task 'arc_esy' (did you mean 'arc_easy'?)" in message

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from compact_bench.data.answers import (
+    KINDS,
     canonical,
     extract_answer,
     extract_flexible,
@@ -255,3 +256,14 @@ def test_a_number_is_mentioned_where_it_stands_and_nowhere_else(said, other, pic
     text = " so then ".join(form.format(number) for number, form in said)
     asked = said[0][0] if said and pick else other
     assert mentions(text, str(asked), "number") is (asked in {number for number, _ in said})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_of_any_length_are_answers_or_none(kind):
+    for text in ("9" * 5000, "0." + "3" * 5000, "1" * 3500 + "e999", "1/" + "7" * 5000,
+                 "2 (" + "1" * 5000 + ")/(3)"):  # fmt: skip
+        assert canonical(text, kind) is None or isinstance(canonical(text, kind), str)
+        rationale_answer(f"It is {text}. The answer is {text}", kind)
+        extract_flexible(text, kind)
+        mentions(text, "9", kind)
+    assert canonical("9" * 4000, "number") == "9" * 4000

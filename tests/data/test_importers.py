@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from compact_bench.data.importers import IMPORTERS, user_jsonl
+from compact_bench.data.importers import IMPORTERS
 from compact_bench.errors import UserError
 
 
@@ -69,51 +69,3 @@ def test_mentor_kd_counts_samples_and_trusts_right_rows_alone(tmp_path: Path) ->
     rows = list(IMPORTERS["mentor_kd"](written(tmp_path / "a.json", [right, wrong, right])))
     assert [row.sample for row in rows] == [0, 1, 2]
     assert [(row.completion, row.known) for row in rows] == [("", "32"), ("25.0", ""), ("", "32")]
-
-
-def test_user_jsonl(tmp_path: Path) -> None:
-    row = {"question": "Q?", "answer": 5, "rationales": {"a": ["x", "y"], "human": "z"}}
-    rows = list(user_jsonl(written(tmp_path / "a.jsonl", [row])))
-    assert [(r.teacher, r.sample, r.text) for r in rows] == [
-        ("", 0, ""),
-        ("a", 0, "x"),
-        ("a", 1, "y"),
-        ("human", 0, "z"),
-    ]
-    assert rows[0].gold == "5"
-
-
-GOOD = '{"question": "Q?", "answer": "5", "rationales": {"a": "x"}}'
-
-
-@pytest.mark.parametrize(
-    ("line", "message"),
-    [
-        ('{"question": ', "not JSON"),
-        ("[1]", "list instead of an object"),
-        ('{"answer": "5", "rationales": {"a": "x"}}', "no 'question'; the row has 'answer', 'rat"),
-        ('{"question": " ", "answer": "5", "rationales": {"a": "x"}}', "'question' is empty"),
-        ('{"question": ["Q"], "answer": "5", "rationales": {}}', "'question' is list instead"),
-        ('{"question": "Q", "rationales": {"a": "x"}}', "no 'answer'"),
-        ('{"question": "Q", "answer": "5"}', "'rationales' must be an object"),
-        ('{"question": "Q", "answer": "5", "rationales": "x"}', "'rationales' must be an object"),
-        ('{"question": "Q", "answer": "5", "rationales": {"a": 3}}', "of 'a' is not a text: 3"),
-        ('{"question": "Q", "answer": "5", "rationales": {"a": ["x", ""]}}', "of 'a' is not a te"),
-    ],
-)
-def test_a_malformed_row_is_named_by_file_and_line(tmp_path: Path, line: str, message: str) -> None:
-    path = tmp_path / "mine.jsonl"
-    path.write_text(f"{GOOD}\n\n{line}\n")
-    with pytest.raises(UserError) as error:
-        list(user_jsonl(path))
-    assert str(error.value).startswith(f"{path}:3: ")
-    assert message in str(error.value)
-    assert "\n" not in str(error.value)
-
-
-def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="can't be read"):
-        list(user_jsonl(tmp_path / "none.jsonl"))
-    (tmp_path / "a.jsonl").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match="not UTF-8"):
-        list(user_jsonl(tmp_path / "a.jsonl"))

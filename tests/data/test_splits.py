@@ -101,3 +101,8 @@ def test_numbers_and_what_is_asked_make_no_other_template(first, second):
 
 def test_a_question_of_one_sentence_is_all_story():
     assert template_clean(["Are 3 cats 4?"], ["Are 7 cats 90?", "Are 3 dogs 4?"]) == [False, True]
+
+
+def test_choices_without_letters_are_no_choices():
+    text = "Where? Answer choices: bank, library"
+    assert parse_choices(text) == (text, [])

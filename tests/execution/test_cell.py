@@ -264,7 +264,7 @@ def test_the_suites_limit_reaches_every_task(suite_values):
         ({"max_new_tokens": 5000}, "5000 leaves no room"),
         (
             {"tasks": [{"task": "no_such_task", "role": "reasoning", "kind": "lm_eval"}]},
-            "lm-eval has no task 'no_such_task'",
+            "evaluation.tasks: the data of lm-eval's task 'no_such_task' can't be loaded",
         ),
     ],
 )

@@ -193,7 +193,7 @@ def test_choice_tasks(tmp_path: Path, train: Path) -> None:
         "gold": [1],
     }
     assert prepared.tasks[1].chance == pytest.approx(0.5)
-    with pytest.raises(UserError, match="task in_domain: no choices, or not the right one, in"):
+    with pytest.raises(UserError, match=r"task in_domain: no choices .* or not the right one"):
         prepare(suite(path, [IN_DOMAIN | {"kind": "choice"}], select=True))
 
 
@@ -315,3 +315,29 @@ def test_what_a_cell_does_to_its_data_the_next_cell_does_not_see(
     for one, other in zip(second.tasks, fresh.tasks, strict=True):
         assert one.items.equals(other.items) and len(one.items)
     assert all(isinstance(listed, tuple) for listed in second.tasks[1].items["choices"])
+
+
+def test_questions_that_lack_a_teacher_are_said_with_the_key(train: Path, test_file: str) -> None:
+    notes = prepare(suite(train, test_source=test_file)).notes
+    assert any("60 of 70 questions have all of the 2 teachers" in note for note in notes)
+    assert any("data.complete: false keeps" in note for note in notes)
+    notes = prepare(suite(train, test_source=test_file, complete=False)).notes
+    assert not any("data.complete" in note for note in notes)
+
+
+def test_what_a_task_s_own_file_loses_is_noted(train: Path, tmp_path: Path) -> None:
+    rows = [{"question": "Who?", "answer": 1}, {"question": "who", "answer": 1}]
+    other = {"task": "other", "role": "reasoning", "source": str(write(tmp_path / "o.jsonl", rows))}
+    notes = prepare(suite(train, [other])).notes
+    assert "task other, test questions: 1 row has the question of an earlier one, merged" in notes
+
+
+def test_choices_without_letters_are_one_line(tmp_path: Path, test_file: str) -> None:
+    question = "Where? Answer choices: bank, library"
+    rows = [{"question": question, "answer": "A", "rationales": {"ada": "The answer is A"}}]
+    source = write(tmp_path / "a.jsonl", rows)
+    task = IN_DOMAIN | {"kind": "choice"}
+    with pytest.raises(UserError, match="task in_domain: no choices"):
+        prepare(suite(source, [task], test_source=str(write(tmp_path / "t.jsonl", [
+            {"question": "What? Answer choices: x, y", "answer": "A"}
+        ]))))  # fmt: skip

@@ -253,3 +253,24 @@ def test_reproduce_needs_both(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path / "new", small())
     with pytest.raises(UserError, match="run the suite first"):
         comparison.reproduce(root, tmp_path / "published")
+
+
+def test_what_another_processor_adds_is_the_same(tmp_path: Path) -> None:
+    """Every answer's NLL higher by 7e-6: a clear difference, and none to a reader."""
+    old = synthetic.make(tmp_path / "old", small())
+    verdicts = {}
+    for shift in (7e-6, 7e-5):
+        new = synthetic.make(tmp_path / str(shift), small())
+        for cell in cells.read_cells(new):
+            table, samples = cell.table("eval").to_pandas(), cell.samples()
+            table.loc[table["metric"].eq("marginal_nll"), "value"] += shift
+            changed = [
+                {k: v + shift if k == "marginal_nll" else v for k, v in sample.items()}
+                for sample in samples
+            ]
+            writer = cells.CellWriter(cell.folder)
+            writer.eval(table.to_dict("records"))
+            writer.samples(changed)
+        rows = [one for one in comparison.reproduce(new, old) if "NLL" in one["metric"]]
+        verdicts[shift] = {(one["verdict"], one["same"]) for one in rows}
+    assert verdicts == {7e-6: {("same to 1e-5", True)}, 7e-5: {("different", False)}}

@@ -12,6 +12,7 @@ import pytest
 
 from compact_bench.analysis.results import read
 from compact_bench.errors import UserError
+from compact_bench.records.cells import CellWriter, read_cells
 from compact_bench.report import page
 from compact_bench.report.page import PAGE, build
 from compact_bench.report.parts import style
@@ -157,3 +158,15 @@ def test_another_process_makes_the_same_pictures(tmp_path: Path) -> None:
         for ending in style.METADATA:
             path = tmp_path / "out" / f"{picture.name}.{ending}"
             assert path.read_bytes() == picture.content[ending]
+
+
+def test_samples_say_what_was_asked(tmp_path: Path, no_pictures: None) -> None:
+    root = synthetic.make(tmp_path, Made(labels=("base", "average"), items=6, steps=2))
+    assert "Asked as" not in build(root).page.read_text(encoding="utf-8")
+    for cell in read_cells(root):
+        prompt = f"<b>{cell.spec['label']}: {{question}}"
+        status = {k: v for k, v in cell.status.items() if k not in ("state", "reason")}
+        CellWriter(cell.folder).status("done", **status, asked={"in_domain": prompt, "other": "x"})
+    text = build(root).page.read_text(encoding="utf-8")
+    assert text.count("Asked as") == 2
+    assert "<pre>&lt;b&gt;average: {question}</pre>" in text

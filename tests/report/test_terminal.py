@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner
 
@@ -108,3 +109,17 @@ def test_the_environment_says_how_wide_a_report_is(
     monkeypatch.setenv("COLUMNS", str(columns))
     done = CliRunner().invoke(report, [str(SUITE), "--results", str(root.parents[1])])
     check_printed(done.output, root, columns)
+
+
+def test_that_no_row_states_an_answer_is_said(tmp_path: Path) -> None:
+    """Of the task where nobody does; of one where a single row does, nothing."""
+    root = synthetic.make(tmp_path, Made(labels=("base", "average"), items=6, steps=2))
+    assert "no row states an answer" not in terminal.summary(read(root), width=500)
+    for number, path in enumerate(sorted(root.glob("runs/*/eval.parquet"))):
+        table = pd.read_parquet(path)
+        silent = table["metric"].eq("no_answer")
+        table.loc[silent & (table["task"].eq("in_domain") | (number > 0)), "value"] = 1.0
+        table.to_parquet(path)
+    lines = terminal.summary(read(root), width=500).splitlines()
+    (line,) = [line for line in lines if line.startswith("no row states an answer")]
+    assert line.startswith("no row states an answer on in domain: ") and "student.chat=true" in line

@@ -87,6 +87,8 @@ def test_merging_adapters_keeps_the_trained_outputs(folder):
     [
         ({"id": "./no/such/folder"}, "no file or folder"),
         ({"id": "missing.gguf"}, "no file or folder"),
+        ({"id": "~nosuchuser/model"}, "is no path"),
+        ({"id": "./" + "x" * 900}, "is no path"),
         ({"id": "nobody/nothing-here"}, "can't load 'nobody/nothing-here'"),
     ],
 )

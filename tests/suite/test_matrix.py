@@ -208,3 +208,10 @@ def test_a_condition_may_be_for_some_rows_only(write_suite, plugins):
     ]  # fmt: skip
     with pytest.raises(UserError, match=r"condition 'y' names no row: 'c'"):
         lay_out(["c"])
+
+
+def test_a_row_of_the_ablation_that_is_listed_too_is_named_as_such(lay_out):
+    ablation = {"of": "dummy", "changes": {"other": {"behave": "skipped"}}}
+    with pytest.raises(UserError, match=r"yaml:\d+: the row 'dummy' is one that ablation"):
+        lay_out(methods=["still", "dummy"], ablation=ablation)
+    assert "dummy" in {cell.label for cell in lay_out(methods=["still"], ablation=ablation)}

@@ -89,9 +89,15 @@ def test_jsonl_may_lie_beside_the_suite_file(demo, tmp_path):
 def test_seeds():
     assert parse_seeds("3") == [3]
     assert parse_seeds("0-2, 7") == [0, 1, 2, 7]
-    for wrong in ("", "a", "1-", "-1", "1,,2"):
-        with pytest.raises(UserError, match="--seeds"):
+    odd = ("²", "3-1", "0-99999999999", "0-9999,10000", "9" * 5000)
+    for wrong in ("", "a", "1-", "-1", "1,,2", *odd):
+        with pytest.raises(UserError, match="--seeds") as error:
             parse_seeds(wrong)
+        assert len(str(error.value)) < 400
+    with pytest.raises(UserError, match="3-1 counts down; write 1-3"):
+        parse_seeds("0,3-1")
+    with pytest.raises(UserError, match="--seeds '': write"):
+        parse_seeds("")
 
 
 @pytest.mark.parametrize(

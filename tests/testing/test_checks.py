@@ -29,5 +29,6 @@ def test_what_the_method_raises_is_a_failed_check_with_its_message():
 
     found = {result.check: result for result in run_checks(Raises)}
     assert found["weights"].result == "FAILED"
-    assert found["weights"].why == "ValueError: no such tensor"
+    assert found["weights"].why.startswith("ValueError: no such tensor (test_checks.py:")
+    assert found["weights"].why.endswith(', in weights: raise ValueError("no such tensor"))')
     assert found["config"].result == "ok"
