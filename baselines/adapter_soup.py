@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
-from compact_bench.api import Distiller, Run
+from compact_bench.api import MergedBranches
 
 
-class AdapterSoup(Distiller):
+class AdapterSoup(MergedBranches):
     """theta = 1/K sum_k theta_k, theta_k trained from the same start on teacher k's rationales.
 
     theta: the trained parameters, the adapters' under LoRA. The means of their two factors are
@@ -33,26 +31,9 @@ class AdapterSoup(Distiller):
   archivePrefix={arXiv}
 }"""
 
-    class Config(Distiller.Config):
-        """budget: of all branches together, or of each."""
-
-        budget: Literal["matched", "own"] = "matched"
-
-    def skip(self, run: Run) -> str | None:
-        """Skips where there are fewer optimizer steps than branches to give one each."""
-        if self.config.budget == "matched" and run.steps < len(run.teachers):
-            if not run.by_flops:
-                return f"{len(run.teachers)} branches for {run.steps} optimizer steps"
-        return None
-
-    def fit(self, trainer) -> None:
-        """Trains the branches one after the other, then merges them."""
-        student = trainer.student
-        start, count = student.state_dict(), len(trainer.teachers)
+    def merged(self, start, ends, trainer):
+        """The mean of the branches' weights."""
         mean = dict.fromkeys(start, 0.0)
-        for k in range(count):
-            student.load_state_dict(start)
-            part = (k / count, (k + 1) / count) if self.config.budget == "matched" else (0.0, 1.0)
-            trainer.run(self, stage=f"teacher-{k}", part=part, teacher=k)
-            mean = {n: mean[n] + end.float() / count for n, end in student.state_dict().items()}
-        student.load_state_dict(mean)
+        for end in ends:
+            mean = {name: mean[name] + end[name].float() / len(ends) for name in start}
+        return mean

@@ -1,12 +1,25 @@
-"""One rationale a question, chosen by one of five purifiers: a row for each."""
+"""One rationale a question, of the teacher that one of five purifiers names: a row for each."""
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Sequence
 from typing import Literal
 
-from compact_bench.api import Distiller, Run, torch
+from pydantic import Field
+
+from compact_bench.api import (
+    Annotated,
+    Batch,
+    Decoding,
+    Distiller,
+    Run,
+    Step,
+    Tunable,
+    routing,
+    torch,
+    uniform,
+)
 
 REASONS = {
     "classifier": "needs a pretrained encoder and questions labelled with their best teacher",
@@ -16,18 +29,28 @@ REASONS = {
 
 
 class KnowledgePurification(Distiller):
-    """loss = NLL of the one rationale that the purifier keeps of each question.
+    """loss = CE(a given [predict] q) + lambda CE(r given [explain] q), r the one that is kept.
 
-    similarity: the highest cosine of the question's and the rationale's mean state at the
-    untrained student's middle layer, centred over the bank (the paper trains an encoder for it).
-    plackett_luce: the teacher of highest worth v, P(ranking) = prod_i v_i / sum_{j >= i} v_j,
-    fitted to each question's ranking of teachers by the untrained student's NLL of the gold answer
-    after their rationale (no other variant sees gold; how the paper ranks could not be checked).
-    The other variants need models that a run doesn't have, and skip. Jin et al., ICLR 2026.
+    Each question ranks its teachers by the untrained student's NLL of the gold answer after their
+    rationale, the least first. x(q): the mean state over the question's tokens at the student's
+    middle layer, centred over the questions. Whom a purifier names is asked of the question alone:
+    similarity: argmax_k cos(x(q), e_k), where the teachers' embeddings e minimise the mean over
+        questions of -log softmax_k(cos(x(q), e_k)) at the first of the ranking, among the
+        question's teachers: RouterDC's loss between a query and models, its encoder not trained.
+    plackett_luce: argmax_k v_k(q), the worths of P(ranking) = prod_i v_i / sum_{j >= i} v_j that
+        make all questions' rankings likeliest, where question i counts 10^(1 + cos(x(q), x(q_i))):
+        the similarity-weighted ranking of RouteLLM.
+    A teacher that lacks the question stands back. The other purifiers need models that a run
+    doesn't have, and skip. The student answers at once, as it is trained to.
+
+    Jin et al., ICLR 2026. The paper's equations could not be read: that worths are weighted by the
+    similarity of questions, that the router reads the question, and the loss of two terms are
+    theirs; the formulas are those of the released RouteLLM and RouterDC; how rankings come about,
+    one positive for each question and lambda = 1 are ours.
     """
 
     name = "knowledge_purification"
-    version = 1
+    version = 2  # of 1, one worth for all questions, a router that read rationales, one loss term
     reference = "arXiv:2602.01064"
     bibtex = """@inproceedings{jin2026exploring,
   title={Exploring Knowledge Purification in Multi-Teacher Knowledge Distillation for LLMs},
@@ -38,22 +61,19 @@ class KnowledgePurification(Distiller):
   eprint={2602.01064},
   archivePrefix={arXiv}
 }"""
-    uses_gold = True  # the plackett_luce variant
+    uses_gold = True
 
     class Config(Distiller.Config):
-        """variant: which purifier; empty stands for all, a row each."""
+        """variant: which purifier; empty stands for all, a row each. mix: lambda."""
 
         variant: Literal["", "similarity", "plackett_luce", "classifier", "aggregation", "rl"] = ""
+        mix: Annotated[float, Field(ge=0), Tunable(0.1, 10, log=True)] = 1.0
 
     @classmethod
     def variants(cls, config, teachers: Sequence[str]) -> list:
         """A config for each purifier, unless one is named."""
         names = [config.variant] if config.variant else ["similarity", "plackett_luce", *REASONS]
         return [config.model_copy(update={"variant": name}) for name in names]
-
-    def __init__(self, config=None) -> None:
-        super().__init__(config)
-        self.uses_gold = self.config.variant == "plackett_luce"
 
     @property
     def label(self) -> str:
@@ -67,52 +87,104 @@ class KnowledgePurification(Distiller):
     def select(self, bank, student):
         """One rationale of each question."""
         teachers = bank.only_teachers(bank.teachers)
-        score = self._similarity if self.config.variant == "similarity" else self._worth
-        with torch.no_grad():
-            return teachers.lowest(score(teachers, student))
+        rankings = self._rankings(teachers, student)
+        known = routing.question_states(student, teachers)
+        states = torch.stack([known[question] for question in rankings]).double()  # (Q,D)
+        states = torch.nn.functional.normalize(states - states.mean(0), dim=-1)
+        score = embedding_scores if self.config.variant == "similarity" else weighted_worths
+        scores = score(states, list(rankings.values()), len(bank.teachers)).tolist()
+        by_question = dict(zip(rankings, scores, strict=True))
+        columns = (teachers.rationales[c] for c in ("question_id", "teacher", "sample"))
+        return teachers.lowest(
+            {
+                (question, name, sample): -by_question[question][bank.teachers.index(name)]
+                for question, name, sample in zip(*columns, strict=True)
+                if question in by_question
+            }
+        )
 
-    def _similarity(self, teachers, student) -> dict:
-        """Minus the cosine of question and rationale, by rationale."""
-        layer = f"states:mean:{student.layers // 2}"
-        keys, questions, repeated, rationales = [], [], [], []
-        for batch in student.batches(teachers):
-            states = student.forward(batch, needs={layer}).states  # (B,R,D)
-            prompts = [(b, ids[:1], ids[1:]) for b, ids in enumerate(batch.prompt_ids)]
-            questions.append(student.forward(batch.rewritten(prompts), needs={layer}).states[:, 0])
-            repeated.append(questions[-1][batch.present.nonzero()[:, 0]])  # (present,D)
-            rationales.append(states[batch.present])
-            keys += batch.by_rationale(states[..., 0])
-        q = torch.cat(repeated).float() - torch.cat(questions).float().mean(0)  # (N,D)
-        r = torch.cat(rationales).float()
-        cosine = torch.nn.functional.cosine_similarity(q, r - r.mean(0), dim=-1)
-        return dict(zip(keys, (-cosine).tolist(), strict=True))
-
-    def _worth(self, teachers, student) -> dict:
-        """Minus the worth of a rationale's teacher, by rationale."""
+    def _rankings(self, teachers, student) -> dict[str, tuple[int, ...]]:
+        """question_id -> its teachers' indices, the best first; a teacher's best sample counts."""
         after = {"target": "answer", "context": "question+rationale"}
         nll = student.scores(teachers, lambda batch: student.forward(batch, **after).nll)
         rankings: dict = defaultdict(dict)
         for question, teacher, _ in sorted(nll, key=nll.__getitem__):
-            rankings[question].setdefault(teacher)  # a teacher's best sample counts
-        worth = plackett_luce(rankings.values(), teachers.teachers)
-        return {key: -worth[key[1]] for key in nll}
+            rankings[question].setdefault(teachers.teachers.index(teacher))
+        return {question: tuple(ranking) for question, ranking in rankings.items()}
+
+    def loss(self, student, batch: Batch) -> Step:
+        """Two forwards: one row a question, and one a rationale."""
+        answer = student.forward(batch, target="answer", prompt="predict").nll[:, 0]  # (B,)
+        rationale = student.forward(batch, target="rationale", prompt="explain").nll  # (B,R)
+        weights = uniform(batch.present)
+        loss = answer + self.config.mix * (weights * rationale).sum(-1)
+        return Step(
+            loss=loss.mean(),
+            weights=weights,
+            nll=rationale.detach(),
+            logs={"answer_nll": float(answer.detach().mean())},
+        )
+
+    def decoding(self) -> Decoding:
+        """The answer at once."""
+        return Decoding(prompt="predict")
 
 
-def plackett_luce(rankings, items, rounds: int = 500) -> dict[str, float]:
-    """Worths that make the rankings (best first) most likely; they add up to 1.
+def embedding_scores(states, rankings, teachers: int):
+    """(Q,K) cosines of questions and the teachers' trained embeddings.
+
+    states: (Q,D) float64, each of length 1; rankings: of each question, its teachers best first.
+    """
+    draw = torch.Generator().manual_seed(0)
+    size = (teachers, states.shape[1])
+    embeddings = torch.randn(size, generator=draw, dtype=torch.float64).requires_grad_()
+    absent = torch.ones(len(states), teachers, dtype=torch.bool)
+    for row, ranking in zip(absent, rankings, strict=True):
+        row[list(ranking)] = False
+    best = torch.tensor([ranking[0] for ranking in rankings])
+    optimizer = torch.optim.LBFGS([embeddings], max_iter=100, line_search_fn="strong_wolfe")
+
+    def cosines():
+        return states @ torch.nn.functional.normalize(embeddings, dim=-1).T
+
+    def closure():
+        optimizer.zero_grad()
+        logits = cosines().masked_fill(absent, float("-inf"))
+        loss = torch.nn.functional.cross_entropy(logits, best)
+        loss.backward()
+        return loss
+
+    with torch.enable_grad():
+        optimizer.step(closure)
+    return cosines().detach()
+
+
+def weighted_worths(states, rankings, teachers: int):
+    """(Q,K) worths of the teachers for each question; arguments as for `embedding_scores`."""
+    kinds = list(dict.fromkeys(rankings))
+    member = torch.zeros(len(rankings), len(kinds), dtype=torch.float64)
+    member[range(len(rankings)), [kinds.index(ranking) for ranking in rankings]] = 1
+    return plackett_luce(10 ** (1 + states @ states.T) @ member, kinds, teachers)
+
+
+def plackett_luce(weights, rankings: list[tuple[int, ...]], items: int, rounds: int = 300):
+    """(N,K) worths that make the rankings most likely in each of N fits; they add up to 1.
 
     Hunter's minorisation-maximisation (Annals of Statistics, 2004): v_k = (rankings in which k is
     not last) / sum over the places where k could have been chosen of 1 / (worths left there).
+    weights: (N,M) float64, how much each of M rankings counts in each fit.
     """
-    worth = dict.fromkeys(items, 1 / len(items))
-    counts = Counter(map(tuple, rankings))
+    worth = torch.full((len(weights), items), 1 / items, dtype=torch.float64)
+    wins = torch.zeros_like(worth)
+    for ranking, weight in zip(rankings, weights.T, strict=True):
+        for winner in ranking[:-1]:
+            wins[:, winner] += weight
     for _ in range(rounds):
-        wins, chances = dict.fromkeys(items, 0.0), dict.fromkeys(items, 0.0)
-        for ranking, count in counts.items():
-            for place, winner in enumerate(ranking[:-1]):
-                wins[winner] += count
-                left = sum(worth[name] for name in ranking[place:])
-                for name in ranking[place:]:
-                    chances[name] += count / left
-        worth = {k: wins[k] / chances[k] if chances[k] else worth[k] for k in items}
-    return {k: v / sum(worth.values()) for k, v in worth.items()}
+        chances = torch.zeros_like(worth)
+        for ranking, weight in zip(rankings, weights.T, strict=True):
+            for place in range(len(ranking) - 1):
+                left = list(ranking[place:])
+                chances[:, left] += (weight / worth[:, left].sum(-1))[:, None]
+        worth = torch.where(chances > 0, wins / chances, worth)
+        worth = worth / worth.sum(-1, keepdim=True)
+    return worth

@@ -16,14 +16,15 @@ class MCCKD(Distiller):
     p_i are the student's distributions at the answer's tokens after rationale i; KL is the mean
     over them, nats. Before training, a question's right rationales are thinned out to the most
     diverse ones: lowest Jaccard similarity of their word n-grams. Chen et al., "MCC-KD", EMNLP
-    Findings 2023. alpha = 0.1 and 2 rationales kept are the defaults of the released train_mcc.py
-    (alpha, diversity); its script for GSM8K has alpha = 0.01. The code that thins out is not
-    released, and n = 3 could not be checked in the paper. A question with one right rationale has
-    no pair and is trained without the second term.
+    Findings 2023. alpha = 0.1 is the default of the released train_mcc.py; its script for GSM8K has
+    alpha = 0.01. 3 rationales are kept, the fewest of which a pair can be drawn: the default
+    there, 2 (diversity), of many samples would here be the same pair at every step. The code that
+    thins out is not released, and n = 3 could not be checked in the paper. A question with one
+    right rationale has no pair and is trained without the second term.
     """
 
     name = "mcc_kd"
-    version = 1
+    version = 2  # of 1, two rationales were kept, so that no pair was ever drawn
     reference = "arXiv:2310.14747"
     bibtex = """@inproceedings{chen2023mcckd,
   title={MCC-KD: Multi-CoT Consistent Knowledge Distillation},
@@ -42,7 +43,7 @@ class MCCKD(Distiller):
         """alpha: of the divergence. keep: rationales a question. words: n of the n-grams."""
 
         alpha: Annotated[float, Field(ge=0), Tunable(0.01, 10, log=True)] = 0.1
-        keep: Annotated[int, Field(ge=2)] = 2
+        keep: Annotated[int, Field(ge=2)] = 3
         words: Annotated[int, Field(ge=1)] = 3
 
     def select(self, bank, student):

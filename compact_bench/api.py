@@ -11,8 +11,9 @@ from typing import Annotated
 from pydantic import BaseModel
 
 from compact_bench.errors import CellError
-from compact_bench.methods import fusion, min_norm
+from compact_bench.methods import fusion, min_norm, routing, weight_space
 from compact_bench.methods.base import Distiller, FromRecorded, MethodTrainer, Run
+from compact_bench.methods.branches import BestBranch, MergedBranches
 from compact_bench.methods.compatibility import Axes, ByCompatibility, Compatibility
 from compact_bench.methods.scores import adaptability, consensus, controls, difficulty
 from compact_bench.student.batch import (
@@ -37,6 +38,7 @@ __all__ = [
     "Axes",
     "BaseModel",
     "Batch",
+    "BestBranch",
     "ByCompatibility",
     "CellError",
     "Compatibility",
@@ -46,6 +48,7 @@ __all__ = [
     "Distiller",
     "FromRecorded",
     "FullStates",
+    "MergedBranches",
     "MethodTrainer",
     "Output",
     "OwnRationales",
@@ -61,6 +64,8 @@ __all__ = [
     "difficulty",
     "fusion",
     "min_norm",
+    "routing",
     "torch",
     "uniform",
+    "weight_space",
 ]

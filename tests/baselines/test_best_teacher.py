@@ -130,7 +130,7 @@ def test_it_skips_where_it_can_not_choose():
     bank = SimpleNamespace(questions=range(10))
     few = Run(bank, ("a", "b", "c"), None, spec(epochs=1, batch_size=2), dev=4)
     assert few.steps == 5
-    assert make().skip(few) == "choosing among 3 teachers takes 6 optimizer steps, there are 5"
+    assert make().skip(few) == "choosing among 3 branches takes 6 optimizer steps, there are 5"
     assert make("own").skip(few) is None
     assert make().skip(replace(few, training=spec(epochs=2, batch_size=2))) is None
     assert make().skip(replace(few, training=spec(epochs=1, batch_size=2, max_flops=1e9))) is None

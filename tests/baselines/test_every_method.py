@@ -15,6 +15,7 @@ from compact_bench.testing import Check, checks
 METHODS = load().methods
 # Settings without which a method's own `skip` says that it can't run on three questions.
 NEEDED = {
+    "best_subset": {"budget": "own"},
     "best_teacher": {"budget": "own"},
     "dwa": {"steps": 1},
     "mentor_kd": {"mentor": "nano"},

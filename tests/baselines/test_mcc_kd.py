@@ -68,6 +68,14 @@ def test_only_right_ones_are_chosen_among():
     assert kept == [("q0", "ada"), ("q0", "cy"), ("q2", "bob")]
 
 
+def test_by_default_more_than_a_pair_is_kept_to_draw_from():
+    rows = [
+        ("q0", name, text, "1")
+        for name, text in zip("abcd", ["a b c d", "e f g h", "i j k l", "a b c e"], strict=True)
+    ]
+    assert len(chosen(make().select(bank_of(rows, tuple("abcd")), None))) == 3
+
+
 def test_every_pair_is_as_likely():
     batch = make_batch(make_student("llama", "padded").tokenizer)
     method, pairs = make(), Counter()
