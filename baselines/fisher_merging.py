@@ -50,14 +50,15 @@ class FisherMerging(MergedBranches):
 
     def _fisher(self, trainer, teacher: int):
         """(P,) the sum over the first rationales of one teacher, in the bank's order."""
-        total, left = 0, self.config.examples
+        total = torch.zeros_like(weight_space.flat(trainer.student.state_dict()))
+        left = self.config.examples
         for batch in trainer.batches():
             rows = batch.teacher == teacher
             rows &= rows.flatten().cumsum(0).view_as(rows) <= left
             count = int(rows.sum())
             if count:
                 fisher = weight_space.diagonal_fisher(trainer.student, batch.restrict(rows))
-                total = count * fisher + total
+                total += count * fisher
             left -= count
             if not left:
                 break
