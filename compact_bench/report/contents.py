@@ -1,8 +1,9 @@
-"""What a report holds: its tables and its figures, by name and in the page's order."""
+"""What a report holds: its tables and its figures, by name, in the page's order and sections."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from compact_bench.analysis.results import Results
 from compact_bench.report.figures import conditions, differences, retention, weights
@@ -56,3 +57,44 @@ FIGURES: Mapping[str, Callable[[Results], Picture | None]] = {
     "latent": hidden_states_figures.latent,
     "latent_map": hidden_states_figures.latent_map,
 }
+
+# In the order of the page; a part that is in none of them is of the first.
+RESULT, FORGETTING, WEIGHTS = "Result", "Forgetting", "Weights"
+STATISTICS, DATA = "Statistics", "Data"
+SECTIONS: Mapping[str, tuple[str, ...]] = {
+    RESULT: ("main", "headroom", "map", "ladder", "ablation", "subsets", "differences", "curves"),
+    FORGETTING: (
+        *("tradeoff", "retention_curves", "forgetting", "matched_gain", "beyond"),
+        *("latent", "latent_map", "integration"),
+    ),
+    WEIGHTS: ("weights", "corrupted_weight", "detection", "coverage"),
+    STATISTICS: ("descriptive", "metrics"),
+    DATA: ("selection", "cost"),
+}
+
+
+def section(name: str) -> str:
+    """The section of a table or figure."""
+    return next((title for title, names in SECTIONS.items() if name in names), RESULT)
+
+
+class Named(Protocol):
+    """A table or figure of the page."""
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+
+
+Found = TypeVar("Found", bound=Named)
+
+
+def in_sections(parts: Sequence[Found]) -> dict[str, list[Found]]:
+    """The parts of each section, in the section's order; one of no section ends the first."""
+    made: dict[str, list[Found]] = {title: [] for title in SECTIONS}
+    for part in parts:
+        made[section(part.name)].append(part)
+    for title, held in made.items():
+        names = SECTIONS[title]
+        held.sort(key=lambda part: names.index(part.name) if part.name in names else len(names))
+    return made

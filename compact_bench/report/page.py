@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -24,6 +26,7 @@ from compact_bench.report.parts.formats import WRITERS, Table
 from compact_bench.report.parts.formats import write as write_tables
 from compact_bench.report.parts.style import METADATA, Picture
 from compact_bench.report.parts.style import write as write_pictures
+from compact_bench.report.verdict import verdict
 from compact_bench.utils import processes
 from compact_bench.utils.files import remove, remove_leftovers, write_text
 from compact_bench.utils.processes import mapped
@@ -32,6 +35,8 @@ PAGE = "report.html"
 
 MOST_SAMPLES = 3  # right ones, and wrong ones, of a row
 LONGEST_SAMPLE = 1200  # characters
+CAPTION = 30  # words of a caption that are seen before "How to read" is opened
+FRONT = ("map", "tradeoff", "curves", "differences")  # the first of them is on the first screen
 
 
 def sample_groups(
@@ -174,12 +179,11 @@ def html(
     table_formats: Sequence[str] = tuple(WRITERS),
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
-    main, *others = made_tables
     return render(
         suite=results.suite,
         setting=captions.setting(results),
-        main=main,
-        others=others,
+        answer=verdict(results),
+        tables=[*made_tables],
         pictures=pictures,
         failures=[(row.label, why) for row in results.rows for why in row.problems()],
         samples=sample_groups(results, questions),
@@ -190,8 +194,20 @@ def html(
     )
 
 
+@dataclass(frozen=True)
+class Part:
+    """A table, or a figure with its address; caption: its first words, and all the others."""
+
+    name: str
+    title: str
+    caption: tuple[str, str]
+    table: Table | None = None
+    uri: str = ""
+
+
 def render(
     *,
+    tables: Sequence[Table],
     pictures: Sequence[Picture],
     formats: Sequence[str] = ("svg",),
     table_formats: Sequence[str] = tuple(WRITERS),
@@ -201,11 +217,15 @@ def render(
 
     `content` is what else page.html.j2 names.
     """
-    # An image of its own: two SVGs inlined as they are would share their ids.  As text, which is
-    # a fifth shorter than in base 64.
-    svgs = [
-        quote(picture.content["svg"], safe=" !$&'()*+,-./:;=?@[]_~<>{|}") for picture in pictures
+    parts = [
+        # An image of its own: two SVGs inlined as they are would share their ids.  As text, which
+        # is a fifth shorter than in base 64.
+        Part(one.name, one.title, first_words(one.caption.own), uri=_address(one))
+        for one in pictures
     ]
+    parts += [Part(one.name, one.title, first_words(one.caption.own), one) for one in tables]
+    front = next((part for name in FRONT for part in parts if part.uri and part.name == name), None)
+    sections = contents.in_sections([part for part in parts if part is not front])
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -215,13 +235,26 @@ def render(
         keep_trailing_newline=True,
     )
     return environment.get_template("page.html.j2").render(
-        pictures=[
-            (one, f"data:image/svg+xml,{svg}") for one, svg in zip(pictures, svgs, strict=True)
-        ],
+        sections=sections,
+        front=front,
+        front_section=contents.section(front.name) if front else "",
         endings=list(table_formats),
         picture_endings=list(formats),
         **content,
     )
+
+
+def _address(picture: Picture) -> str:
+    svg = quote(picture.content["svg"], safe=" !$&'()*+,-./:;=?@[]_~<>{|}")
+    return f"data:image/svg+xml,{svg}"
+
+
+def first_words(text: str) -> tuple[str, str]:
+    """A caption's first sentences, at most CAPTION words of them, and the rest."""
+    sentences = re.split(r"(?<=[.!?]) (?=\S)", text)
+    words = accumulate(len(sentence.split()) for sentence in sentences)
+    kept = sum(count <= CAPTION for count in words)
+    return " ".join(sentences[:kept]), " ".join(sentences[kept:])
 
 
 def _environments(results: Results) -> list[dict[str, Any]]:

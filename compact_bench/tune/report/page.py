@@ -27,7 +27,7 @@ def build(
     """
     search = read(folder)
     test = read_test(folder, search.suite["suite"], search.suite["profile"])
-    main, *others = all_tables = tune_tables.build(search, test)
+    all_tables = tune_tables.build(search, test)
     pictures = figures.build(search)
     for part in ("tables", "figures"):
         remove(folder / part)
@@ -38,8 +38,8 @@ def build(
     text = report.render(
         suite=search.suite | {"title": f"{search.suite['title']}: settings searched by Optuna"},
         setting=captions.setting(search, search.studies),
-        main=main,
-        others=others,
+        answer=None,
+        tables=all_tables,
         pictures=pictures,
         failures=[
             (study.label, f"trial {trial.number}: {trial.reason or trial.state}")
