@@ -168,6 +168,7 @@ class ObservedStep:
     step: Step
     gradient: Tensor
     drew: bool
+    nothing: bool = False  # whether it says that it read nothing: a loss of 0 without a gradient
 
     @property
     def read(self) -> Tensor:
@@ -301,11 +302,12 @@ class Workbench:
             before = batch.generator.get_state()
             step = backward(student, batch)
             drew = not torch.equal(before, batch.generator.get_state())
+            nothing = not step.loss.requires_grad and float(step.loss) == 0
             detached = replace(step, loss=step.loss.detach())
             parts = [torch.zeros_like(p) if p.grad is None else p.grad
                      for p in student.trainable().values()]  # fmt: skip
             gradient = torch.cat([part.flatten() for part in parts])
-            steps.append(ObservedStep(batch, detached, gradient, drew))
+            steps.append(ObservedStep(batch, detached, gradient, drew, nothing))
             return step
 
         distiller.backward = observed  # type: ignore[method-assign]

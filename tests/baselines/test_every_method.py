@@ -18,6 +18,7 @@ NEEDED = {
     "best_subset": {"budget": "own"},
     "best_teacher": {"budget": "own"},
     "dwa": {"steps": 1},
+    "gkd": {"models": ["nano"]},
     "mentor_kd": {"mentor": "nano"},
     "merge_of_thought": {"rounds": 1},
 }
@@ -27,8 +28,10 @@ MORE = {
     "average_consistency": {"span": "sequence"},
     # Weights differ after the warm-up, which by default is longer than the checks.
     "compact": {"warm_up": 4, "adaptability": "positive_gains", "consistency": "answer"},
+    "gkd": {"models": ["nano"], "divergence": "reverse", "on_policy": 1.0},
     "knowledge_purification": {"variant": "plackett_luce"},
     "mix_distillation": {"kind": "teacher", "strong": ["sentences"]},
+    "rft": {"teachers": False},
     "rank_surprisal": {"choice": "soft"},
 }
 
