@@ -72,7 +72,8 @@ class GKD(Distiller):
 
     def fit(self, trainer) -> None:
         """Loads or makes the models, then trains."""
-        config, self.owner = self.config, {}
+        config = self.config
+        self.owner: dict[str, int] = {}
         if config.models:
             trainer.load_teachers({model: model for model in config.models})
             trainer.run(self)
