@@ -1,17 +1,19 @@
-"""The command line: every command is in the help, and asking is fast."""
+"""The command line: every command is in the help, and asking imports little."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import click
 import pytest
 
 from compact_bench import __main__
+from compact_bench.errors import MachineError, UserError
 
 ROOT = Path(__file__).parents[1]
+HEAVY = {"torch", "transformers", "lm_eval", "pandas", "pyarrow", "scipy", "matplotlib", "optuna"}
 
 
 def test_help_names_every_command(capsys):
@@ -23,23 +25,18 @@ def test_help_names_every_command(capsys):
         assert f"  {name} " in text
 
 
-def _times_click(command: list[str], rounds: int = 5) -> float:
-    """How many times as long as `import click` a command takes, in its best round.
-
-    Both are timed in turn: a machine that is slow for a while is so for both.
-    """
-
-    def seconds(words: list[str]) -> float:
-        start = time.perf_counter()
-        subprocess.run([sys.executable, *words], check=True, capture_output=True, cwd=ROOT)
-        return time.perf_counter() - start
-
-    return min(seconds(command) / seconds(["-c", "import click"]) for _ in range(rounds))
-
-
-def test_help_and_list_start_fast():
-    assert _times_click(["-m", "compact_bench", "--help"]) <= 4
-    assert _times_click(["-m", "compact_bench", "list", "methods"]) <= 8
+def _loaded(*arguments: str) -> set[str]:
+    """The packages that a command has imported at its end, but for Python's own."""
+    code = (
+        "import sys; from compact_bench.__main__ import main\n"
+        f"try: main({[*arguments]!r})\n"
+        "finally: print(*{name.partition('.')[0] for name in sys.modules}, file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, cwd=ROOT, text=True
+    )
+    own = {name for name in done.stderr.split() if name.startswith("_")}
+    return {*done.stderr.split()} - own - sys.stdlib_module_names
 
 
 def run(*words, capsys):
@@ -59,3 +56,23 @@ def test_an_error_is_one_line_of_readable_length(capsys):
         code, (_, err) = run("plan", odd, capsys=capsys)
         assert code == 2
         assert err.startswith("Error: ") and err.count("\n") == 1 and len(err) < 2100
+
+
+def test_help_and_list_import_little_and_so_start_fast():
+    assert _loaded("--help") <= {"click", "compact_bench"}
+    assert not _loaded("list", "methods") & HEAVY
+
+
+@pytest.mark.parametrize(
+    ("error", "code"), [(UserError("bad\ninput"), 2), (MachineError("no\nmemory"), 1)]
+)
+def test_an_error_is_one_line_and_an_exit_code(monkeypatch, capsys, error, code):
+    @click.command()
+    def fails():
+        raise error
+
+    monkeypatch.setattr(__main__.Commands, "get_command", lambda *arguments: fails)
+    with pytest.raises(SystemExit) as caught:
+        __main__.main(["plan"])
+    assert caught.value.code == code
+    assert capsys.readouterr().err == f"Error: {' '.join(str(error).split())}\n"

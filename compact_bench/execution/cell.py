@@ -62,6 +62,9 @@ def run_cell(
         checkpoint.remove(folder / "weights")
     except (CellError, UserError) as error:
         state, reason = "failed", str(error)
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        state, reason = "failed", f"out of memory: {error}"
+        traceback.print_exception(error, file=sys.stderr)
     except Exception as error:  # a method's own mistake: the other cells go on
         state, reason = "failed", f"{type(error).__name__}: {error}"
         traceback.print_exception(error, file=sys.stderr)

@@ -261,7 +261,9 @@ class Searcher:
         self.bench, self.studies, self.root, self.options = bench, studies, root, options
         self.display = display
         self.pool = run.make_pool(bench.suite, options, root, entry)
+        self.slots = list(range(bench.jobs))
         self.attempts: dict[int, Attempt] = {}  # by slot
+        self.waiting: list[Attempt] = []  # for a slot, their own being given up
         self.failures: dict[str, int] = {}
         self.failed: dict[str, str] = {}
 
@@ -280,7 +282,7 @@ class Searcher:
         self.pool.stop()
 
     def _step(self) -> bool:
-        for slot in range(self.bench.jobs):
+        for slot in self.slots:
             if slot not in self.attempts and (attempt := self._next()):
                 self.attempts[slot] = attempt
                 self._begin(slot)
@@ -297,7 +299,9 @@ class Searcher:
         return True
 
     def _next(self) -> Attempt | None:
-        """A trial of the first study that wants one."""
+        """A trial that waits, or one of the first study that wants one."""
+        if self.waiting:
+            return self.waiting.pop(0)
         for target, shared in self.studies:
             if target.label not in self.failed and (trial := shared.ask()):
                 cells = self.bench.cells(target, settings(shared.space, trial.params))
@@ -331,11 +335,22 @@ class Searcher:
         if event["event"] == pruning.REPORT:
             go_on = self._report(attempt, event["point"], event["value"])
             self.pool.answer(news.slot, go_on)
+        elif event.get("out_of_memory") and len(self.attempts) > 1:
+            self._put_back(news.slot, event["error"])
         elif event["event"] == "end":
             record_lost(news, self._folder(attempt.spec))
             self._ended(news.slot)
         elif event["event"] != "start":
             self.display.event(news.slot, event)
+
+    def _put_back(self, slot: int, reason: str) -> None:
+        """Give up a slot for want of memory; its cell is done again when another is free."""
+        attempt = self.attempts.pop(slot)
+        attempt.release()
+        self.slots.remove(slot)
+        self.waiting.append(attempt)
+        line = f"{reason}; again, with {len(self.slots)} cells at a time"
+        self.display.put_back(slot, attempt.name, line)
 
     def _report(self, attempt: Attempt, point: int, value: float) -> bool:
         """Report a value to Optuna; return whether to go on.
@@ -422,7 +437,7 @@ class Searcher:
             self.failed[label] = reason
 
     def _give_back(self) -> None:
-        for attempt in self.attempts.values():
+        for attempt in (*self.attempts.values(), *self.waiting):
             try:
                 attempt.shared.fail(attempt.trial, "interrupted")
             except Exception:  # the storage may be what ended the search

@@ -14,8 +14,6 @@ from hashlib import file_digest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import filelock
-
 from compact_bench.errors import UserError
 
 if TYPE_CHECKING:
@@ -135,6 +133,8 @@ def locked(path: Path, problem: str) -> Iterator[None]:
 
     Raises UserError, with the problem, where another process holds it.
     """
+    import filelock  # not at the top: the help of the commands does without
+
     lock = filelock.FileLock(path)
     with writable(path):
         try:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import filelock
@@ -16,7 +17,7 @@ from compact_bench.commands.run import run_suite
 from compact_bench.errors import MachineError, UserError
 from compact_bench.execution import pool
 from compact_bench.execution import run as execution
-from compact_bench.execution.plan import Options
+from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record
@@ -88,6 +89,40 @@ def test_failures_are_recorded_and_the_other_cells_go_on(go):
     assert status["(behave=skipped)"]["state"] == "skipped"
     assert status["(behave=done)"]["state"] == "done"
     assert any("worker killed by signal 9" in line for line in lines)
+
+
+def test_of_200_cells_with_a_fault_in_every_tenth_180_are_done(
+    write_suite, plugins, results, data_files
+):
+    """Faults of five kinds, some of which end the worker or leave a child of it behind."""
+    rows = [{"dummy": {}, "label": f"row {number}"} for number in range(9)]
+    path = write_suite(
+        methods=[*rows, {"dummy": {"behave": "fault"}, "label": "faulty"}],
+        compare_to="row 0",
+        seeds=list(range(20)),
+    )
+    suite, options = load_suite(path), Options(results, None, (plugins,))
+    lines: list[str] = []
+    assert run_suite(suite, options, lines.append, ENTRY) == 1
+    assert "cells: 180 done, 20 failed" in lines
+    cells = read_cells(results / "tiny/mini")
+    done = [cell for cell in cells if cell.state == "done"]
+    failed = [cell for cell in cells if cell.state == "failed"]
+    assert len(done) == 180 and {cell.spec["label"] for cell in failed} == {"faulty"}
+    reasons = Counter(cell.status["reason"] for cell in failed)
+    assert reasons == {
+        "ValueError: two lines": 6,
+        "the cell ended without writing its status": 4,
+        "it is failed": 4,
+        "worker killed by signal 9 (often: out of memory)": 4,
+        "worker exited with code 3": 2,
+    }
+    assert {_tries(cell) for cell in cells} == {1}
+    # The next run does the 20 again, and nothing else; nothing lies outside the results.
+    pending = make_plan(suite, options).pending()
+    assert {spec.run_id for spec in pending} == {cell.run_id for cell in failed}
+    made = {results, plugins, path, *data_files}
+    assert {p for p in path.parent.iterdir() if p.suffix != ".lock"} == made
 
 
 def test_failed_cells_are_tried_again_and_diverged_ones_only_when_asked(go):
@@ -227,7 +262,7 @@ import signal
 import sys
 from pathlib import Path
 from compact_bench.commands.run import run_suite
-from compact_bench.execution.plan import Options
+from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.suite.schema import load_suite
 

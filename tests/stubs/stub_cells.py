@@ -23,9 +23,25 @@ def check(spec: RunSpec) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
 
 
+FAULTS = (
+    "raise",
+    "silent",
+    "failed",
+    "die",
+    "raise",
+    "silent",
+    "failed",
+    "orphan",
+    "raise",
+    "exit",
+)
+
+
 def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Do what the method's setting `behave` says."""
     behave = spec.config.get("behave", "done")
+    if behave == "fault":
+        behave = FAULTS[(spec.seed or 0) % len(FAULTS)]
     writer = CellWriter(folder)
     progress({"event": "phase", "phase": "train"})
     progress({"event": "step", "step": 1, "steps": 2, "loss": 1.5})
@@ -39,6 +55,8 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
         os.kill(os.getpid(), signal.SIGKILL)
     if behave == "silent":
         return
+    if behave == "exit":
+        os._exit(3)
     if behave == "sleep":
         time.sleep(60)
     if behave == "orphan":  # dies, and leaves a child that holds its pipes
@@ -86,6 +104,9 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     value += (spec.seed or 0) % 10 / 100
     (folder / "tries").open("a").write("x")
     writer = CellWriter(folder)
+    first = (folder / "tries").read_text() == "x"
+    if behave == "dies once" and x == 0.9 and first:  # the default
+        os.kill(os.getpid(), signal.SIGKILL)
     if behave in ("failed", "diverged", "skipped") or (behave == "x>0.5" and x > 0.5):
         state = "diverged" if behave == "x>0.5" else behave
         writer.status(state, f"it is {state}", tokens=10)
@@ -114,4 +135,5 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
               "output": "1", "extracted": "1", "right": n % 2 == 0, "marginal_nll": value + n}
              for n in range(4)]  # fmt: skip
     writer.samples(items)
-    writer.status("done", seconds=2.0, flops=100.0, tokens=10)
+    costs = {"seconds": 2.0, "flops": 100.0, "tokens": 10}
+    writer.status("done", records=writer.checksums(), **costs)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import optuna
 import pytest
 
+from compact_bench.execution import pool
 from compact_bench.tune import presence, search, trials
 from compact_bench.tune.trials import COMPLETE, FAILED, LEARNING_RATE, PRUNED
+from tests.tune.conftest import search_rows
 
 pytestmark = pytest.mark.usefixtures("no_pictures")
 
@@ -134,6 +137,19 @@ def test_a_kill_while_a_trial_is_drawn_changes_nothing(
     whole = folder.with_name("tune-whole")
     assert _draws(trials.read(folder)) == _draws(trials.read(whole))
     assert (folder / "best.yaml").read_text() == (whole / "best.yaml").read_text()
+
+
+def test_a_trial_killed_for_want_of_memory_is_done_again_with_fewer_beside_it(
+    suite, options, read, monkeypatch
+):
+    counts = iter(range(99))  # Linux counts one kill more each time it is asked
+    monkeypatch.setattr(pool, "memory_kills", lambda: next(counts))
+    methods = ["still", {"knobs": {"behave": "dies once"}, "label": "knobs"}]
+    made = suite({"methods": methods}, trials=4, pruner="none")
+    code, lines = search_rows(made, replace(options, jobs=2), ("knobs",), test=False)
+    assert code == 0
+    assert any("out of memory" in line and "again, with 1 cells" in line for line in lines)
+    assert [trial.state for trial in read().studies[0].trials] == [COMPLETE] * 4
 
 
 def test_ctrl_c_gives_the_trial_back(suite, go, read, monkeypatch):
