@@ -262,7 +262,7 @@ def evaluation(
                 }
             )
         for i in range(made.items):
-            output = made.output or f" 3 + {i} = {3 + i}. The answer is {3 + i}"
+            output = made.output or f" 3 + {i} = {3 + i} ({label}). The answer is {3 + i}"
             sample = {
                 "task": task,
                 "question_id": question_id(f"{task}/{i}"),

@@ -74,8 +74,12 @@ def not_worse(results: Results, measure: Measure) -> set[str]:
 
     Rows with all their seeds take part; not clearly worse: the 95% interval of the paired crossed
     difference to the best includes 0.  It isn't corrected: correcting would add rows.  Nobody
-    where there is nothing to test with, as with one seed or values that aren't means over items.
+    where there is nothing to test with, as with one seed or values that aren't means over items,
+    and for the answer's marginal NLL: a row that answers at once has it without a rationale, one
+    that reasons over those that it samples, so that the best of all rows means nothing.
     """
+    if measure.metric == "marginal_nll":
+        return set()
     better = measure.shown.better
     means = {row.label: better * row.summary(measure).mean for row in results.rows}
     return _not_worse(

@@ -98,7 +98,7 @@ class Row:
         if frame.empty:
             return tables
         frame = _last_stage(frame, ["seed", "task", "question_id"])
-        for column in ("right", "marginal_nll"):
+        for column in ("right", "marginal_nll", "output_code"):
             known = frame.dropna(subset=[column]).astype({column: float})
             for task, group in known.groupby("task", sort=False):
                 tables[str(task), column] = by_seed_and_item(group, column)

@@ -35,7 +35,8 @@ class RationaleStats:
     tallies: by detector, truth (WRONG, ANY or a fault's name) and pass.  coverage: by detector,
     the share of rationales that have a value.  teachers: for each teacher its weight (mean over
     questions, of its rationales together), its share of right answers, and of rationales with
-    each score.  effective: the effective number of rationales.  corrupted: by seed, the weight of
+    each score.  effective: the effective number of rationales.  distance: how far the weights are
+    from equal ones, 0 to 1 (see `_distance`).  corrupted: by seed, the weight of
     spoilt rationales over what equal weights would give them.  count: rationales that a seed read
     in its first pass.
     """
@@ -44,6 +45,7 @@ class RationaleStats:
     coverage: Mapping[str, float] = field(default_factory=dict)
     teachers: pd.DataFrame = field(default_factory=pd.DataFrame)
     effective: float = NAN
+    distance: float = NAN
     unequal: bool = False
     corrupted: Mapping[Seed, float] = field(default_factory=dict)
     count: float = 0.0
@@ -189,9 +191,25 @@ def _weights(frame: pd.DataFrame, known: pd.DataFrame, faults: Sequence[str]) ->
     return {
         "teachers": pd.DataFrame(columns),
         "effective": float(detection.effective_number(grid).mean()),
+        "distance": _distance(grid, frame, known),
         "unequal": bool((np.abs(np.nan_to_num(grid - equal)) > _EQUAL).any()),
         "corrupted": _corrupted(frame, known, faults),
     }
+
+
+def _distance(grid: np.ndarray, frame: pd.DataFrame, known: pd.DataFrame) -> float:
+    """Mean over questions and steps of 1/2 sum_r |w_r - 1/R|: the total variation.
+
+    R: all teachers' rationales of the question, read or not, as `average` weights them; one that
+    wasn't read has w = 0. grid: (groups, rationales) weights, NaN where there is none.
+    """
+    written = known.groupby("question_id").size()
+    heads = frame.drop_duplicates("group").sort_values("group")
+    count = heads["question_id"].map(written).to_numpy(float)  # (groups,)
+    equal = 1 / count
+    read = ~np.isnan(grid)
+    apart = np.where(read, np.abs(np.nan_to_num(grid) - equal[:, None]), 0.0).sum(axis=1)
+    return float(((apart + (count - read.sum(axis=1)) * equal) / 2).mean())
 
 
 def _corrupted(

@@ -114,6 +114,7 @@ def _run(
     }
     dev = {"dev_scores": trainer.dev_scores, "dev_questions": trainer.dev_questions}
     facts |= {name: value for name, value in dev.items() if value}
+    facts |= {"stages": len(trainer.stages), "steps": trainer.position.run}
     _record_training(trainer, writer, weights)
     if recorder:
         recorder.measure(trainer, prepared, seed)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.json
@@ -110,8 +111,7 @@ class CellWriter:
         write_json(self.folder / "status.json", {"state": state, "reason": reason, **extra})
 
 
-# The columns of samples.jsonl that tables are made of; output texts of thousands of cells would
-# not fit into memory.
+# The columns of samples.jsonl that tables are made of.
 _ITEMS = pa.schema(
     {
         "task": pa.string(),
@@ -119,6 +119,7 @@ _ITEMS = pa.schema(
         "stage": pa.string(),
         "right": pa.bool_(),
         "marginal_nll": pa.float64(),
+        "output": pa.string(),
     }
 )
 
@@ -171,18 +172,22 @@ class Cell:
         return self.frame("steps", columns)
 
     def item_table(self) -> pa.Table:
-        """The numbers of the samples: task, question_id, stage, right, marginal_nll."""
+        """The numbers of the samples: task, question_id, stage, right, marginal_nll, output_code.
+
+        output_code: equal for equal outputs, null without one; the texts of thousands of cells
+        would not fit into memory.
+        """
         path = self.folder / "samples.jsonl"
         if not path.exists():
             table = self.table(SAMPLES, _ITEMS.names.__contains__)
-            return _ITEMS.empty_table() if table is None else select(table, _ITEMS)
+            return _with_codes(_ITEMS.empty_table() if table is None else select(table, _ITEMS))
         size = path.stat().st_size
         if not size:
-            return _ITEMS.empty_table()
+            return _with_codes(_ITEMS.empty_table())
         parse = pyarrow.json.ParseOptions(_ITEMS, unexpected_field_behavior="ignore")
         block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(1 << 20, size + 1))
         try:
-            return pyarrow.json.read_json(path, block, parse)
+            return _with_codes(pyarrow.json.read_json(path, block, parse))
         except pa.ArrowInvalid as error:
             raise UserError(f"cannot read {path}: {error}") from error
 
@@ -204,6 +209,16 @@ class Cell:
             return [json.loads(line) for line in path.read_text("utf-8").split("\n") if line]
         table = self.table(SAMPLES)
         return [] if table is None else table.to_pylist()
+
+
+def _with_codes(table: pa.Table) -> pa.Table:
+    """The table with a hash in place of each output: 53 bits, which a float holds exactly."""
+    texts = table["output"].combine_chunks().dictionary_encode()
+    words = np.array(texts.dictionary.to_pylist(), dtype=object)
+    codes = (pd.util.hash_array(words, categorize=False) >> 11).astype(np.int64)
+    place = texts.indices
+    column = pa.array(codes).take(place) if len(codes) else pa.nulls(len(table), pa.int64())
+    return table.drop_columns("output").append_column("output_code", column)
 
 
 def read_cell(folder: Path) -> Cell:

@@ -31,6 +31,7 @@ TABLES: Mapping[str, Callable[[Results], Table | None]] = {
     "selection": cost.selection,
     "ladder": changes.ladder,
     "ablation": changes.ablation,
+    "twins": main.twins,
     "descriptive": descriptive.table,
     "detection": scores.detection,
     "coverage": scores.coverage,

@@ -163,6 +163,8 @@ def test_methods_that_change_the_loop_run_through(
     assert (found["state"], found["reason"]) == ("done", "")
     assert pd.read_parquet(tmp_path / "cell" / "steps.parquet")["step"].max() == steps
     assert found["selection_tokens"] == 0 and "dev_scores" not in found
+    stages = {"adapter_soup": 2}.get(str(method), 1 if isinstance(method, str) else 6)
+    assert (found["stages"], found["steps"]) == (stages, steps)
 
 
 @pytest.mark.parametrize("by", ["accuracy", "marginal_nll"])

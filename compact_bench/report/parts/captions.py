@@ -16,6 +16,8 @@ from compact_bench.report.parts.numbers import NONE, lowest_to_highest, number
 from compact_bench.suite.metrics import METRICS, Measure
 from compact_bench.suite.schema import RATE
 
+NLL_APART = "rows that answer at once have without a rationale and others over sampled ones"
+
 
 def setting(results: Results) -> list[str]:
     """Sentences that hold for every table and figure of these results."""
@@ -189,10 +191,12 @@ def bold(results: Results) -> str:
     """Say what is bold, or why nothing is."""
     if len(results.seeds) < 2:
         return "Nothing is bold or marked: one seed supports no claim"
+    nll = any(measure.metric == "marginal_nll" for measure in results.main_measures)
     return (
         f"Bold: the best trained row {'of a condition ' if results.conditions else ''}with all "
         "seeds done and every such row that isn't clearly worse (the 95% interval of its paired "
         "difference to the best includes 0); nothing where there are no values by item to test with"
+        f"{'; no answer NLL, which ' + NLL_APART if nll else ''}"
     )
 
 

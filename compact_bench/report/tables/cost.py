@@ -8,7 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench.analysis.results import Results
+from compact_bench.analysis.results import Results, Row
 from compact_bench.analysis.statistics import Summary
 from compact_bench.records import learning_rates
 from compact_bench.records.learning_rates import RateTrial
@@ -40,6 +40,9 @@ def cost(results: Results) -> Table:
     columns = {"method": [row.label for row in results.rows]}
     for name in shown:
         columns[COSTS[name]] = [compact(row.cost(name).mean) for row in results.rows]
+    staged = any(row.cost("stages").mean > 1 for row in results.rows)
+    if staged:
+        columns["stages × steps"] = [_stages(row) for row in results.rows]
     columns["layout"] = [
         ", ".join(sorted({str(c.status.get("layout") or NONE) for c in row.done.values()})) or NONE
         for row in results.rows
@@ -61,9 +64,19 @@ def cost(results: Results) -> Table:
         if "selection_tokens" in shown
         else "",
         "Tokens it wrote: rationales of its own, in training" if "sampled_tokens" in shown else "",
+        "Stages: how often training begins anew, with an optimizer and a learning-rate schedule of "
+        "its own; by the mean of its optimizer steps"
+        if staged
+        else "",
         "What choosing the learning rates cost is in the table selection" if results.tries else "",
     )
     return formats.table("cost", "Cost", text, columns, pd.DataFrame(numbers))
+
+
+def _stages(row: Row) -> str:
+    """How many stages, and how many optimizer steps each; earlier records don't say."""
+    stages, steps = row.cost("stages").mean, row.cost("steps").mean
+    return f"{decimals(stages, 0)} × {decimals(steps / stages)}" if stages > 0 else NONE
 
 
 SELECTION_COSTS = {"tokens": "tokens of choosing", "flops": "FLOPs of choosing"}

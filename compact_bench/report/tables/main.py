@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from compact_bench.analysis import claims, statistics
+from compact_bench.analysis import twins as twin_rows
 from compact_bench.analysis.results import Results, Row, peers, seed_means
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions, formats
@@ -19,6 +20,7 @@ from compact_bench.report.parts.numbers import (
     heading,
     p_value,
     points,
+    share,
     spread,
     with_spread,
 )
@@ -167,6 +169,30 @@ def metrics(results: Results) -> Table:
     fields = [*results.key_columns, "seed", "task", "metric", "filter", "value"]
     numbers = pd.DataFrame(lines, columns=fields).astype({"seed": "Int64"})
     return formats.table("metrics", "All metrics", text, columns, numbers)
+
+
+def twins(results: Results) -> Table | None:
+    """The pairs of rows whose students write the same; None without any."""
+    found = twin_rows.twins(results)
+    if not found:
+        return None
+    columns = {
+        "method": [pair.first.label for pair in found],
+        "twin": [pair.second.label for pair in found],
+        "equal outputs, %": [share(pair.share) for pair in found],
+        "of": [str(pair.outputs) for pair in found],
+    }
+    numbers = [
+        results.key(pair.first)
+        | {"twin": pair.second.name, "equal": pair.share, "outputs": pair.outputs}
+        for pair in found
+    ]
+    text = captions.caption(
+        results,
+        f"Rows with more than {twin_rows.EQUAL_SHARE:.0%} equal outputs, of the same seeds, tasks "
+        "and items. What tells such rows apart doesn't act in this setting: they are one row",
+    )
+    return formats.table("twins", "Rows that write the same", text, columns, pd.DataFrame(numbers))
 
 
 def subsets(results: Results) -> Table | None:

@@ -28,6 +28,8 @@ from compact_bench.report.parts import captions, formats
 from compact_bench.report.parts.formats import Table
 from compact_bench.report.parts.numbers import decimals, share, spread
 
+ACTS = 0.02  # mean distance from equal weights below which a row's weights are marked
+
 
 def _sees_gold(row: Row, score: str) -> bool:
     """Whether a score is made from the gold answer: part of what it tells it was told.
@@ -164,7 +166,8 @@ def coverage(results: Results) -> Table | None:
     for name, title in titles.items():
         columns[title] = [share(values.get(name)) for _, _, values in shown]
     columns["effective number"] = [decimals(values.get("effective"), 2) for *_, values in shown]
-    fields = [*titles, "effective"]
+    columns["from equal weights, %"] = [_distance(values.get("distance")) for *_, values in shown]
+    fields = [*titles, "effective", "distance"]
     numbers = [
         results.key(row) | {"teacher": teacher} | {name: values.get(name) for name in fields}
         for row, teacher, values in lines
@@ -176,9 +179,17 @@ def coverage(results: Results) -> Table | None:
         "that were read; a score is missing where the rationale leaves nothing to score, such as "
         "one that gives the answer away in its first step. Weight: of the teacher's rationales "
         "together, mean over questions. Effective number: exp of the entropy of a question's "
-        "weights, mean over questions: how many rationales with equal weights it comes to",
+        "weights, mean over questions: how many rationales with equal weights it comes to. From "
+        "equal weights: the part of the weight that lies elsewhere than with equal weights of all "
+        f"the question's rationales, read or not (total variation); below {ACTS:.0%} (†) a row "
+        "hardly differs from one that weights nothing",
     )
     return formats.table("coverage", "Weights and scores by teacher", text, columns, frame)
+
+
+def _distance(value: float | None) -> str:
+    """A share as percent, marked where the weights hardly act."""
+    return share(value) + (" †" if value is not None and value < ACTS else "")
 
 
 def _by_teacher(
@@ -186,7 +197,7 @@ def _by_teacher(
 ) -> Iterator[tuple[str, dict[str, float]]]:
     """The row as a whole (""), then each teacher in the bank's order."""
     whole = {name: reading.coverage[name] for name in reading.scores}
-    yield "", whole | {"effective": reading.effective}
+    yield "", whole | {"effective": reading.effective, "distance": reading.distance}
     known = [name for name in results.teachers if name in reading.teachers.index]
     for name in [*known, *(n for n in reading.teachers.index if n not in known)]:
         yield str(name), reading.teachers.loc[name].to_dict()

@@ -66,6 +66,16 @@ def test_what_nobody_counted_has_no_column(root: Path) -> None:
     assert "rationales of its own" in table.caption.own
 
 
+def test_training_that_begins_anew_says_how_often(root: Path) -> None:
+    assert "stages × steps" not in cost.cost(read(root)).columns
+    write_status(root, stages=1, steps=150)
+    assert "stages × steps" not in cost.cost(read(root)).columns
+    write_status(root, stages=20, steps=150)
+    table = cost.cost(read(root))
+    assert shown(table, "average")["stages × steps"] == "20 × 7.5"
+    assert "training begins anew" in table.caption.own
+
+
 def with_rates(root: Path, values: dict[float, float]) -> Results:
     """Results in which `average` was trained with these rates: NLL on dev; NaN: diverged."""
     tries = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import pytest
 
 from compact_bench.analysis.results import Results, read
 from compact_bench.commands.publish import publish_folder
+from compact_bench.records.cells import read_cells
 from compact_bench.report.parts import formats
 from compact_bench.report.tables import scores
 from tests import synthetic
@@ -84,6 +86,40 @@ def test_coverage_is_the_share_with_a_score(root: Path, results: Results) -> Non
         lambda w: -(w * np.log(w)).sum()
     )
     assert full.loc["all", "effective"] == pytest.approx(np.exp(entropy).mean())
+    apart = raw.groupby(["seed", "epoch", "question_id"])["weight"].apply(
+        lambda w: (w - 1 / len(w)).abs().sum() / 2
+    )
+    assert full.loc["all", "distance"] == pytest.approx(apart.mean())
+    shown = next(row for row in table.rows if [e.text for e in row[:2]] == ["full", "all"])
+    assert shown[-1].text == f"{100 * apart.mean():.1f}"
+
+
+def test_weights_that_hardly_act_are_marked(root: Path, tmp_path: Path) -> None:
+    """Below 2% from equal weights; a rationale that isn't read is as far as its share."""
+    near, half = tmp_path / "near", tmp_path / "half"
+    for folder in (near, half):
+        shutil.copytree(root, folder)
+        for cell in read_cells(folder):
+            path = cell.folder / "steps.parquet"
+            if cell.spec["label"] != "full" or not path.exists():
+                continue
+            frame = pd.read_parquet(path)
+            groups = frame.groupby(["step", "question_id"])["weight"]
+            place, size = groups.cumcount(), groups.transform("size")
+            if folder is near:
+                shift = np.where(place == 0, 0.015, np.where(place == 1, -0.015, 0.0))
+                frame.assign(weight=1 / size + shift).to_parquet(path)
+            else:
+                frame[place < size / 2].assign(weight=2 / size).to_parquet(path)
+
+    def shown(folder: Path) -> str:
+        table = scores.coverage(read(folder))
+        assert table is not None
+        row = next(row for row in table.rows if [e.text for e in row[:2]] == ["full", "all"])
+        return row[table.columns.index("from equal weights, %")].text
+
+    assert shown(near) == "1.5 †"
+    assert shown(half) == "50.0"
 
 
 def test_published_records_of_others_data_give_the_same_table(tmp_path: Path) -> None:
