@@ -44,7 +44,8 @@ def _pairs(rows: Sequence[Row]) -> Iterator[Twins]:
     rows = [row for row in rows if tables[row.label].size]
     if not rows:
         return
-    seeds = sorted({seed for row in rows for seed in row.done if seed is not None}) or [None]
+    numbers = sorted({seed for row in rows for seed in row.done if seed is not None})
+    seeds: list[int | None] = [*numbers] or [None]
     items = pd.MultiIndex.from_tuples(
         sorted({item for row in rows for item in tables[row.label].columns})
     )

@@ -107,14 +107,7 @@ def _run(
         recorder = Recorder(suite, student, distiller, weights, report)
         report = recorder.progress
     trainer = train(student, distiller, prepared, suite, seed, weights, report, facts, reporter)
-    facts |= student.cost.as_dict() | {
-        "train_seconds": trainer.position.seconds,
-        "layout": student.layout,
-        "layout_reason": student.layout_reason,
-    }
-    dev = {"dev_scores": trainer.dev_scores, "dev_questions": trainer.dev_questions}
-    facts |= {name: value for name, value in dev.items() if value}
-    facts |= {"stages": len(trainer.stages), "steps": trainer.position.run}
+    facts |= _training_facts(trainer)
     _record_training(trainer, writer, weights)
     if recorder:
         recorder.measure(trainer, prepared, seed)
@@ -140,6 +133,21 @@ def _run(
     writer.samples(samples)
     checkpoint.remove(weights)
     return "done", ""
+
+
+def _training_facts(trainer: Trainer) -> dict[str, Any]:
+    """What the status says of a training; dev questions only where there were any."""
+    student = trainer.student
+    dev = {"dev_scores": trainer.dev_scores, "dev_questions": trainer.dev_questions}
+    return {
+        **student.cost.as_dict(),
+        "train_seconds": trainer.position.seconds,
+        "stages": len(trainer.stages),
+        "steps": trainer.position.run,
+        "layout": student.layout,
+        "layout_reason": student.layout_reason,
+        **{name: value for name, value in dev.items() if value},
+    }
 
 
 def _record_training(trainer: Trainer, writer: CellWriter, folder: Path) -> None:
