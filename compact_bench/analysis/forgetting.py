@@ -82,7 +82,7 @@ def base_accuracies(results: Results) -> Accuracies | None:
 def retention_by_task(after: Accuracies, before: Accuracies) -> dict[str, float]:
     """Retention of each forgetting task with equally many items on both sides."""
     shares = {
-        task: statistics.retention(accuracy.value, before[task].value, accuracy.chance)
+        task: statistics.retention(accuracy.value, before[task].value, accuracy.chance, accuracy.n)
         for task, accuracy in after.items()
         if accuracy.role == "forgetting" and task in before and before[task].n == accuracy.n
     }

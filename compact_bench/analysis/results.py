@@ -215,7 +215,8 @@ class Results:
 
     def skill(self, measure: Measure) -> float:
         """What the student had above chance before training, see `statistics.skill`."""
-        return statistics.skill(self.before.get(measure, NAN), self.chance.get(measure, 0.0))
+        before, chance = self.before.get(measure, NAN), self.chance.get(measure, 0.0)
+        return statistics.skill(before, chance, self.n_items.get(measure, NAN))
 
     def retention(self, row: Row, measure: Measure) -> dict[Seed, float]:
         """Share of the old skill that is left by seed: (after - chance) / skill."""
@@ -225,11 +226,8 @@ class Results:
     def mean_retention(self, row: Row) -> dict[Seed, float]:
         """Retention by seed, averaged over the forgetting tasks."""
         by_task = [self.retention(row, measure) for measure in self.headlines("forgetting")]
-        means = {}
-        for seed in row.done:
-            known = [shares[seed] for shares in by_task if np.isfinite(shares.get(seed, NAN))]
-            means[seed] = float(np.mean(known)) if known else NAN
-        return means
+        known = {s: [t[s] for t in by_task if np.isfinite(t.get(s, NAN))] for s in row.done}
+        return {seed: float(np.mean(shares)) if shares else NAN for seed, shares in known.items()}
 
     def retention_summary(self, row: Row) -> statistics.Summary:
         """Mean and sd over seeds of `mean_retention`."""

@@ -289,18 +289,26 @@ def ratio(
     return replace(crossed(left(top), level, means), mean=value)
 
 
-def skill(before: float, chance: float) -> float:
-    """before - chance; NaN below LEAST_SKILL, as a share of so little would be noise."""
-    return before - chance if before - chance >= LEAST_SKILL else NAN
+def skill(before: float, chance: float, items: float = NAN) -> float:
+    """before - chance; NaN where a share of it would be noise.
+
+    That is below LEAST_SKILL, and for an accuracy over so many items within two standard errors of
+    chance: nothing could be seen to be forgotten there, and chance alone makes shares above 100%.
+
+    >>> skill(0.29, 0.25, 100), round(skill(0.29, 0.25, 10_000), 2)
+    (nan, 0.04)
+    """
+    error = math.sqrt(max(before * (1 - before), 0.0) / items) if items > 0 else 0.0
+    return before - chance if before - chance >= max(LEAST_SKILL, 2 * error) else NAN
 
 
-def retention(after: float, before: float, chance: float) -> float:
+def retention(after: float, before: float, chance: float, items: float = NAN) -> float:
     """Share of the old skill that is left: (after - chance) / (before - chance); NaN without skill.
 
     >>> retention(0.6, 0.8, 0.2)
     0.6666666666666665
     """
-    return (after - chance) / skill(before, chance)
+    return (after - chance) / skill(before, chance, items)
 
 
 @lru_cache(maxsize=16)

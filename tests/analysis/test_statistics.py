@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import optimize, special
 from scipy import stats as reference
@@ -335,3 +335,20 @@ def test_a_ratio_to_nothing_or_of_one_seed_is_not_given() -> None:
     noise = np.random.default_rng(2).normal(0, 1, (3, 50))
     assert statistics.ratio(noise + 1, noise - noise.mean()) is None
     assert statistics.ratio(noise[:1] + 1, noise[:1] + 9) is None  # one seed has no interval
+
+
+@given(st.integers(20, 2000), st.floats(0, 0.5), st.floats(0, 1))
+def test_skill_is_known_where_chance_is_two_standard_errors_away(items, chance, before):
+    found = statistics.skill(before, chance, items)
+    error = proportion_std(before, items)
+    least = max(2 * error, statistics.LEAST_SKILL)
+    assume(abs(before - chance - least) > 1e-9)  # on the edge rounding decides
+    clear = before - chance >= least
+    assert found == before - chance if clear else np.isnan(found)
+    # More items never hide a skill that fewer showed.
+    assert not clear or statistics.skill(before, chance, 4 * items) == before - chance
+
+
+def proportion_std(share: float, items: int) -> float:
+    """The standard error of a share by scipy's binomial distribution."""
+    return float(reference.binom(items, share).std()) / items

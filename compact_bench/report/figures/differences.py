@@ -16,6 +16,7 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions
@@ -27,6 +28,7 @@ from compact_bench.suite.metrics import Measure
 
 MOST_LADDERS = 4  # one below the other
 _SHOWN = {BEFORE: ("o", "#0072B2", -0.13), START: ("D", "#8a8a8a", 0.17)}
+CLEAR, UNCLEAR = "#0072B2", "#a9acb0"  # an interval without 0, and one that holds it
 _DEEPEST = 2.7  # half-widths of the darkest colour
 
 
@@ -52,8 +54,9 @@ def differences(results: Results) -> Picture | None:
     text = captions.caption(
         results,
         captions.differences(results, None),
-        "Points are mean differences, bars their intervals, dark where they exclude 0; the shaded "
-        "side of 0 is the better one. Rows without an interval are left out",
+        "Points are mean differences, bars their intervals: grey where they hold 0, hollow where "
+        "they don't but the correction leaves no claim, filled where it does. The shaded side of 0 "
+        "is the better one. Rows without an interval are left out",
     )
     return Picture(
         "differences", f"Differences to {results.reference.name}", text, Rendering(figure)
@@ -62,7 +65,7 @@ def differences(results: Results) -> Picture | None:
 
 def _rows(results: Results, found: Mapping[Measure, Mapping[str, Difference]]) -> Figure:
     labels = [r.label for r in results.rows if any(r.label in ones for ones in found.values())]
-    size = (label_width(labels) + 2.2 * len(found), 1.1 + 0.21 * len(labels))
+    size = (label_width(labels) + 2.2 * len(found), 1.35 + 0.21 * len(labels))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(1, len(found), squeeze=False, sharey=True)[0]
     for axis, (measure, ones) in zip(axes, found.items(), strict=True):
@@ -70,16 +73,32 @@ def _rows(results: Results, found: Mapping[Measure, Mapping[str, Difference]]) -
         for label, one in ones.items():
             value, width = scale(measure) * one.mean, scale(measure) * one.half_width
             ends += [value - width, value + width]
+            claimed = (label, measure) in claims.family(results).claims
             axis.errorbar(
                 value, labels.index(label), xerr=width, fmt="o", markersize=4, elinewidth=1.2,
-                color="#0072B2" if one.clear else "#a9acb0", zorder=3,
+                color=CLEAR if one.clear else UNCLEAR, zorder=3,
+                markerfacecolor=None if claimed or not one.clear else "white",
             )  # fmt: skip
         _sides(axis, measure.shown.better, min(ends), max(ends))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_xlabel(f"{measure.task_title}:\n{titled(measure, 'points')}")
         axis.set_ylim(len(labels) - 0.5, -0.5)  # in the table's order
         axis.set_yticks(range(len(labels)), labels)
+    figure.legend(handles=_states(), loc="outside lower center", ncols=3, fontsize=8)
     return figure
+
+
+def _states() -> list[Line2D]:
+    """What the three ways to draw a difference say."""
+    looks = {
+        "survives the correction": (CLEAR, CLEAR),
+        "interval excludes 0, no claim": (CLEAR, "white"),
+        "interval holds 0": (UNCLEAR, UNCLEAR),
+    }
+    return [
+        Line2D([], [], color=line, marker="o", markersize=4, markerfacecolor=face, label=label)
+        for label, (line, face) in looks.items()
+    ]
 
 
 @rc_context(STYLE)

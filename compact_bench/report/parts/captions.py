@@ -94,11 +94,10 @@ def at_chance(results: Results) -> str:
     """
     blind = []
     for measure in results.headlines("forgetting"):
-        before, n = results.before.get(measure, np.nan), results.n_items.get(measure, 0)
-        if measure.metric != "accuracy" or not np.isfinite(before) or not n:
-            continue
-        chance = results.chance.get(measure, 0.0)
-        if before - chance < 2 * np.sqrt(before * (1 - before) / n):
+        before, chance = results.before.get(measure, np.nan), results.chance.get(measure, 0.0)
+        if measure.metric == "accuracy" and np.isfinite(before):
+            if np.isfinite(results.skill(measure)):
+                continue
             blind.append(
                 f"{measure.task_title} ({before:.1%} before training, chance {chance:.0%})"
             )
