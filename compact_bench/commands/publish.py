@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from compact_bench.commands.options import FOLDER, READING, results_folder
+from compact_bench.commands.options import FOLDER, JSON, READING, results_folder
 from compact_bench.utils import printing
 
 TABLES = ("md",)  # the formats that are published
@@ -64,7 +64,8 @@ def publish(file: Path, profile: str | None, results: Path) -> None:
 
 @click.command()
 @READING
-def reproduce(file: Path, profile: str | None, results: Path) -> int:
+@JSON
+def reproduce(file: Path, profile: str | None, results: Path, as_json: bool) -> int:
     """Compare the results of FILE with the published ones; exit code 1 if they differ.
 
     What is published lies in RESULTS/published, else in results/published of this folder.
@@ -76,7 +77,7 @@ def reproduce(file: Path, profile: str | None, results: Path) -> int:
     if not published.is_dir():
         published = results_folder(file, profile, usual)
     rows = comparison.reproduce(results_folder(file, profile, results), published)
-    click.echo(printing.table_text(rows))
+    click.echo(printing.as_json(rows) if as_json else printing.table_text(rows))
     return 0 if all(row.get("same", True) for row in rows) else 1
 
 

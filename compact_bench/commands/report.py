@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -33,15 +34,21 @@ def figure_formats(context: Any, parameter: Any, text: str) -> tuple[str, ...]:
     metavar="svg,pdf,png",
     help="Formats of the figures.",
 )
-def report(file: Path, profile: str | None, results: Path, formats: tuple[str, ...]) -> None:
+@JSON
+def report(
+    file: Path, profile: str | None, results: Path, formats: tuple[str, ...], as_json: bool
+) -> None:
     """Make the tables and figures of FILE again, from its records alone."""
     from compact_bench.report import page
     from compact_bench.tune.report import page as tune_page
 
     root = results_folder(file, profile, results)
-    page.show(root, say=click.echo, formats=formats)
+    say = partial(click.echo, err=as_json)
+    page.show(root, say=say, formats=formats)
     for made in tune_page.rebuild(root, formats):
-        click.echo(f"report: {made.page}")
+        say(f"report: {made.page}")
+    if as_json:
+        click.echo(printing.as_json(page.answer(root)))
 
 
 @click.command()

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from compact_bench.commands.options import CHOOSING, LIMITS, suite_and_options
+from compact_bench.commands.options import CHOOSING, JSON, LIMITS, suite_and_options
+from compact_bench.utils import printing
 
 if TYPE_CHECKING:
     from compact_bench.execution.plan import Options
@@ -20,13 +21,22 @@ if TYPE_CHECKING:
 @click.command()
 @CHOOSING
 @LIMITS
-def run(**arguments: Any) -> int:
+@JSON
+def run(as_json: bool, **arguments: Any) -> int:
     """Run what is missing of the suite FILE, then make its tables and figures.
 
     The same command again does only what is missing or has failed. Exit code: 0 all cells are
     done or skipped with a reason, 1 some failed, 2 bad input and nothing started.
     """
-    return run_suite(*suite_and_options(**arguments), say=click.echo)
+    suite, options = suite_and_options(**arguments)
+    if not as_json:
+        return run_suite(suite, options, say=click.echo)
+    from compact_bench.execution.plan import suite_folder
+    from compact_bench.report import page
+
+    code = run_suite(suite, options, say=partial(click.echo, err=True))
+    click.echo(printing.as_json(page.answer(suite_folder(suite, options.results))))
+    return code
 
 
 def run_suite(

@@ -26,6 +26,7 @@ from compact_bench.report.parts.formats import WRITERS, Table
 from compact_bench.report.parts.formats import write as write_tables
 from compact_bench.report.parts.style import METADATA, Picture
 from compact_bench.report.parts.style import write as write_pictures
+from compact_bench.report.tables.main import main_numbers
 from compact_bench.report.verdict import verdict
 from compact_bench.utils import processes
 from compact_bench.utils.files import remove, remove_leftovers, write_text
@@ -128,7 +129,26 @@ def show(
     results = read(folder)
     paths = build(folder, formats, results)
     say(terminal.summary(results, only))
+    if not only and (found := verdict(results)):
+        say(terminal.filled(" ".join(found.sentences)))
     say(f"report: {paths.page}")
+
+
+def answer(folder: Path) -> dict[str, Any]:
+    """What `--json` prints: the verdict, the main table unrounded and where the page is.
+
+    A number that is not known is None; `page` is None before a report was made.
+    """
+    results, page = read(folder), folder / PAGE
+    found, numbers = verdict(results), main_numbers(results)
+    return {
+        "suite": results.suite.get("suite"),
+        "profile": results.suite.get("profile"),
+        "cells": count_states(results),
+        "verdict": list(found.sentences) if found else [],
+        "rows": numbers.astype(object).where(numbers.notna(), None).to_dict("records"),
+        "page": str(page) if page.exists() else None,
+    }
 
 
 def build_tables(results: Results) -> list[Table]:

@@ -48,6 +48,11 @@ def summary(results: Results, only: Collection[str] = (), width: int | None = No
     return "\n".join([*filter(None, [title]), _fitted(columns, rows, width), *below])
 
 
+def filled(text: str) -> str:
+    """A text over lines as long as the terminal's."""
+    return textwrap.fill(text, shutil.get_terminal_size().columns)
+
+
 def _silent(results: Results, rows: Sequence[Row]) -> list[str]:
     """A warning where no row of the table ever states an answer: its accuracy compares nothing."""
     tasks = []

@@ -86,16 +86,19 @@ def verdict(results: Results) -> Verdict | None:
 def _best(results: Results, best: Row, measure: Measure) -> str:
     """Which row is best, and by how much."""
     value = number(best.summary(measure).mean, measure) + ("%" if measure.shown.percent else "")
-    first = f"{best.name} is best ({measure.task_title}: {measure.shown.title} {value})"
+    first = (
+        f"{best.name} is the best trained row ({measure.task_title}: {measure.shown.title} {value})"
+    )
     reference, found = results.compared_to(best), results.difference(best, measure)
     if reference is None or found is None:
-        return f"{first}: no row is above it."
+        alone = "one seed supports no claim" if len(results.seeds) < 2 else "no row is above it"
+        return f"{first}: {alone}."
     unit = " points" if measure.shown.percent else ""
     gap = f"{number(abs(found.mean), measure)}"
-    if not math.isfinite(found.half_width):
-        return f"{first}, {gap}{unit} from {reference.name}: one seed supports no claim."
-    width = number(found.half_width, measure)
     more = "above" if found.mean > 0 else "below"
+    if not math.isfinite(found.half_width):
+        return f"{first}, {gap}{unit} {more} {reference.name}: one seed supports no claim."
+    width = number(found.half_width, measure)
     verdict = "" if claims.family(results).survives(best, measure) else ", which is no claim"
     return f"{first}, {gap} ± {width}{unit} {more} {reference.name}{verdict}."
 

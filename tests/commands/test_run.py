@@ -47,6 +47,13 @@ def test_run_report_and_run_again(call, tmp_path, readme_plugin, monkeypatch):
     code, out, _ = call(*arguments, "--results", results)
     assert code == 0
     assert "2 cells, 2 of them kept" in out
+    code, out, err = call(*arguments, "--results", results, "--json")
+    told = json.loads(out)  # what a run says besides goes to stderr
+    assert code == 0 and "2 cells, 2 of them kept" in err
+    assert told["cells"] == {"done": 2, "missing": 1} and told["page"] == str(root / "report.html")
+    accuracy = {row["label"]: row["in_domain.accuracy.mean"] for row in told["rows"]}
+    assert accuracy["answer_sft"] is None and 0 <= accuracy["shortest"] <= 1
+    assert "one seed supports no claim" in told["verdict"][0]
     shutil.rmtree(root / "tables")
     assert call("report", GSM8K, "--results", results)[0] == 0
     assert (root / "report.html").read_bytes() == page
@@ -58,6 +65,8 @@ def test_run_report_and_run_again(call, tmp_path, readme_plugin, monkeypatch):
     code, out, _ = call("reproduce", GSM8K, "--results", results)
     assert code == 0
     assert "different" not in out
+    told = json.loads(call("reproduce", GSM8K, "--results", results, "--json")[1])
+    assert all(line["same"] for line in told)
 
 
 def test_the_readme_s_command_for_own_data(call, data_files, tmp_path, monkeypatch, no_pictures):

@@ -38,7 +38,9 @@ def test_the_best_row_is_the_one_with_the_highest_mean(results: Results):
     means = {row.label: row.summary(measure).mean for row in results.rows if row.trained}
     best = max(means, key=means.get)
     gap = results.difference(results.named(best), measure)
-    assert found.sentences[0].startswith(f"{best} is best (in domain: accuracy {means[best]:.1%}),")
+    assert found.sentences[0].startswith(
+        f"{best} is the best trained row (in domain: accuracy {means[best]:.1%}),"
+    )
     points = f"{100 * abs(gap.mean):.1f} ± {100 * gap.half_width:.1f} points above average"
     assert points in found.sentences[0]
     survives = claims.family(results).survives(results.named(best), measure)
