@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import importlib
+import signal
 import sys
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 import click
@@ -63,18 +65,43 @@ def commands() -> None:
 
 
 def main(arguments: list[str] | None = None) -> NoReturn:
-    """Run a command and exit with its code; every error of the user's is one line on stderr."""
+    """Run a command and exit with its code."""
+    sys.exit(code_of(lambda: commands.main(arguments, "compact_bench", standalone_mode=False)))
+
+
+def code_of(command: Callable[[], Any]) -> int:
+    """The exit code of a command; every error of the user's is one line on stderr.
+
+    Ctrl-C is known by the signal and not by KeyboardInterrupt alone: libraries in C, pydantic
+    among them, make another error of one that is raised within them.
+    """
+    interrupted = False
+
+    def interrupt(*_: Any) -> None:
+        nonlocal interrupted
+        interrupted = True
+        raise KeyboardInterrupt
+
+    before = signal.getsignal(signal.SIGINT)
+    if before is signal.default_int_handler:  # a shell has background jobs ignore it
+        signal.signal(signal.SIGINT, interrupt)
     try:
-        code = commands.main(arguments, prog_name="compact_bench", standalone_mode=False)
+        code = command()
+        return code if isinstance(code, int) else 0
     except click.exceptions.NoArgsIsHelpError as error:  # no command: the help, line by line
         click.echo(error.format_message(), err=True)
-        code = error.exit_code
+        return error.exit_code
     except click.ClickException as error:
         click.echo(f"Error: {_one_line(error.format_message())}", err=True)
-        code = error.exit_code
+        return error.exit_code
     except (click.Abort, KeyboardInterrupt):
-        code = INTERRUPTED
-    sys.exit(code if isinstance(code, int) else 0)
+        return INTERRUPTED
+    except Exception:
+        if not interrupted:
+            raise
+        return INTERRUPTED
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _one_line(message: str) -> str:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
+from pydantic import BaseModel, field_serializer
+from pydantic_core import PydanticSerializationError
 
 from compact_bench import __main__
 from compact_bench.errors import MachineError, UserError
@@ -76,3 +79,24 @@ def test_an_error_is_one_line_and_an_exit_code(monkeypatch, capsys, error, code)
         __main__.main(["plan"])
     assert caught.value.code == code
     assert capsys.readouterr().err == f"Error: {' '.join(str(error).split())}\n"
+
+
+def test_ctrl_c_within_a_library_in_c_is_no_traceback(monkeypatch, capsys):
+    """pydantic makes an error of its own of a KeyboardInterrupt in a serializer."""
+
+    class Slow(BaseModel):
+        x: int = 1
+
+        @field_serializer("x")
+        def _wait(self, x: int) -> int:
+            signal.raise_signal(signal.SIGINT)
+            return x
+
+    monkeypatch.setattr(signal, "default_int_handler", signal.getsignal(signal.SIGINT))
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(PydanticSerializationError):
+        Slow().model_dump()
+    assert __main__.code_of(lambda: Slow().model_dump()) == 130
+    assert signal.getsignal(signal.SIGINT) is before
+    with pytest.raises(ZeroDivisionError):  # what isn't Ctrl-C is a fault of ours, and shown
+        __main__.code_of(lambda: 1 // 0)

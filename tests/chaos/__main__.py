@@ -34,6 +34,7 @@ from typing import Any
 import yaml
 from optuna.storages.journal import JournalFileBackend
 
+from compact_bench.__main__ import code_of
 from compact_bench.commands.publish import publish_folder
 from compact_bench.commands.run import run_suite
 from compact_bench.errors import MachineError, UserError
@@ -66,6 +67,8 @@ SUITE: dict[str, Any] = {
 }
 COMMANDS = ("run", "tune", "sqlite", "report", "publish")
 WORKERS = ("run", "tune", "sqlite")  # those that have a worker
+# Done in spite of it, a failed cell, a full disk, Ctrl-C, or dead.
+EXPECTED = (0, 1, 2, 130, -signal.SIGTERM, -signal.SIGKILL)
 SECONDS = 300.0  # after which a command counts as hung
 # Times, logs, and what counts the trials that died; `_finished` compares the others.
 VOLATILE = ("log.txt", "tries", "studies.journal", "trials.json", "study.db")
@@ -92,11 +95,11 @@ NOTHING = Fault()
 
 def do(command: str, folder: Path) -> int:
     """Run a command in this process; return its exit code."""
-    suite = load_suite(folder / "tiny.yaml")
     options = Options(folder / "results", None, (folder / "plugins",), (), 1)
     entry = WorkerEntry(1, "chaos_cells:cell", "chaos_cells:check")
     root = folder / "results" / "tiny" / "mini"
     try:
+        suite = load_suite(folder / "tiny.yaml")
         if command == "run":
             return run_suite(suite, options, print, entry)
         if command in ("tune", "sqlite"):
@@ -112,8 +115,6 @@ def do(command: str, folder: Path) -> int:
     except MachineError as error:
         print(f"Error: {error}")
         return 1
-    except KeyboardInterrupt:
-        return 130
     return 0
 
 
@@ -137,7 +138,7 @@ def begin(command: str, folder: Path, fault: Fault) -> int:
         moments = Moments(folder, "runner", at, fault.kind)
         moments.install()
         JournalFileBackend.append_logs = moments.around(JournalFileBackend.append_logs)
-        code = do(command, folder)
+        code = code_of(lambda: do(command, folder))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -211,12 +212,15 @@ def wrong(command: str, folder: Path, fault: Fault, whole: dict[str, bytes | str
     code = ended(begin(command, folder, fault), fault)
     if code == -signal.SIGALRM:
         yield "hung after the fault"
+    elif code not in EXPECTED:
+        yield f"ended with {code} after the fault"
     before = done_cells(folder)
     code = ended(begin(command, folder, NOTHING))
     log = (folder / "log").read_text()
     if code != 0:
         yield f"the second command ended with {code}"
-    if "Traceback" in log:
+    # Python itself ignores a Ctrl-C that meets its hooks of a fork, and prints that.
+    if log.count("Traceback") > log.count("Exception ignored in"):
         yield "a traceback"
     after = done_cells(folder)
     if any(after.get(path) != when for path, when in before.items()):

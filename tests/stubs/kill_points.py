@@ -35,32 +35,32 @@ class Moments:
         self.at, self.fault = at, fault
         self.full = False
 
-    def pass_by(self) -> None:
-        """Come to the next moment."""
+    def pass_by(self, takes_room: bool = True) -> None:
+        """Come to the next moment; a full disk refuses only what takes room."""
         with builtins.open(self.count, "ab") as file:
             file.write(b".")
             number = file.tell()
-        if self.full:
+        if self.full and takes_room:
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         if number != self.at or self.once.exists():
             return
         self.once.touch()
         if self.fault == "full disk":
             self.full = True
-            self.pass_by()
+            self.pass_by(takes_room)
         elif self.fault == "clock":
             now = time.time
             time.time = lambda: now() - DAY
         else:
             os.kill(os.getpid(), SIGNALS[self.fault])
 
-    def around(self, function: Callable[..., Any]) -> Callable[..., Any]:
+    def around(self, function: Callable[..., Any], takes_room: bool = True) -> Callable[..., Any]:
         """The function between two moments."""
 
         def wrapped(*arguments: Any, **named: Any) -> Any:
-            self.pass_by()
+            self.pass_by(takes_room)
             result = function(*arguments, **named)
-            self.pass_by()
+            self.pass_by(takes_room=False)
             return result
 
         return wrapped
@@ -75,8 +75,8 @@ class Moments:
         files.open = self.open  # type: ignore[attr-defined]
         os.replace = self.around(os.replace)
         Path.rename = self.around(Path.rename)  # type: ignore[method-assign]
-        Path.unlink = self.around(Path.unlink)  # type: ignore[method-assign]
-        shutil.rmtree = self.around(shutil.rmtree)  # type: ignore[assignment]
+        Path.unlink = self.around(Path.unlink, False)  # type: ignore[method-assign]
+        shutil.rmtree = self.around(shutil.rmtree, False)  # type: ignore[assignment]
 
 
 class _Halved:
