@@ -4,10 +4,10 @@ python -m tests.chaos --points 20 --seed 0 [run tune sqlite report publish]
 
 Cells are stubs that train nothing. For every command, faults are drawn among all moments at which
 it, or its worker, changes something on disk, and among moments of the clock: SIGKILL, SIGTERM,
-SIGINT, a disk that is full from there on, a clock that jumps back by a day. Then the same command
-is given again. It must end with exit code 0 and leave what a command leaves that nothing befell:
-no file more, none less, none that differs, but for logs, times and the numbers of trials that died.
-What was done before the fault must not be done again.
+SIGINT, a disk that is full from there on, a clock that jumps back by a day; or the same command
+runs beside it. Then the same command is given again. It must end with exit code 0 and leave what a
+command leaves that nothing befell: no file more, none less, none that differs, but for logs, times
+and the numbers of trials that died. What was done before the fault must not be done again.
 """
 
 from __future__ import annotations
@@ -67,6 +67,9 @@ SUITE: dict[str, Any] = {
 }
 COMMANDS = ("run", "tune", "sqlite", "report", "publish")
 WORKERS = ("run", "tune", "sqlite")  # those that have a worker
+TWO = (
+    "a second one beside it"  # not of a search, which two processes share, and then draw otherwise
+)
 # Done in spite of it, a failed cell, a full disk, Ctrl-C, or dead.
 EXPECTED = (0, 1, 2, 130, -signal.SIGTERM, -signal.SIGKILL)
 SECONDS = 300.0  # after which a command counts as hung
@@ -86,6 +89,8 @@ class Fault:
     seconds: float = 0.0
 
     def __str__(self) -> str:
+        if self.kind == TWO:
+            return self.kind
         when = f"after {self.seconds:.2f} s" if self.seconds else f"at moment {self.at}"
         return f"{self.kind} of the {self.who} {when}"
 
@@ -209,8 +214,10 @@ def done_cells(folder: Path) -> dict[Path, int]:
 
 def wrong(command: str, folder: Path, fault: Fault, whole: dict[str, bytes | str]) -> Iterator[str]:
     """Have the fault happen, give the command again, and yield what isn't as it should be."""
+    others = [begin(command, folder, NOTHING)] if fault.kind == TWO else []
     code = ended(begin(command, folder, fault), fault)
-    if code == -signal.SIGALRM:
+    others = [ended(pid) for pid in others]
+    if -signal.SIGALRM in (code, *others):
         yield "hung after the fault"
     elif code not in EXPECTED:
         yield f"ended with {code} after the fault"
@@ -259,9 +266,12 @@ def prepared(command: str, parent: Path) -> Path:
 def faults(
     command: str, moments: dict[str, int], seconds: float, count: int, draw: random.Random
 ) -> list[Fault]:
-    """Draw faults: three quarters at moments, a quarter of the clock."""
+    """Draw faults: three quarters at moments; of the others every second is a second command."""
     drawn = []
     for number in range(count):
+        if number % 8 == 7 and command not in ("tune", "sqlite"):
+            drawn.append(Fault(TWO))
+            continue
         if number % 4 == 3:
             kind = draw.choice([*SIGNALS])
             drawn.append(Fault(kind, seconds=draw.uniform(0.01, seconds)))
@@ -287,7 +297,7 @@ def trial(command: str, parent: Path, count: int, draw: random.Random) -> tuple[
     for number, fault in enumerate(faults(command, moments, seconds, count, draw)):
         folder = Path(shutil.copytree(template, parent / f"{command}-{number}"))
         found = list(wrong(command, folder, fault, whole))
-        happened += bool(fault.seconds) or (folder / "fault").exists()
+        happened += bool(fault.seconds or fault.kind == TWO) or (folder / "fault").exists()
         kinds[f"{fault.kind}, {fault.who}"] += 1
         problems += [f"{command}, {fault}: {problem} ({folder})" for problem in found]
         if not found:
