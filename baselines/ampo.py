@@ -16,7 +16,9 @@ class AMPO(Distiller):
     p(a given q, r), nats a token. f is p / p_old for own tokens, with p_old the student's as it
     wrote them (a step follows each writing, so that nothing is clipped), and p / (p + gamma) for a
     teacher's. A question whose group is all right, or all wrong without a right teacher, adds
-    nothing.
+    nothing. The first half of the budget is the average over the teachers' rationales, since a
+    student that is never right has nothing to reinforce; theirs is an instructed model that solves
+    a part of the questions, and has no such stage.
 
     Yuan et al., "More Than One Teacher", 2025 (AMPO): replacement on failure, and the choice by
     comprehension. Its full text was not at hand: the groups' size and number of guides, and the
@@ -44,14 +46,25 @@ class AMPO(Distiller):
 
     class Config(Distiller.Config):
         """group: G; guides: teachers' rationales in a group that fails, at most; gamma: of theirs;
-        0 guides is GRPO."""
+        0 guides is GRPO; first: the share of the budget before the student writes."""
 
         group: Annotated[int, Field(ge=2)] = 8
         guides: Annotated[int, Field(ge=0)] = 2
         gamma: Annotated[float, Field(gt=0)] = 0.1
+        first: Annotated[float, Field(ge=0, lt=1)] = 0.5
+
+    def fit(self, trainer) -> None:
+        """The average at first, then reinforcement."""
+        first, self.writes = self.config.first, False
+        if first:
+            trainer.run(self, stage="average", part=(0.0, first))
+        self.writes = True
+        trainer.run(self, stage="reinforcement", part=(first, 1.0))
 
     def loss(self, student, batch: Batch) -> Step:
         """Writes, judges, asks for guides, and takes the step's two forwards."""
+        if not self.writes:
+            return super().loss(student, batch)
         size = self.config.group
         own = student.sample(batch, size).batch
         right = own.right  # (B,G)

@@ -9,7 +9,7 @@ from pydantic import Field
 
 from compact_bench.api import Annotated, Batch, Distiller, Tunable, torch
 
-OWN = "own"  # whose rationales those of the student are, in records
+OWN = "student"  # the name by which its rationales count as its own
 EQUATION = re.compile(r"\d[-+*/().,\d\s×÷x]*=\s*-?[\d.,]*\d")
 
 

@@ -119,6 +119,7 @@ class RationaleBank:
     def with_rationales(self, teacher: str, texts: Mapping[str, Sequence[str]]) -> RationaleBank:
         """The bank with the rationales of one teacher more: texts by question_id.
 
+        The name "student" is for what the student wrote: its tokens are no teacher's in the cost.
         The answer of each is read from its text and compared with the gold one. Which of them are
         faulty is not known, so they count as sound.
 

@@ -27,6 +27,7 @@ from compact_bench.student.batch import (
 from compact_bench.student.cost import Cost, parameters_passed
 from compact_bench.student.encode import (
     NEXT_QUESTION,
+    OWN,
     Encoder,
     collate,
     encode_bank,
@@ -336,7 +337,7 @@ class Student:
             use_cache="answer_gain" in wanted,
         )
         out = passed.losses(wanted)
-        self._count(passed, teacher_written=batch.taught and not one_row)
+        self._count(passed, [] if one_row or not batch.taught else batch.teacher.tolist(), batch)
         if tokens is not None:
             out.log_p_of = passed.log_p_of(tokens)
         self._add_needs(out, passed, batch, wanted)
@@ -449,16 +450,19 @@ class Student:
         backward = (4 if self.full_training else 2) if trained else 0
         return (2.0 + backward) * self.parameters_passed * tokens
 
-    def _count(self, passed: Passed, teacher_written: bool) -> None:
+    def _count(self, passed: Passed, writers: list[list[int]], batch: Batch) -> None:
+        """Counts a pass; writers: (B,R) the teacher who wrote a target, empty where none did."""
         tokens = sum(len(row.ids) for row in passed.rows)
         targets = sum(len(row.target) for row in passed.rows)
+        own = batch.teachers.index(OWN) if OWN in batch.teachers else -1
+        taught = [r for r in passed.rows if writers and writers[r.question][r.slot] != own]
         trained = torch.is_grad_enabled()
         self.cost.count(
             tokens,
             passed.placement.input_ids.numel(),
             self.flops(tokens, trained),
             supervised=targets if trained else 0,
-            teacher=targets if teacher_written else 0,
+            teacher=sum(len(row.target) for row in taught),
         )
 
     @torch.no_grad()

@@ -162,7 +162,8 @@ class Trainer:
 
     def add_rationales(self, name: str, texts: Mapping[str, Sequence[str]]) -> None:
         """From the next stage on, further rationales are read beside the others: texts by
-        question_id, those of a "teacher" of this name.
+        question_id, those of a "teacher" of this name. The name "student" is for what the student
+        wrote: its tokens are no teacher's.
 
         Answers are read from the texts. Rows longer than `max_tokens` are left out, and so are
         questions that aren't trained on. Raises ValueError for a name that a teacher has.

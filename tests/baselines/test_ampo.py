@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given
@@ -19,7 +20,9 @@ METHOD = load().methods["ampo"]
 
 
 def make(**settings):
-    return METHOD(METHOD.Config(**settings))
+    method = METHOD(METHOD.Config(**settings))
+    method.writes = True
+    return method
 
 
 def flags(count):
@@ -118,11 +121,20 @@ def test_a_group_that_agrees_adds_nothing():
     assert float(step.loss) == 0 and student.cost.tokens == 0
 
 
+def test_the_first_stage_is_the_average():
+    made = trainer(make(first=0.5, group=2), epochs=2)
+    made.distiller.fit(made)
+    frame = pd.DataFrame(made.records)
+    first = frame[frame["step"] <= 4]
+    assert set(first["teacher"]) == {"a", "b"} and (first["weight"] == 0.5).all()
+    assert frame.loc[frame["step"] > 4, "weight"].isna().all() and frame["step"].max() == 8
+
+
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 def test_it_trains_and_repeats_bit_for_bit(lora):
     states = []
     for _ in range(2):
-        made = trainer(make(group=3), lora=lora, epochs=1)
+        made = trainer(make(group=3, first=0.0), lora=lora, epochs=1)
         before = made.student.state_dict()
         made.distiller.fit(made)
         states.append(made.student.state_dict())

@@ -46,7 +46,7 @@ def fitted(made):
 def test_own_right_and_distinct_rationales_are_read_in_the_second_stage(lora):
     made = fitted(make(lora=lora))
     frame = pd.DataFrame(made.records)
-    own = frame[frame["teacher"] == "own"]
+    own = frame[frame["teacher"] == "student"]
     assert set(own["question_id"]) == {"q1"} and set(own["sample"]) == {0, 1}
     assert set(own["weight"]) == {0.25}
     assert own["step"].min() > frame["step"].max() / 3
@@ -58,7 +58,7 @@ def test_own_right_and_distinct_rationales_are_read_in_the_second_stage(lora):
 def test_alone_the_others_are_left_out():
     frame = pd.DataFrame(fitted(make(teachers=False)).records)
     second = frame[frame["step"] > 3]
-    assert set(second["teacher"]) == {"own", ""}  # "": a question that is left out
+    assert set(second["teacher"]) == {"student", ""}  # "": a question that is left out
     assert set(frame[frame["step"] <= 3]["teacher"]) == {"a", "b"}
 
 
@@ -71,6 +71,15 @@ def test_the_first_student_counts_as_spent_on_choosing():
     assert costs[0]["selection_tokens"] == costs[0]["tokens"] > 0
     assert made.student.cost.selection_tokens == costs[0]["tokens"] < made.student.cost.tokens
     assert made.student.cost.sampled_tokens > 0
+
+
+def test_what_the_student_wrote_is_no_teachers():
+    made = fitted(make())
+    frame = pd.DataFrame(made.records)
+    written = frame.groupby(frame["teacher"] == "student")["rationale_tokens"].sum()
+    cost = made.student.cost
+    assert cost.teacher_tokens == written[False]
+    assert cost.supervised_tokens == written[False] + written[True]
 
 
 def test_an_interrupted_run_ends_as_an_uninterrupted_one(tmp_path):
