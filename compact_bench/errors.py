@@ -30,11 +30,12 @@ LONGEST_QUOTE = 200  # characters of a value in a message
 
 
 def shortened(text: str, most: int = LONGEST_QUOTE) -> str:
-    """The text, cut after `most` characters; what was cut is counted.
+    """The text on one line, cut after `most` characters; what was cut is counted.
 
     >>> shortened("abcdef", 4)
     'abcd… (2 more characters)'
     """
+    text = " ".join(text.splitlines())
     over = len(text) - most
     return text if over <= 0 else f"{text[:most]}… ({over:,} more characters)"
 

@@ -208,18 +208,17 @@ def _stated(text: str, kind: str) -> str | None:
     return canonical(text.rpartition("=")[2], kind)
 
 
-def _answer_sentences(text: str) -> list[tuple[int, int, int]]:
-    """(start of the clause, end of the cue, end of the sentence) of every answer sentence."""
-    sentences = []
-    for word in _ANSWER.finditer(text):
+def _answer_sentences(text: str) -> Iterator[tuple[int, int, int]]:
+    """(start of the clause, end of the cue, end of the sentence) of the answer sentences, the last
+    one first."""
+    for word in reversed(list(_ANSWER.finditer(text))):
         copula = _COPULA.match(text, word.end())
         if copula is None:
             continue
         lead = _LEAD.search(text, max(0, word.start() - 60), word.start())
         start = lead.start() if lead else word.start()
-        first_step = step_spans(text[start:])[0]
-        sentences.append((start, copula.end(), max(start + first_step[1], copula.end())))
-    return sentences
+        first_step = next(_spans(text[start:]))
+        yield start, copula.end(), max(start + first_step[1], copula.end())
 
 
 def extract_answer(text: str, kind: str) -> str | None:
@@ -227,7 +226,7 @@ def extract_answer(text: str, kind: str) -> str | None:
 
     Used alike for a teacher's rationale and a student's output. "The answer is not 9" states none.
     """
-    for _, after, end in reversed(_answer_sentences(text)):
+    for _, after, end in _answer_sentences(text):
         value = text[after:end]
         if not _NO_VALUE.match(value) and (answer := _stated(_plain(value), kind)) is not None:
             return answer
@@ -274,8 +273,8 @@ def strip_answer_sentence(text: str) -> str:
     """
     body = text.strip()
     first = True
-    while sentences := _answer_sentences(body):
-        start, after, end = sentences[-1]
+    while sentence := next(_answer_sentences(body), None):
+        start, after, end = sentence
         value, rest = body[after:end], body[end:].strip()
         closing = len(rest) <= 80 and len(split_steps(rest)) <= 1 and not _NO_VALUE.match(value)
         # An earlier one that holds more than a value ("The answer is 10 - 7 = ?") is reasoning.
@@ -291,21 +290,29 @@ def step_spans(text: str) -> list[tuple[int, int]]:
 
     Never breaks inside 3.5 or 1,450, after an abbreviation, or between "2." and its sentence.
     """
-    cuts = [0]
+    return list(_spans(text))
+
+
+def _spans(text: str) -> Iterator[tuple[int, int]]:
+    """The spans of `step_spans`, one after the other: often only the first is wanted."""
+    begin = 0
     for match in _BREAK.finditer(text):
-        before = text[cuts[-1] : match.start()].strip()
+        before = text[begin : match.start()].strip()
         newline = "\n" in match[0]
         if not newline and before.endswith(".") and _ABBREVIATION.search(before[:-1]):
             continue
         if not newline and _ENUMERATOR.fullmatch(before):
             continue
-        cuts.append(match.end())
-    spans = []
-    for start, end in zip(cuts, [*cuts[1:], len(text)], strict=True):
-        piece = text[start:end]
-        if piece.strip():
-            spans.append((start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())))
-    return spans
+        yield from _trimmed(text, begin, match.end())
+        begin = match.end()
+    yield from _trimmed(text, begin, len(text))
+
+
+def _trimmed(text: str, start: int, end: int) -> Iterator[tuple[int, int]]:
+    """The span without outer spaces; nothing where there is only space."""
+    piece = text[start:end]
+    if piece.strip():
+        yield start + len(piece) - len(piece.lstrip()), start + len(piece.rstrip())
 
 
 def split_steps(text: str) -> list[str]:

@@ -99,7 +99,10 @@ class Batch:
 
     @property
     def answers(self) -> Tensor:
-        """(B,R) int64, equal within a question for equal final answers; -1 absent or none."""
+        """(B,R) int64, equal within a question for equal final answers; -1 absent or none.
+
+        Numbered as they come: which of them is the right one, no code says, but `right` does.
+        """
         codes = torch.full(self.teacher.shape, -1, dtype=torch.int64)
         for b, row in enumerate(self.teacher.tolist()):
             known: dict[tuple[int, ...], int] = {}

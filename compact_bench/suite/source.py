@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+import re
 import types
 import typing
 from pathlib import Path
@@ -15,10 +16,11 @@ from pydantic import BaseModel, ValidationError
 from compact_bench.errors import UserError, nearest, quoted, shortened
 
 # Limits that no suite comes near. Beyond them parsing and checking take minutes or memory.
-LONGEST_SUITE = 300_000  # bytes of a file
+LONGEST_SUITE = 50_000  # bytes of a file, and characters of an option
 LONGEST_TEXT = 10_000  # characters of a value
 DEEPEST = 30  # mappings and lists within one another
 MOST_VALUES = 100_000
+_BRACKETS = re.compile(r"(?:[\[{]\s*){40}")
 LARGEST = 2**53  # integers beyond it are not the same in JSON everywhere
 
 Location = tuple[str | int, ...]
@@ -65,6 +67,10 @@ def parse_yaml(text: str) -> tuple[yaml.Node | None, Any]:
 
     Raises ValueError, with ``line N: `` before the problem where it is known.
     """
+    if len(text) > LONGEST_SUITE:
+        raise ValueError(f"{len(text):,} characters")
+    if _BRACKETS.search(text):  # the scanner's time grows with the square of their number
+        raise ValueError("nested too deeply")
     try:
         loader = yaml.SafeLoader(text)
         node = loader.get_single_node()

@@ -25,3 +25,18 @@ def test_test_runs_the_checks_of_a_plugin(call, refused, tmp_path):
     wrong = refused("test", "near_short", "--plugins", tmp_path, "--set", "temperature=-1")
     assert "--set temperature: Input should be greater than 0" in wrong
     assert "expected KEY=VALUE" in refused("test", "average", "--set", "alpha")
+
+
+def test_a_mistake_is_said_once_with_its_line(call, refused, tmp_path):
+    """An error in `weights` fails most checks; the line in the plugin is in the message."""
+    new.write("near_short", tmp_path)
+    file = tmp_path / "near_short.py"
+    file.write_text(file.read_text().replace("out.lengths.to", "out.lenghts.to"))
+    line = next(n for n, text in enumerate(file.read_text().splitlines(), 1) if "lenghts" in text)
+    code, out, _ = call("test", "near_short", "--plugins", tmp_path)
+    assert code == 1 and out.count("FAILED") == 1 + out.count(" as gradient") + 1
+    assert out.count("has no attribute 'lenghts'") == 1
+    assert f"(near_short.py:{line}, in weights: length = out.lenghts.to(" in out
+    assert [one for one in out.splitlines() if one.startswith("gradient: each step leaves")]
+    wrong = refused("test", "near_short", "--plugins", tmp_path, "--set", "temprature=1")
+    assert wrong.rstrip().endswith("; known: temperature")

@@ -1,0 +1,38 @@
+"""docs/method_reference.md is what its script writes, and nothing that a method gets is missing."""
+
+from __future__ import annotations
+
+import runpy
+from pathlib import Path
+
+import pytest
+
+from compact_bench import api
+
+DOCS = Path(__file__).parents[2] / "docs"
+
+
+@pytest.fixture(scope="module")
+def script():
+    return runpy.run_path(str(DOCS / "make_reference.py"))
+
+
+def test_the_page_is_what_the_script_writes(script):
+    written = (DOCS / "method_reference.md").read_text("utf-8")
+    assert script["page"]() == written, "run: python docs/make_reference.py"
+
+
+def test_every_class_that_a_hook_is_given_is_there(script):
+    """Those of the API that are data or doors; the others are parts of methods."""
+    named = {kind.__name__ for kind in script["CLASSES"]}
+    parts = {"Axes", "ByCompatibility", "CellError", "Compatibility", "FromRecorded", "BaseModel",
+             "Tunable", "Annotated"}  # fmt: skip
+    classes = {name for name in api.__all__ if isinstance(getattr(api, name), type)}
+    assert classes - parts <= named
+    page = script["page"]()
+    for heading in ("### `forward(", "### `sample(", "### `right: Tensor`", "### `lowest("):
+        assert heading in page
+    step = page.split("## Step\n")[1].split("```")[1]
+    assert [line.split(":")[0] for line in step.splitlines()[1:]][:4] == [
+        "loss", "weights", "nll", "scores",
+    ]  # fmt: skip
