@@ -7,7 +7,10 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """Bad input: one line for the user, exit code 2."""
+    """Bad input: one line for the user, exit code 2. Of several lines one is made."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(" ".join(message.splitlines()))
 
 
 class MachineError(Exception):

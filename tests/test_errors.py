@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from compact_bench.errors import nearest, quoted, shortened, unknown
+from compact_bench.errors import UserError, nearest, quoted, shortened, unknown
 
 
 def test_nearest():
@@ -26,3 +26,8 @@ def test_a_value_is_quoted_in_part():
     assert quoted(16**5000) == "a int that is too large to be shown"  # repr refuses it
     assert shortened("abcdef", 4) == "abcd… (2 more characters)"
     assert nearest("x" * 10**6, ["xxx"]) == ""
+
+
+def test_a_user_s_error_is_one_line():
+    """Of other libraries' messages too, which are quoted."""
+    assert str(UserError("can't read: broken\npage header")) == "can't read: broken page header"

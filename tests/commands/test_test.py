@@ -37,6 +37,6 @@ def test_a_mistake_is_said_once_with_its_line(call, refused, tmp_path):
     assert code == 1 and out.count("FAILED") == 1 + out.count(" as gradient") + 1
     assert out.count("has no attribute 'lenghts'") == 1
     assert f"(near_short.py:{line}, in weights: length = out.lenghts.to(" in out
-    assert [one for one in out.splitlines() if one.startswith("gradient: each step leaves")]
+    assert [one for one in out.splitlines() if one.startswith("gradient: each step")]
     wrong = refused("test", "near_short", "--plugins", tmp_path, "--set", "temprature=1")
     assert wrong.rstrip().endswith("; known: temperature")
