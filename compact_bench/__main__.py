@@ -16,6 +16,7 @@ LONGEST_LINE = 2000  # characters of an error; a message quotes what was given
 COMMANDS = {
     "run": "run:run",
     "plan": "plan:plan",
+    "audit": "plan:audit",
     "tune": "tune:tune",
     "list": "list:list_",
     "validate": "validate:validate",

@@ -1,14 +1,21 @@
-"""`plan`: the cells of a suite, which are done, and what the rest will take."""
+"""`plan` and `audit`: what a suite will take to run, and what its teachers are worth."""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from compact_bench.commands.options import CHOOSING, JSON, suite_and_options
+from compact_bench.commands.options import CHOOSING, FOLDER, JSON, suite_and_options
 from compact_bench.utils import printing
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from compact_bench.data.rationales import RationaleBank
+    from compact_bench.suite.schema import Suite
 
 
 def plan_text(summary: dict[str, Any]) -> str:
@@ -92,3 +99,45 @@ def plan(as_json: bool, **arguments: Any) -> None:
     suite = winners.with_tuned(suite, suite_folder(suite, options.results))
     made = make_plan(suite, options).summary(options.retry)
     click.echo(printing.as_json(made) if as_json else plan_text(made))
+
+
+@click.command()
+@CHOOSING
+@click.option("--nll", is_flag=True, help="Also how likely the student finds each teacher's texts.")
+@click.option("--figure", type=FOLDER, metavar="FILE", help="Draw it: .svg, .pdf or .png.")
+@JSON
+def audit(nll: bool, figure: Path | None, as_json: bool, **arguments: Any) -> None:
+    """Say which teachers of the suite FILE are worth their price, before anything is trained.
+
+    Of each teacher: right answers, length, steps, repeated texts; of all together, who errs on the
+    same questions and whom to pay first; test questions that are trained on.
+    """
+    from compact_bench.analysis.audit import audit as made_of
+    from compact_bench.errors import UserError
+    from compact_bench.execution.prepare import prepare
+    from compact_bench.report import audit as printed
+    from compact_bench.suite.schema import IN_DOMAIN
+
+    if figure and figure.suffix not in (".svg", ".pdf", ".png"):
+        raise UserError(f"--figure {figure}: the ending is none of .svg, .pdf, .png")
+    suite, options = suite_and_options(**arguments)
+    prepared = prepare(suite, options.mirror)
+    bank = prepared.train.only_teachers(prepared.train.teachers)
+    items = next((task.items for task in prepared.tasks if task.name == IN_DOMAIN), None)
+    questions = [] if items is None else list(items["question"])
+    found = made_of(bank, questions, _nll(suite, bank) if nll else None)
+    click.echo(printing.as_json(printed.content(found)) if as_json else printed.text(found))
+    if figure:
+        click.echo(f"figure: {printed.draw(found, figure)}", err=as_json)
+
+
+def _nll(suite: Suite, bank: RationaleBank) -> pd.Series:
+    """Nats a token of each rationale under the untrained student."""
+    import pandas as pd
+
+    from compact_bench.student.load import load_student
+
+    student = load_student(suite.student)
+    student.max_tokens = suite.training.max_tokens
+    values = student.scores(bank, lambda batch: student.forward(batch).nll)
+    return pd.Series({tuple(key): value for key, value in values.items()}, dtype=float)
