@@ -31,7 +31,6 @@ MORE = {
     "gkd": {"models": ["nano"], "divergence": "reverse", "on_policy": 1.0},
     "knowledge_purification": {"variant": "plackett_luce"},
     "mix_distillation": {"kind": "teacher", "strong": ["sentences"]},
-    "rft": {"teachers": False},
     "rank_surprisal": {"choice": "soft"},
 }
 

@@ -42,6 +42,17 @@ class Picky(Distiller):
 
     def skip(self, run):
         return f"needs nine teachers, has {len(run.teachers)}"
+
+
+class Looks(Distiller):
+    name, version, reference = "looks", 1, "none"
+
+    def fit(self, trainer):
+        for batch in trainer.dev_batches():
+            trainer.student.forward(batch, target="answer").nll.mean().backward()
+        for parameter in trainer.student.trainable().values():
+            parameter.grad = None
+        trainer.run(self)
 """
 
 
@@ -187,6 +198,19 @@ def test_a_choice_by_dev_scores_is_recorded_with_its_cost(
     training = int(steps["tokens"].max())
     assert found["tokens"] > training
     assert found["selection_tokens"] == found["tokens"] - training // 2
+
+
+def test_dev_questions_that_were_laid_open_are_recorded(
+    tiny, suite_values, plugin_folder, data_files, tmp_path
+):
+    rows = _rows(30, 30, True)  # three of them are dev questions
+    with data_files[0].open("a") as file:
+        file.writelines(json.dumps(row) + "\n" for row in rows)
+    (spec,) = specs(tiny, suite_values, plugin_folder, ["looks"]).values()
+    cell.run_cell(spec, tmp_path / "cell", plugins=[plugin_folder])
+    found = status(tmp_path / "cell")
+    assert (found["state"], found["reason"], found["dev_questions"]) == ("done", "", 3)
+    assert 0 < found["selection_tokens"] < found["tokens"]
 
 
 def test_rows_longer_than_allowed_leave_nothing(tiny, suite_values, plugin_folder, tmp_path):
