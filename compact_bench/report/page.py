@@ -215,7 +215,7 @@ def html(
 
 
 @dataclass(frozen=True)
-class Part:
+class PagePart:
     """A table, or a figure with its address; caption: its first words, and all the others."""
 
     name: str
@@ -240,10 +240,10 @@ def render(
     parts = [
         # An image of its own: two SVGs inlined as they are would share their ids.  As text, which
         # is a fifth shorter than in base 64.
-        Part(one.name, one.title, first_words(one.caption.own), uri=_address(one))
+        PagePart(one.name, one.title, first_words(one.caption.own), uri=_address(one))
         for one in pictures
     ]
-    parts += [Part(one.name, one.title, first_words(one.caption.own), one) for one in tables]
+    parts += [PagePart(one.name, one.title, first_words(one.caption.own), one) for one in tables]
     front = next((part for name in FRONT for part in parts if part.uri and part.name == name), None)
     sections = contents.in_sections([part for part in parts if part is not front])
     environment = jinja2.Environment(
