@@ -83,7 +83,7 @@ def _tables(folder: Path) -> tuple[int, list[str]]:
         return 0, [f"tables: {error}"]
     endings = sorted({path.suffix[1:] for path in files})
     wrong = [
-        f"tables/{name}.{ending} is missing: the records give it"
+        f"tables/{name}.{ending} is missing: this version makes it of the records"
         for name in made
         for ending in endings
         if not (folder / "tables" / f"{name}.{ending}").exists()
@@ -93,7 +93,7 @@ def _tables(folder: Path) -> tuple[int, list[str]]:
         if path.stem in made and path.read_bytes() == _content(made[path.stem], path.suffix[1:]):
             same += 1
         elif path.stem in contents.TABLES:
-            wrong.append(f"tables/{path.name} is not what the records give")
+            wrong.append(f"tables/{path.name} is not what this version makes of the records")
     return same, wrong
 
 

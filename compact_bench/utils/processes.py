@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -21,6 +22,8 @@ from compact_bench.errors import UserError
 Item = TypeVar("Item")
 
 Result = TypeVar("Result")
+
+SECONDS_TO_LOOK = 0.5  # between looks at whether the parent lives
 
 FEWEST = 8  # below, starting processes takes longer than they save
 
@@ -59,7 +62,9 @@ def _pool(workers: int) -> ProcessPoolExecutor | None:
     """Forks that wait for work; None where the system has no room for their semaphores."""
     try:
         context = multiprocessing.get_context("fork")
-        return ProcessPoolExecutor(workers, mp_context=context, initializer=_begin)
+        return ProcessPoolExecutor(
+            workers, mp_context=context, initializer=_begin, initargs=(os.getpid(),)
+        )
     except OSError:
         return None
 
@@ -69,10 +74,19 @@ def _possible() -> bool:
     return forks and threading.active_count() == 1 and "torch" not in sys.modules
 
 
-def _begin() -> None:
+def _begin(parent: int) -> None:
     one_thread()
+    threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # The first process alone reports Ctrl-C; the others end with what they are at.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent: one that is killed can't say so, and its forks, which
+    hold both ends of the pipe that they wait at, would wait for ever."""
+    while os.getppid() == parent:
+        time.sleep(SECONDS_TO_LOOK)
+    os._exit(1)
 
 
 def available_cores() -> int:

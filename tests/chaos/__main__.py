@@ -7,12 +7,14 @@ it, or its worker, changes something on disk, and among moments of the clock: SI
 SIGINT, a disk that is full from there on, a clock that jumps back by a day; or the same command
 runs beside it. Then the same command is given again. It must end with exit code 0 and leave what a
 command leaves that nothing befell: no file more, none less, none that differs, but for logs, times
-and the numbers of trials that died. What was done before the fault must not be done again.
+and the numbers of trials that died. What was done before the fault must not be done again, and no
+process may be left.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import io
 import json
 import os
@@ -26,7 +28,6 @@ import time
 import traceback
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,7 @@ def begin(command: str, folder: Path, fault: Fault) -> int:
         with (folder / "log").open("a") as log:
             os.dup2(log.fileno(), 1)
             os.dup2(log.fileno(), 2)
+        os.chdir(folder)  # by which `left_behind` knows its processes
         signal.signal(signal.SIGINT, signal.default_int_handler)
         os.environ["CHAOS_FOLDER"] = str(folder)
         for name, value in (
@@ -168,6 +170,24 @@ def ended(pid: int, fault: Fault = NOTHING) -> int:
             os.waitpid(pid, 0)
             return -signal.SIGALRM
         time.sleep(0.005)
+
+
+def left_behind(folder: Path) -> list[str]:
+    """Processes of a command, its workers and their forks, that still run after some seconds.
+
+    Only Linux says which they are.
+    """
+    found: list[str] = []
+    for _ in range(100):
+        found = []
+        for process in Path("/proc").glob("[0-9]*"):
+            with contextlib.suppress(OSError):
+                if (process / "cwd").readlink() == folder:
+                    found.append(process.name)
+        if not found:
+            break
+        time.sleep(0.1)
+    return found
 
 
 def contents(folder: Path) -> dict[str, bytes | str]:
@@ -223,6 +243,8 @@ def wrong(command: str, folder: Path, fault: Fault, whole: dict[str, bytes | str
         yield f"ended with {code} after the fault"
     before = done_cells(folder)
     code = ended(begin(command, folder, NOTHING))
+    if processes := left_behind(folder):
+        yield f"left processes behind: {', '.join(processes)}"
     log = (folder / "log").read_text()
     if code != 0:
         yield f"the second command ended with {code}"
@@ -311,7 +333,7 @@ def trial(command: str, parent: Path, count: int, draw: random.Random) -> tuple[
 def import_all(parent: Path) -> None:
     """Run and tune once in this process, so that its forks need not import what a command does."""
     folder = start(parent)
-    with redirect_stdout(io.StringIO()):
+    with contextlib.redirect_stdout(io.StringIO()):
         assert do("run", folder) == do("tune", folder) == 0
     assert threading.active_count() == 1, "a fork would lose the other threads"
 
@@ -327,7 +349,7 @@ def main() -> int:
     os.environ["PYTHONPATH"] = os.pathsep.join(map(str, (STUBS, ROOT)))
     page.build_figures = lambda results: []  # drawing takes longer than all else
     search.page.figures.build = lambda search: []
-    parent = Path(tempfile.mkdtemp(prefix="chaos-"))
+    parent = Path(tempfile.mkdtemp(prefix="chaos-")).resolve()
     import_all(parent)
     happened, problems = 0, []
     for command in asked.commands:

@@ -75,8 +75,8 @@ def test_a_published_record_that_was_changed_gives_other_tables(root):
     table.write_text(table.read_text().replace("average", "averaged"))
     (root / "published" / "tables" / "cost.md").unlink()
     assert set(verify(root / "published").problems) == {
-        "tables/main.md is not what the records give",
-        "tables/cost.md is missing: the records give it",
+        "tables/main.md is not what this version makes of the records",
+        "tables/cost.md is missing: this version makes it of the records",
     }
     (root / "published" / "eval.parquet").write_bytes(b"PAR1")
     archive._open.cache_clear()  # a process of its own would read it anew

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import sys
 import threading
 from functools import partial
@@ -90,6 +91,32 @@ def test_kills_for_want_of_memory_are_those_of_the_control_group(tmp_path):
     assert count() == 2
     (own / "memory.events").write_text("oom_kill many\n")
     assert count() == 5
+
+
+ABANDONED = """
+import os, sys, time
+from compact_bench.utils import processes
+
+processes.available_cores = lambda: 2
+
+def work(number):
+    print(os.getpid(), flush=True)
+    time.sleep(1 if number < 2 else 300)
+
+processes.mapped(work, range(9))
+"""
+
+
+def test_forks_of_a_killed_process_end(tmp_path):
+    process = subprocess.Popen([sys.executable, "-c", ABANDONED], stdout=subprocess.PIPE, text=True)
+    assert process.stdout is not None
+    forks = {int(process.stdout.readline()) for _ in range(2)}
+    process.kill()
+    process.wait()
+    # Its pipe ends when the last of them does.
+    process.stdout.read()
+    assert process.pid not in forks
+    process.stdout.close()
 
 
 def test_ctrl_c_is_said_by_one_process(two_cores):
