@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from compact_bench.errors import UserError
 from compact_bench.records.parquet import Wanted, read_arrow
 from compact_bench.utils.files import write_parquet
 
@@ -43,7 +44,7 @@ def write_archive(root: Path, facts: Mapping[str, Sequence[Any]], read: Read) ->
             if table is not None
         ]
         if rows:
-            whole = pa.concat_tables(rows, promote_options="permissive")
+            whole = _joined(rows, kind)
             paths.append(write_parquet(Path(root) / f"{kind}.parquet", whole, LEVEL))
     texts = {
         name: [json.dumps(fact[i], sort_keys=True, ensure_ascii=False) for fact in facts.values()]
@@ -52,6 +53,14 @@ def write_archive(root: Path, facts: Mapping[str, Sequence[Any]], read: Read) ->
     lists = {kind: pa.array(names, pa.list_(pa.string())) for kind, names in columns.items()}
     index = pa.table({RUN_ID: list(facts)} | texts | lists)
     return [write_parquet(Path(root) / FILE, index, LEVEL), *paths]
+
+
+def _joined(tables: Sequence[pa.Table], kind: str) -> pa.Table:
+    """Tables below each other; UserError where a column is text in one and numbers in another."""
+    try:
+        return pa.concat_tables(tables, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise UserError(f"the cells' {kind} records don't fit together: {error}") from error
 
 
 class Archive:

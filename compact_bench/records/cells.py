@@ -196,7 +196,7 @@ class Cell:
 
         Only where the records have no checksums, as older ones: others are what was written.
         """
-        if not self.status.get("records"):
+        if not (self.status.get("records") or self.status.get(DAMAGED)):
             for path in sorted(self.folder.glob("*.parquet")):
                 check_columns(path)
             if (self.folder / "samples.jsonl").exists():

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -127,7 +128,7 @@ def without_folders(value: Any) -> Any:
 def _archive_cells(folder: Path, draft: Path, plan: SuiteRecord, own: bool) -> int:
     """Archive every cell that has ended, failed ones too; return how many are done."""
     run_ids = dict.fromkeys(planned["run_id"] for planned in (*plan.tries, *plan.cells))
-    cells = {run_id: read_cell(folder / "runs" / run_id) for run_id in run_ids}
+    cells = {run_id: _readable(read_cell(folder / "runs" / run_id)) for run_id in run_ids}
     ended = {run_id: cell for run_id, cell in cells.items() if cell.state != "missing"}
 
     def read(run_id: str, kind: str) -> pa.Table | None:
@@ -148,6 +149,16 @@ def _archive_cells(folder: Path, draft: Path, plan: SuiteRecord, own: bool) -> i
     facts = {run_id: facts_of(cell) for run_id, cell in ended.items()}
     archive.write_archive(draft, facts, read)
     return sum(cells[planned["run_id"]].state == "done" for planned in plan.cells)
+
+
+def _readable(cell: Cell) -> Cell:
+    """The cell, or one that failed, where a record can't be read: the others are published."""
+    try:
+        cell.check()
+    except UserError as error:
+        reason = " ".join(str(error).split())
+        return replace(cell, status={"state": "failed", "reason": reason, DAMAGED: True})
+    return cell
 
 
 def _samples(cell: Cell, own: bool) -> pa.Table | None:

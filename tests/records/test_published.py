@@ -173,6 +173,31 @@ def test_a_damaged_cell_is_published_as_a_failure_that_says_why(tmp_path: Path) 
     assert not any("records" in one.status for one in others)
 
 
+@pytest.mark.parametrize("name", ["eval", "steps", "samples"])
+def test_a_record_of_other_types_keeps_its_cell_out_and_no_other(tmp_path: Path, name: str) -> None:
+    root, target = synthetic.make(tmp_path / "new", made()), tmp_path / "published"
+    folder = next(cell.folder for cell in cells.read_cells(root) if cell.spec["label"] == "average")
+    if name == "samples":
+        (folder / "samples.jsonl").write_text("[1]\n", encoding="utf-8")
+    else:
+        wrong = {"task": [3.5], "value": ["high"], "step": ["one"]}
+        pd.DataFrame(wrong).to_parquet(folder / f"{name}.parquet")
+    publish_records(root, target)
+    states = {cell.run_id: cell.status for cell in cells.read_cells(target)}
+    assert f"{name}." in states.pop(folder.name)["reason"]
+    assert {status["state"] for status in states.values()} == {"done"}
+
+
+def test_records_that_fit_no_common_table_are_one_line(tmp_path: Path) -> None:
+    root = synthetic.make(tmp_path / "new", made())
+    first, second, *_ = (c.folder for c in cells.read_cells(root) if c.spec["seed"] is not None)
+    for folder, value in ((first, "text"), (second, 1.5)):
+        cells.CellWriter(folder).table("epiphany", [{"of_a_plugin": value}])
+    with pytest.raises(UserError, match="epiphany records don't fit together") as caught:
+        publish_records(root, tmp_path / "published")
+    assert "\n" not in str(caught.value)
+
+
 def test_publishing_onto_itself_or_into_a_file_is_one_line(tmp_path: Path) -> None:
     root = synthetic.make(tmp_path / "new", made())
     with pytest.raises(UserError, match="is the published folder itself"):

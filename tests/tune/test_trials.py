@@ -55,3 +55,11 @@ def test_the_front_is_what_brute_force_finds(values: list[tuple[float, float]]) 
     one = study((FLOOR,), values, objectives=("marginal_nll", "accuracy"))
     expected = {v for v in values if not any(beaten(v, other) for other in values)}
     assert [trial.values for trial in one.front] == sorted(expected)
+
+
+@pytest.mark.parametrize("content", ["[]", "3", '{"studies": 3}', '{"studies": [3]}', "[" * 9999])
+def test_a_file_that_holds_no_search_is_one_line(tmp_path, content):
+    (tmp_path / trials.FILE).write_text(content)
+    with pytest.raises(UserError, match=r"cannot read .*trials\.json") as caught:
+        trials.read(tmp_path)
+    assert "\n" not in str(caught.value)
