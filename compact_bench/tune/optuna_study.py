@@ -370,5 +370,30 @@ def _pruner(spec: TuneSpec) -> optuna.pruners.BasePruner:
     if spec.pruner == "median":
         return optuna.pruners.MedianPruner(n_startup_trials=STARTUP, n_min_trials=STARTUP)
     if spec.pruner == "asha":  # half go on from each rung: there are few reports in a training
-        return optuna.pruners.SuccessiveHalvingPruner(min_resource=1, reduction_factor=2)
+        return WithoutFailures(optuna.pruners.SuccessiveHalvingPruner(1, reduction_factor=2))
     return optuna.pruners.NopPruner()
+
+
+class WithoutFailures(optuna.pruners.BasePruner):
+    """A pruner that sees no trial that failed: a killed one would count beside its retry."""
+
+    def __init__(self, pruner: optuna.pruners.BasePruner) -> None:
+        self._pruner = pruner
+
+    def prune(self, study: optuna.Study, trial: FrozenTrial) -> bool:
+        """Whether to stop the trial."""
+        return self._pruner.prune(_Survivors(study), trial)  # type: ignore[arg-type]
+
+
+class _Survivors:
+    """A study without the trials that failed."""
+
+    def __init__(self, study: optuna.Study) -> None:
+        self._study = study
+
+    def get_trials(self, **options: Any) -> list[FrozenTrial]:
+        every = self._study.get_trials(**options)
+        return [trial for trial in every if trial.state != TrialState.FAIL]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._study, name)

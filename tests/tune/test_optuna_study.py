@@ -11,6 +11,7 @@ from compact_bench.errors import UserError
 from compact_bench.tune import search, targets
 from compact_bench.tune.optuna_study import (
     WORKER,
+    WithoutFailures,
     open_storage,
     open_study,
     unreachable,
@@ -42,6 +43,23 @@ def test_a_trial_too_many_is_given_back(suite, go, options, folder):
         assert mine.number == other.number + 1
     finally:
         presence.close()
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_trial_that_was_killed_does_not_count_beside_its_retry(killed):
+    """Of 2, 9 and 5 half go on, that is one; of 2, 9, 9 and 5 two would."""
+    halving = optuna.pruners.SuccessiveHalvingPruner(1, reduction_factor=2)
+    study = optuna.create_study(pruner=WithoutFailures(halving))
+    stopped = {}
+    for value, state in ((2.0, "COMPLETE"), (9.0, "FAIL"), (9.0, "PRUNED"), (5.0, "PRUNED")):
+        if state == "FAIL" and not killed:
+            continue
+        trial = study.ask()
+        trial.report(value, 1)
+        stopped[value] = trial.should_prune()
+        done = [value] if state == "COMPLETE" else None
+        study.tell(trial, done, state=optuna.trial.TrialState[state])
+    assert stopped == {2.0: False, 9.0: True, 5.0: True}
 
 
 def test_a_grid_ends_with_its_points(suite, go, read):
