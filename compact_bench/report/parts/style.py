@@ -35,6 +35,8 @@ LEGEND_ROWS = 24
 Marker = str | tuple[int, int, int]
 # The last two are stars of four and of six points.
 MARKERS: tuple[Marker, ...] = (*"XosD^vP<>hpd", (4, 1, 0), (6, 1, 0))
+# Of three points: for rows that find every other look taken.
+SPARE: tuple[Marker, ...] = ((3, 1, 0), (3, 1, 180))
 
 # With this one the rows of one suite seldom want the same look, and share out the colours.
 _SALT = 868
@@ -138,8 +140,10 @@ def _choices(row: Row, reference: str) -> Iterator[Look]:
         yield Look(REFERENCE, "*")
     if row.done and not row.trained:
         yield from (Look(UNTRAINED, marker) for marker in MARKERS)
-    for colour in rotated(PALETTE, re.split(r"[\[(]", row.name)[0]):
+    colours = rotated(PALETTE, re.split(r"[\[(]", row.name)[0])
+    for colour in colours:
         yield from (Look(colour, marker) for marker in rotated(MARKERS, row.name))
+    yield from (Look(colour, marker) for colour in colours for marker in SPARE)
 
 
 def row_handles(looks: Mapping[str, Look], size: float, linewidth: float = 0) -> list[Line2D]:
