@@ -15,7 +15,6 @@ class CompactEntropy(FromRecorded):
     name = "compact_entropy"
     version = 1
     reference = "none"
-    uses_gold = True  # the weights that it shuffles come from a method that does
 
     def weights(self, out, batch: Batch):
         """(B,R): the recorded weights, shuffled with the batch's generator."""

@@ -17,7 +17,6 @@ class CompactPermuted(FromRecorded):
     name = "compact_permuted"
     version = 1
     reference = "none"
-    uses_gold = True  # the weights that it moves come from a method that does
 
     def changed(self, recorded, trainer):
         """The recorded weights, moved among questions."""

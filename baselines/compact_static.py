@@ -15,7 +15,6 @@ class CompactStatic(FromRecorded):
     version = 1
     reference = "none"
     by_step = False
-    uses_gold = True  # the weights that it averages come from a method that does
 
     def weights(self, out, batch: Batch):
         """(B,R): the teachers' means."""

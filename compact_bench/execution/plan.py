@@ -16,7 +16,7 @@ from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, CellWriter, cell_reader
 from compact_bench.records.learning_rates import Key
-from compact_bench.suite.matrix import Data, RunSpec, cells, rows
+from compact_bench.suite.matrix import Data, RunSpec, cells, rows, weights_source
 from compact_bench.suite.schema import Suite
 from compact_bench.utils import files
 from compact_bench.utils.processes import available_cores
@@ -244,7 +244,13 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     undecided |= {(spec.label, spec.condition) for spec in every if spec.label in untuned}
     waiting = _with_dependents(every, undecided)
     laid_out = rows(suite, registry, all_prepared[0].train.teachers)
-    gold = {r.label: r.method(r.method.Config.model_validate(r.config)).uses_gold for r in laid_out}
+    # A row that trains with another's weights sees what that one saw.
+    by_label = {row.label: row for row in laid_out}
+    sources = {row.label: weights_source(row, by_label) for row in laid_out}
+    gold = {
+        label: row.method(row.method.Config.model_validate(row.config)).uses_gold
+        for label, row in sources.items()
+    }
     return Plan(
         suite=suite,
         root=root,

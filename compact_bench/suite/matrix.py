@@ -271,7 +271,7 @@ def cells(
             if number and not row.method.reads_data:
                 continue
             name = condition.condition if row.method.reads_data else ""
-            source = _weights_source(row, by_label)
+            source = weights_source(row, by_label)
             rate = rates.get((source.label, name), source.rate or training["learning_rate"])
             own_training = {**training, "learning_rate": rate}
             for place, seed in enumerate(suite.seeds if row.method.seeded else [None]):
@@ -302,7 +302,7 @@ def _with_ids(ordered: Sequence[RunSpec], suite: Suite) -> tuple[RunSpec, ...]:
     return finished
 
 
-def _weights_source(row: ResolvedRow, by_label: Mapping[str, ResolvedRow]) -> ResolvedRow:
+def weights_source(row: ResolvedRow, by_label: Mapping[str, ResolvedRow]) -> ResolvedRow:
     """The row whose recorded weights a row reads, through others; else itself."""
     for _ in by_label:  # a circle is refused elsewhere
         source = by_label.get(str(row.config.get(WEIGHTS_FROM) or ""))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 
 from compact_bench.errors import UserError
@@ -9,6 +12,8 @@ from compact_bench.execution.plan import MOST_THREADS, Options, make_plan, threa
 from compact_bench.records.cells import CellWriter, read_cell
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import load_suite
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -114,3 +119,15 @@ def test_the_estimate_rests_on_cells_that_are_done(plan):
 def test_threads_are_shared_out_among_jobs():
     assert [threads_of(jobs, 6) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
     assert threads_of(1, 1000) == MOST_THREADS
+
+
+def test_a_row_of_recorded_weights_sees_the_gold_answer_where_their_source_does(tmp_path):
+    rows = [
+        *("compact", "compact_authors"),
+        {"label": "a", "compact_entropy": {"weights_from": "compact"}},
+        {"label": "b", "compact_entropy": {"weights_from": "compact_authors"}},
+    ]
+    changes = [f"methods={json.dumps(rows)}", "ladder=[]", "data.train=4", "compare_to=compact"]
+    suite = load_suite(ROOT / "suites" / "ladder.yaml", "mini", [*changes, "regret_to="])
+    gold = make_plan(suite, Options(tmp_path)).gold
+    assert gold == {"compact": False, "compact_authors": True, "a": False, "b": True}
