@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from compact_bench.analysis import claims, statistics
-from compact_bench.analysis import twins as twin_rows
+from compact_bench.analysis import claims, descriptive, statistics
 from compact_bench.analysis.results import Results, Row, peers, seed_means
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions, formats
@@ -173,7 +172,7 @@ def metrics(results: Results) -> Table:
 
 def twins(results: Results) -> Table | None:
     """The pairs of rows whose students write the same; None without any."""
-    found = twin_rows.twins(results)
+    found = descriptive.twins(results)
     if not found:
         return None
     columns = {
@@ -189,8 +188,8 @@ def twins(results: Results) -> Table | None:
     ]
     text = captions.caption(
         results,
-        f"Rows with more than {twin_rows.EQUAL_SHARE:.0%} equal outputs, of the same seeds, tasks "
-        "and items. What tells such rows apart doesn't act in this setting: they are one row",
+        f"Rows with more than {descriptive.EQUAL_SHARE:.0%} equal outputs, of the same seeds, "
+        "tasks and items. What tells such rows apart doesn't act in this setting: they are one row",
     )
     return formats.table("twins", "Rows that write the same", text, columns, pd.DataFrame(numbers))
 
