@@ -127,7 +127,7 @@ def test_a_row_of_recorded_weights_sees_the_gold_answer_where_their_source_does(
         {"label": "a", "compact_entropy": {"weights_from": "compact"}},
         {"label": "b", "compact_entropy": {"weights_from": "compact_authors"}},
     ]
-    changes = [f"methods={json.dumps(rows)}", "ladder=[]", "data.train=4", "compare_to=compact"]
-    suite = load_suite(ROOT / "suites" / "ladder.yaml", "mini", [*changes, "regret_to="])
+    changes = [f"methods={json.dumps(rows)}", "data.train=4", "compare_to=compact"]
+    suite = load_suite(ROOT / "suites" / "gsm8k.yaml", "mini", [*changes, "selection=null"])
     gold = make_plan(suite, Options(tmp_path)).gold
     assert gold == {"compact": False, "compact_authors": True, "a": False, "b": True}
