@@ -42,7 +42,8 @@ def problems(
             yield str(error)
         else:
             seeds = len(suite.seeds)
-            click.echo(f"{file} {suite.profile}: {rows} rows, {seeds} seeds: ok ({extent})")
+            counts = f"{rows} row{'s' * (rows != 1)}, {seeds} seed{'s' * (seeds != 1)}"
+            click.echo(f"{file} {suite.profile}: {counts}: ok ({extent})")
 
 
 def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:

@@ -79,9 +79,9 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
     """
     source = suite.data.source
     if suite.data.test_source and not is_own_file(source):
-        kind = "generates its own" if source == "mini" else f"is {dataset(source).title}"
+        made = "is generated" if source == "mini" else f"is {dataset(source).title} of the catalog"
         raise UserError(
-            f"data.test_source goes with a file of your own as data.source; {source} {kind}"
+            f"data.test_source goes with a file of your own as data.source; {source} {made}"
         )
     split = _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
     if split.train.questions.empty or split.train.rationales.empty:
@@ -161,7 +161,7 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
         if len(chosen.questions) < len(everything.questions):
             have += ", the others are left out (data.complete: false keeps those that have some)"
     else:
-        have = f"{have} some of the {len(chosen.teachers)} teachers"
+        have = f"{have} at least one of the {len(chosen.teachers)} teachers"
     notes = [*source.notes, have]
     if size is not None and size > len(ids):
         notes.append(f"{len(ids)} training questions instead of the {size} asked for")

@@ -16,7 +16,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from compact_bench.errors import UserError, nearest
+from compact_bench.errors import UserError, nearest, quoted
 from compact_bench.methods.base import Distiller
 
 BASELINES = "compact_bench_baselines"
@@ -44,7 +44,8 @@ class Registry:
                 raise UserError(f"{place}method {name!r} can't be used: {source}: {reason}")
         hint = nearest(name, self.methods)
         known = ", ".join(sorted(self.methods)) or "none"
-        raise UserError(f"{place}unknown method {name!r}{hint}; known: {known}")
+        own = "a file of your own is found with --plugins FOLDER"
+        raise UserError(f"{place}unknown method {quoted(name)}{hint}; {own}; known: {known}")
 
     def add(self, module: ModuleType, source: str) -> None:
         """Add the distillers that ``module`` defines itself, not those that it imports."""

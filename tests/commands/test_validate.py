@@ -38,7 +38,7 @@ def test_validate_checks_names_without_reading_the_data(
 def test_validate_takes_overrides(call, refused, write_suite, plugins):
     tail = ["--profile", "mini", "--plugins", plugins]
     code, out, _ = call("validate", write_suite(), "--set", "seeds=[7]", *tail)
-    assert code == 0 and "1 seeds: ok" in out
+    assert code == 0 and "1 seed: ok" in out
     assert "--set seeds=x" in refused("validate", write_suite(), "--set", "seeds=x", *tail)
 
 

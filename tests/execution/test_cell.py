@@ -100,6 +100,7 @@ def test_a_cell_leaves_every_record(tiny, suite_values, plugin_folder, tmp_path)
     folder = tmp_path / "cell"
     found = status(folder)
     assert (found["state"], found["reason"]) == ("done", "")
+    assert found["asked"] == {"in_domain": "Question: {question}\nAnswer:"}
     assert found["layout"] == "shared" and found["train_questions"] == 6
     assert found["tokens"] >= found["supervised_tokens"] > 0
     steps = pd.read_parquet(folder / "steps.parquet")

@@ -338,3 +338,12 @@ def test_only_a_reader_brings_its_source_along(go):
     rows = [READER, {"dummy": {}, "label": "source"}]
     _, _, cells = go(*rows, only=("reader",))
     assert set(cells) == {"reader", "source"}
+
+
+def test_what_the_model_hub_may_be_asked_for_is_said_before(go):
+    """Loading it can take minutes, without a sign of life."""
+    _, lines, _ = go("dummy", overrides=["student.id=somebody/a-student"])
+    (line,) = [line for line in lines if "model hub" in line]
+    assert line.startswith("loading somebody/a-student once")
+    assert lines.index(line) < lines.index("dummy, seed 0: started")
+    assert not any("model hub" in line for line in go("dummy")[1])

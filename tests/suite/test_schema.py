@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from compact_bench.errors import UserError
 from compact_bench.methods.registry import BASELINES, load
+from compact_bench.suite import matrix
 from compact_bench.suite.schema import Suite, load_suite, parse_seeds, profiles
 from tests.suite.conftest import refusal
 
@@ -45,6 +47,16 @@ def test_every_method_has_a_row_in_baselines():
     assert ours - listed == {"replay", "compact_scores"}
     assert suite.selection and not set(suite.selection.seeds) & set(suite.seeds)
     assert load_suite(ROOT / "baselines.yaml", "mini_flops").training.budget == "flops"
+
+
+def test_the_page_s_suite_is_one(tmp_path):
+    page = (ROOT.parent / "docs" / "suites.md").read_text("utf-8")
+    (text,) = re.findall(r'^```yaml title="mine.yaml"\n(.*?)^```$', page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "mine.yaml").write_text(text)
+    suite = load_suite(tmp_path / "mine.yaml")
+    assert [row.label for row in matrix.rows(suite, load(), ("gpt", "llama"))] == [
+        "base", "average", "compact", "gold_filter",
+    ]  # fmt: skip
 
 
 def test_full_profile_is_the_authors_recipe():
