@@ -156,3 +156,60 @@ def test_the_journeys_pass_files_that_exist():
         passed = re.findall(r"`([\w/]+\.py)`", journey)
         assert 8 <= len(passed) <= 12, journey
         assert [name for name in passed if not (ROOT / "compact_bench" / name).exists()] == []
+
+
+def published(suite: str, name: str) -> dict[str, list[str]]:
+    """A published Markdown table by its rows' labels: means without bold and without spread."""
+    text = (ROOT / "results" / "published" / suite / "mini" / "tables" / f"{name}.md").read_text()
+    rows = [line.strip("|\n").split("|") for line in text.splitlines() if line.startswith("|")]
+    return {row[0].strip(): [cell.replace("**", "").strip() for cell in row[1:]] for row in rows}
+
+
+def mean(cell: str) -> str:
+    return cell.split(" ± ")[0]
+
+
+def test_the_page_of_results_has_the_published_numbers():
+    written, rows = tables("results.md", "The default world")[0], published("gsm8k", "main")
+    columns = [
+        next(i for i, head in enumerate(rows["method"]) if head.startswith(start))
+        for start in ("in domain", "Δ in domain", "mini new template", "old skill kept", "tokens")
+    ]
+    assert len(written) == len(rows) - 2  # without the heads and the rule below them
+    for label, accuracy, difference, other, kept, tokens in written:
+        cells = [rows[label][column] for column in columns]
+        assert (accuracy, difference, other) == (mean(cells[0]), cells[1], mean(cells[2]))
+        assert float(kept) == round(float(mean(cells[3]))) and tokens == cells[4]
+
+
+def test_the_page_of_results_has_the_published_ladder():
+    written = tables("results.md", "Is it the weighting, per question, while training?")[0]
+    rungs = published("ladder", "ladder")
+    for label, _, accuracy, before, gain in written:
+        cells = rungs[label]
+        assert accuracy == mean(cells[0])
+        if label == "oracle":
+            continue  # no rung: all shares are of what it gains
+        assert before == cells[1]
+        shares = [one.replace("−", "-") for one in cells[3].split(" ± ")]
+        assert gain == cells[3] or numbers(gain.replace("−", "-").replace(" ± ", ",")) == [
+            round(float(share)) for share in shares
+        ]
+
+
+SPREAD = re.compile(r"[−+]?\d+\.\d ± \d+\.\d")
+
+
+def test_the_front_page_quotes_the_page_of_results_and_both_languages_agree():
+    english, korean = ((ROOT / name).read_text("utf-8") for name in ("README.md", "README.ko.md"))
+    results = (DOCS / "results.md").read_text("utf-8")
+    quoted = [one.lstrip("+") for one in SPREAD.findall(english)]
+    known = {one.lstrip("+") for one in SPREAD.findall(results)}
+    assert len(quoted) >= 5 and set(quoted) <= known
+    assert sorted(quoted) == sorted(one.lstrip("+") for one in SPREAD.findall(korean))
+    code = re.compile(r"^```\w+\n.*?^```", re.MULTILINE | re.DOTALL)
+    assert code.findall(english) == code.findall(korean)
+    links = re.compile(r"\]\(([^)]+)\)")
+    mutual = {"README.md", "README.ko.md"}
+    assert {*links.findall(english)} - mutual == {*links.findall(korean)} - mutual
+    assert len(re.sub(code, "", english).split()) <= 700

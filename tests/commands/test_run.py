@@ -69,17 +69,21 @@ def test_run_report_and_run_again(call, tmp_path, readme_plugin, monkeypatch):
     assert all(line["same"] for line in told)
 
 
-def test_the_readme_s_command_for_own_data(call, data_files, tmp_path, monkeypatch, no_pictures):
-    """As it is printed, but for a quick look at one row of the table."""
+def test_the_readme_s_commands_for_own_data(call, data_files, tmp_path, monkeypatch, no_pictures):
+    """As they are printed, but for a quick look at one row of the table."""
     one_thread_a_cell(monkeypatch)
-    section = (ROOT / "README.md").read_text("utf-8").split("## Your own data and student\n")[1]
-    command = shlex.split(section.split("```sh\n")[1].split("```")[0].replace("\\\n", " "))
+    section = (ROOT / "README.md").read_text("utf-8").split("## Your data\n")[1]
+    block = section.split("```sh\n")[1].split("```")[0].replace("\\\n", " ")
+    command, audit = (shlex.split(line) for line in block.splitlines())
     assert command[:4] == ["python", "-m", "compact_bench", "run"]
     (tmp_path / "suites").mkdir()
     shutil.copy(ROOT / "suites" / "own.yaml", tmp_path / "suites")
     monkeypatch.chdir(tmp_path)
     assert {path.name for path in data_files} <= set(" ".join(command).replace("=", " ").split())
     quick = ["--limit", "4", "--seeds", "0", "--only", "average", "--jobs", "1"]
+    code, out, err = call(*audit[3:])
+    assert code == 0, out + err
+    assert "ada" in out and "bob" in out and "Whom to pay first" in out
     code, out, err = call(*command[3:], *quick)
     assert code == 0, out + err
     assert "4 training questions, teachers right on: ada 100.0%, bob 100.0%" in out
