@@ -15,6 +15,7 @@ from compact_bench.report.tables.main import KEPT, marked_differences, old_skill
 from compact_bench.suite.metrics import Measure
 
 MOST_NAMES = 4  # rows that a sentence names
+MOST_AS_THEY_ARE = 12  # rows in the suite's order; of more the best come first
 
 
 @dataclass(frozen=True)
@@ -161,6 +162,10 @@ def _tiles(
 
 def short_table(results: Results, rows: Sequence[Row], measure: Measure) -> ShortTable:
     """Method, reasoning, its difference drawn, the next reasoning task, old skill, cost, done."""
+    if len(rows) > MOST_AS_THEY_ARE:
+        values = {row.label: measure.shown.better * row.summary(measure).mean for row in rows}
+        known = {label: value for label, value in values.items() if math.isfinite(value)}
+        rows = sorted(rows, key=lambda row: -known.get(row.label, -math.inf))
     columns: dict[str, list[str | Drawn]] = {"method": [row.name for row in rows]}
     columns[_short(measure)] = [with_spread(row.summary(measure), measure) for row in rows]
     columns[f"Δ to {captions.reference(results)}"] = list(drawn(results, rows, measure))

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results, read
 from compact_bench.report import page
+from compact_bench.report import verdict as verdicts
 from compact_bench.report.contents import FIGURES, SECTIONS, TABLES, section
 from compact_bench.report.page import CAPTION, build, first_words
 from compact_bench.report.verdict import Drawn, verdict
@@ -78,6 +79,18 @@ def test_an_interval_is_drawn_where_it_lies(results: Results):
         assert width == pytest.approx(
             (drawn[0].high - drawn[0].low) / (2 * found[0].half_width), rel=0.01
         )
+
+
+def test_of_many_rows_the_best_come_first(results: Results, monkeypatch):
+    labels = [row[0] for row in verdict(results).table.rows]
+    assert labels == [row.name for row in results.rows]
+    monkeypatch.setattr(verdicts, "MOST_AS_THEY_ARE", 3)
+    measure = results.headlines("reasoning")[0]
+    means = {row.name: row.summary(measure).mean for row in results.rows}
+    table = verdict(results).table
+    assert [row[0] for row in table.rows] == sorted(labels, key=lambda name: -means[name])
+    texts = {row[0]: row[1] for row in table.rows}
+    assert all(texts[name].startswith(f"{100 * mean:.1f}") for name, mean in means.items())
 
 
 def test_one_seed_is_no_claim(tmp_path: Path):
