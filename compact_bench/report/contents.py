@@ -68,7 +68,7 @@ SECTIONS: Mapping[str, tuple[str, ...]] = {
         *("tradeoff", "retention_curves", "forgetting", "matched_gain", "beyond"),
         *("latent", "latent_map", "integration"),
     ),
-    WEIGHTS: ("weights", "corrupted_weight", "detection", "coverage"),
+    WEIGHTS: ("weights", "corrupted_weight", "detection", "coverage", "twins"),
     STATISTICS: ("descriptive", "metrics"),
     DATA: ("selection", "cost"),
 }
