@@ -59,7 +59,8 @@ def build(search: Search, test: Results | None) -> list[Table]:
     ]
     of_test = [tuned_vs_default(test, lines), optimism(search, test, lines)] if test else []
     tables = [*of_test, settings(search, lines), cost(search, test), trials(search)]
-    return [table for table in tables if table]
+    # Where every trial failed there is no winner to show.
+    return [table for table in tables if table and table.rows]
 
 
 def _table(

@@ -7,6 +7,10 @@ import pandas as pd
 import pytest
 
 from compact_bench.records.cells import read_cells
+from compact_bench.report.parts.formats import WRITERS
+from compact_bench.tune.report import tables
+from compact_bench.tune.trials import FAILED, Search
+from tests.synthetic_search import SUITE, study, with_state
 
 
 def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested, folder, read):
@@ -37,3 +41,10 @@ def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested,
         assert promise.loc[label, "optimism"] == pytest.approx(dev - got)
         assert cost.loc[study.label, "finished"] == 5
         assert cost.loc[study.label, "tokens"] == sum(trial.tokens for trial in study.trials)
+
+
+def test_a_search_in_which_every_trial_failed_has_no_table_of_winners():
+    failed = with_state(study(values=[(1.5,)]), 0, FAILED, reason="the disk is full")
+    made = {one.name: one for one in tables.build(Search(SUITE, (failed,)), None)}
+    assert "settings" not in made and {"tuning_cost", "trials"} <= set(made)
+    assert all(writer(one) for one in made.values() for writer in WRITERS.values())
