@@ -10,7 +10,8 @@ from compact_bench.records.cells import read_cells
 from compact_bench.report.parts.formats import WRITERS
 from compact_bench.tune.report import tables
 from compact_bench.tune.trials import FAILED, Search
-from tests.synthetic_search import SUITE, study, with_state
+from tests import synthetic_search
+from tests.synthetic_search import SUITE, with_state
 
 
 def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested, folder, read):
@@ -44,7 +45,9 @@ def test_the_tables_say_what_tuning_bought_and_how_far_dev_promised_more(tested,
 
 
 def test_a_search_in_which_every_trial_failed_has_no_table_of_winners():
-    failed = with_state(study(values=[(1.5,)]), 0, FAILED, reason="the disk is full")
+    failed = with_state(
+        synthetic_search.study(values=[(1.5,)]), 0, FAILED, reason="the disk is full"
+    )
     made = {one.name: one for one in tables.build(Search(SUITE, (failed,)), None)}
     assert "settings" not in made and {"tuning_cost", "trials"} <= set(made)
     assert all(writer(one) for one in made.values() for writer in WRITERS.values())
