@@ -77,13 +77,13 @@ def tune(
     The same call again goes on where the last one ended, and repeats nothing. Raises UserError for
     bad input before anything has started, and where the storage goes away; what was trained stays.
     """
+    check_trust(suite, options)
     bench = targets.make_bench(suite, options)
     ablated = [row.label for row in suite.rows()[len(suite.methods) :]]
     rows = targets.find(bench, tuning.names or ablated)
     targets.check_names(bench, rows)
     root = suite_folder(suite, options.results)
     folder = root / (f"tune-{tuning.study}" if tuning.study else "tune")
-    check_trust(suite, options)
     run.check_writable(folder)
     presence, ended = Presence(folder / "workers"), False
     try:

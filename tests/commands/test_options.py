@@ -82,3 +82,19 @@ def test_a_broken_plugin_stops_only_what_selects_it(call, refused, write_suite, 
     assert code == 0 and "No module named 'nothing_here'" in out
     suite = write_suite(methods=["still", "broke"])
     assert "broke.py: ModuleNotFoundError" in refused("run", suite, "--plugins", plugins)
+
+
+def test_minutes_are_above_0_and_code_of_a_hub_must_be_allowed(
+    refused, write_suite, plugins, tmp_path
+):
+    good = write_suite()
+    tail = ["--plugins", plugins, "--results", tmp_path / "results"]
+    for option in ("--cell-minutes", "--stall-minutes"):
+        for value in ("0", "-1", "nan", "x", ""):
+            line = refused("run", good, option, value, *tail)
+            assert f"{option}" in line and "allowed: above 0, or inf" in line
+    assert "number of minutes" in refused("tune", good, "--stall-minutes", "0", *tail)
+    coded = write_suite(student={"id": "nano", "trust_remote_code": True})
+    for command in (["run"], ["tune", "--method", "dummy"]):
+        line = refused(command[0], coded, *command[1:], *tail)
+        assert "student.trust_remote_code" in line and "--trust-remote-code" in line

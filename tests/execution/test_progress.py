@@ -38,6 +38,18 @@ def test_lines_say_phase_step_loss_and_what_is_left(clock):
     assert lines[2] == ("average, seed 0: failed (no memory) in 0:01:00; 1/5 cells, 0:02:00 left")
 
 
+def test_a_cell_that_is_put_back_says_why_and_is_not_counted(clock):
+    lines: list[str] = []
+    display = progress.LineDisplay(total=2, jobs=2, say=lines.append)
+    display.started(0, "average, seed 0")
+    display.put_back(0, "average, seed 0", "out of memory; again, with 1 cells at a time")
+    assert lines[1] == "average, seed 0: out of memory; again, with 1 cells at a time"
+    display.started(1, "average, seed 0")
+    clock[0] += 60
+    display.ended(1, "average, seed 0", "done", "")
+    assert lines[-1] == "average, seed 0: done in 0:01:00; 1/2 cells, 0:00:30 left"
+
+
 def test_the_items_of_an_evaluation_are_counted(clock):
     lines: list[str] = []
     display = progress.LineDisplay(1, 1, lines.append)
