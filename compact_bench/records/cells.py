@@ -181,15 +181,22 @@ class Cell:
         if not path.exists():
             table = self.table(SAMPLES, _ITEMS.names.__contains__)
             return _with_codes(_ITEMS.empty_table() if table is None else select(table, _ITEMS))
-        size = path.stat().st_size
-        if not size:
+        content = path.read_bytes()
+        if not content:
             return _with_codes(_ITEMS.empty_table())
+        if not all(line.lstrip().startswith(b"{") for line in content.split(b"\n") if line):
+            # Arrow ends the process where a line is null.
+            raise UserError(f"cannot read {path}: a line holds no object")
+        size = max(1 << 20, len(content) + 1)
         parse = pyarrow.json.ParseOptions(_ITEMS, unexpected_field_behavior="ignore")
-        block = pyarrow.json.ReadOptions(use_threads=False, block_size=max(1 << 20, size + 1))
+        block = pyarrow.json.ReadOptions(use_threads=False, block_size=size)
         try:
-            return _with_codes(pyarrow.json.read_json(path, block, parse))
+            table = pyarrow.json.read_json(pa.BufferReader(content), block, parse)
         except pa.ArrowInvalid as error:
             raise UserError(f"cannot read {path}: {error}") from error
+        if table["question_id"].null_count or table["task"].null_count:
+            raise UserError(f"cannot read {path}: a line has no task or no question_id")
+        return _with_codes(table)
 
     def check(self) -> None:
         """Raise UserError where a record can't be read, or a column holds another type.

@@ -25,7 +25,10 @@ Wanted = Callable[[str], bool]  # is the column of this name wanted?
 def read_table(path: Path, columns: Sequence[str] | None = None) -> pd.DataFrame:
     """Read a table, of the named columns those that it has."""
     table = read_arrow(path, None if columns is None else columns.__contains__)
-    return table.to_pandas(use_threads=False)
+    try:
+        return table.to_pandas(use_threads=False)
+    except (ValueError, LookupError, TypeError, pa.ArrowException) as error:  # of its metadata
+        raise UserError(f"cannot read {path}: {error!r}") from error
 
 
 def read_arrow(path: Path, wanted: Wanted | None = None) -> pa.Table:
@@ -35,7 +38,7 @@ def read_arrow(path: Path, wanted: Wanted | None = None) -> pa.Table:
         with pyarrow.parquet.ParquetFile(path) as file:
             names = [name for name in file.schema_arrow.names if wanted is None or wanted(name)]
             return file.read(columns=names, use_threads=False)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
 
 
@@ -56,7 +59,7 @@ def check_columns(path: Path) -> None:
     """
     try:
         schema = pyarrow.parquet.read_schema(path)
-    except (OSError, pa.ArrowException) as error:
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}") from error
     for column in schema:
         kind = column.type.value_type if pa.types.is_dictionary(column.type) else column.type

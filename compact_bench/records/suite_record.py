@@ -94,7 +94,7 @@ def _check_entry(entry: dict[str, Any]) -> None:
     run_id, seed = entry["run_id"], entry.get("seed")
     if not isinstance(run_id, str) or "/" in run_id or run_id in (".", ".."):
         raise TypeError(f"{run_id!r} is no run id")
-    if seed is not None and not isinstance(seed, int):
+    if seed is not None and not (isinstance(seed, int) and abs(seed) < 2**53):
         raise TypeError(f"{seed!r} is no seed")
     if not isinstance(entry.get("condition") or "", str) or isinstance(
         entry["label"], (dict, list)

@@ -140,3 +140,14 @@ def test_the_same_records_are_the_same_bytes(tmp_path: Path) -> None:
         files.write_json(tmp_path / f"{name}.json", {"b": 1, "a": {3, 1}})
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
     assert json.loads((tmp_path / "one.json").read_text(encoding="utf-8")) == {"a": [1, 3], "b": 1}
+
+
+@pytest.mark.parametrize("line", ["null", " null", "7", "[]", "{", "{}"])
+def test_a_damaged_line_of_samples_is_one_line_and_no_end_of_the_process(tmp_path, line):
+    """Arrow's reader ends the process on some of them."""
+    (tmp_path / "samples.jsonl").write_text(
+        f'{{"task": "a", "question_id": "b", "output": "c"}}\n{line}\n'
+    )
+    with pytest.raises(UserError, match=r"cannot read .*samples.jsonl") as error:
+        read_cell(tmp_path).item_table()
+    assert "\n" not in str(error.value)

@@ -58,6 +58,18 @@ def test_a_file_that_is_no_table_is_one_line(tmp_path: Path) -> None:
         assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("damage", [b"null", b"\xff\xfe", b"7"])
+def test_a_table_whose_metadata_are_damaged_is_one_line(tmp_path: Path, damage: bytes) -> None:
+    path = tmp_path / "t.parquet"
+    pd.DataFrame({"a": [1]}).to_parquet(path, compression=None)
+    content = path.read_bytes()
+    start = b'{"index_columns"'
+    assert start in content
+    path.write_bytes(content.replace(start, damage.ljust(len(start))))
+    with pytest.raises(UserError, match=r"cannot read .*t.parquet"):
+        read_table(path)
+
+
 def test_cells_stand_below_each_other_with_their_seed() -> None:
     first = pa.table({"task": ["a", "b"], "n": [1, 2]})
     frame = joined([(3, first), (4, None), (None, pa.table({"task": ["c"], "x": [0.5]}))])

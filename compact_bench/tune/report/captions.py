@@ -13,7 +13,7 @@ def caption(search: Search, studies: Sequence[Study], text: str) -> Caption:
     """A caption whose own part also has the objectives and how many trials the studies had."""
     names = dict.fromkeys(name for study in studies for name in study.objectives)
     ways = [
-        f"{OBJECTIVES[name].title} ({'more' if OBJECTIVES[name].better > 0 else 'less'} is better)"
+        f"{OBJECTIVES[name].title} ({'more is better' if OBJECTIVES[name].better > 0 else 'less is better'})"
         for name in names
     ]
     objectives = f"Objective{'s' if len(ways) > 1 else ''} on the dev split: {' and '.join(ways)}"

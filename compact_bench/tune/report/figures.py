@@ -382,7 +382,7 @@ def pareto(study: Study) -> Drawn:
     if len(study.objectives) != 2 or not study.complete:
         return None
     titles = [
-        f"{axis_title(study, i)} ({'more' if study.directions[i] > 0 else 'less'} is better)"
+        f"{axis_title(study, i)} ({'more is better' if study.directions[i] > 0 else 'less is better'})"
         for i in range(2)
     ]
     axis = plot_pareto_front(rebuild(study, 2), target_names=titles)
