@@ -13,8 +13,8 @@ def caption(search: Search, studies: Sequence[Study], text: str) -> Caption:
     """A caption whose own part also has the objectives and how many trials the studies had."""
     names = dict.fromkeys(name for study in studies for name in study.objectives)
     ways = [
-        f"{OBJECTIVES[name].title} ({'more is better' if OBJECTIVES[name].better > 0 else 'less is better'})"
-        for name in names
+        f"{one.title} ({'more is better' if one.better > 0 else 'less is better'})"
+        for one in (OBJECTIVES[name] for name in names)
     ]
     objectives = f"Objective{'s' if len(ways) > 1 else ''} on the dev split: {' and '.join(ways)}"
     parts = [sentence(part) for part in (text, objectives, counts(studies))]

@@ -382,8 +382,8 @@ def pareto(study: Study) -> Drawn:
     if len(study.objectives) != 2 or not study.complete:
         return None
     titles = [
-        f"{axis_title(study, i)} ({'more is better' if study.directions[i] > 0 else 'less is better'})"
-        for i in range(2)
+        f"{axis_title(study, i)} ({'more is better' if way > 0 else 'less is better'})"
+        for i, way in zip(range(2), study.directions, strict=False)
     ]
     axis = plot_pareto_front(rebuild(study, 2), target_names=titles)
     for dots in axis.collections:
