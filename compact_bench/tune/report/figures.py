@@ -383,7 +383,7 @@ def pareto(study: Study) -> Drawn:
         return None
     titles = [
         f"{axis_title(study, i)} ({'more is better' if way > 0 else 'less is better'})"
-        for i, way in zip(range(2), study.directions, strict=False)
+        for i, way in enumerate(study.directions)
     ]
     axis = plot_pareto_front(rebuild(study, 2), target_names=titles)
     for dots in axis.collections:
