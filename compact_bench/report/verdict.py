@@ -74,6 +74,8 @@ def verdict(results: Results) -> Verdict | None:
     table = short_table(results, here, measure)
     if not trained:
         return Verdict(("No row was trained yet.",), (), table, condition)
+    if measure.metric == "accuracy" and not any(row.summary(measure).mean for row in trained):
+        return Verdict(("No trained row has a right answer.",), (), table, condition)
     best = max(trained, key=lambda row: measure.shown.better * row.summary(measure).mean)
     level = claims.not_worse(results, measure) if len(results.seeds) > 1 else set()
     alike = [row for row in trained if row.label in level and row is not best]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import matthews_corrcoef
 from statsmodels.stats.proportion import proportion_confint
@@ -73,6 +73,7 @@ def test_likelihoods_are_means_by_teacher():
     assert [one.nll for one in audit(bank, [], nll).teachers] == [2.0, 0.5]
 
 
+@settings(max_examples=30)
 @given(st.integers(2, 5).flatmap(
     lambda k: st.lists(st.lists(st.integers(0, 1), min_size=k, max_size=k), min_size=2, max_size=8)
 ))  # fmt: skip

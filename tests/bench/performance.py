@@ -24,6 +24,7 @@ from typing import Any
 import pandas as pd
 from matplotlib import rc_context
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator, ScalarFormatter
 
 from compact_bench.report.parts.style import PALETTE, STYLE, Rendering
 from compact_bench.utils.files import write_bytes, write_text
@@ -207,6 +208,18 @@ def _measured(group: list[Contender], name: str, value: float) -> list[dict[str,
     ]
 
 
+def grown(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The table of growth: a line a size, seconds and memory of each kind of step."""
+    rows = []
+    for (name, value), group in table.groupby(["against", "value"], sort=False):
+        row = {"against": name, "value": f"{value:g}"}
+        for kind, seconds, gb in zip(group["step"], group["seconds"], group["gb"], strict=True):
+            row |= {f"{kind}, s": f"{seconds:.2f}", f"{kind}, GB": f"{gb:.2f}"}
+        rows.append(row)
+    heads = max(rows, key=len)
+    return [{head: row.get(head, "") for head in heads} for row in rows]
+
+
 def figure(table: pd.DataFrame, column: str, label: str) -> bytes:
     """One panel for each size: a line a kind of step, both axes logarithmic."""
     names = list(table["against"].unique())
@@ -220,6 +233,8 @@ def figure(table: pd.DataFrame, column: str, label: str) -> bytes:
             panel.set_xlabel(name)
             panel.set_xticks(part["value"].unique(), [f"{v:g}" for v in part["value"].unique()])
             panel.minorticks_off()
+        panels[0].yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        panels[0].yaxis.set_major_formatter(ScalarFormatter())
         panels[0].set_ylabel(label)
         panels[0].legend()
         return Rendering(drawn)["svg"]
@@ -258,6 +273,7 @@ def main() -> None:
         write_table("answers", answers(real))
     if "growth" in only:
         table = growth()
+        write_table("growth", grown(table))
         for column, label in (("seconds", "processor s a question"), ("gb", "peak, GB")):
             write_bytes(PAGE.parent / "figures" / f"performance_{column}.svg",
                         figure(table, column, label))  # fmt: skip

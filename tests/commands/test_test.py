@@ -18,7 +18,7 @@ def test_test_runs_the_checks_of_a_plugin(call, refused, tmp_path):
     file.write_text(file.read_text().replace("return fusion", "return 2 * fusion"))
     code, out, _ = call("test", "near_short", "--plugins", tmp_path, "--set", "temperature=5")
     assert code == 1
-    assert "sum to 1 over what is present, got the sums [2, 2]" in out
+    assert "sum to 2; expected finite weights that sum to 1" in out
     assert out.splitlines()[-1].startswith("near_short: ") and "FAILED" in out
     near = refused("test", "near_shrt", "--plugins", tmp_path)
     assert "unknown method 'near_shrt' (did you mean 'near_short'?)" in near

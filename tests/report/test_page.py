@@ -36,7 +36,7 @@ def test_all_parts_are_there_and_links_lead_somewhere(tmp_path: Path) -> None:
     assert len(paths.tables) == 15
     page = parsed(paths.page)
     files = [link for link in page.links if not link.startswith(("data:", "#"))]
-    assert len(files) == 15 + 2  # the figure on the first screen is there to be looked at
+    assert len(files) == 15 + 3
     for link in files:
         assert (tmp_path / link).is_file(), link
     assert sum(link.startswith("data:image/svg+xml,") for link in page.links) == 3

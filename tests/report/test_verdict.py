@@ -101,6 +101,15 @@ def test_one_seed_is_no_claim(tmp_path: Path):
     assert not any(isinstance(e, Drawn) and e.state for row in found.table.rows for e in row)
 
 
+def test_nobody_is_best_at_nothing(tmp_path: Path):
+    results = read(synthetic.make(tmp_path, Made(labels=LABELS, items=20, steps=2)))
+    measure = results.headlines("reasoning")[0]
+    for row in results.rows:
+        row.values[measure].update(dict.fromkeys(row.values[measure], 0.0))
+    found = verdict(results)
+    assert found.sentences == ("No trained row has a right answer.",) and not found.tiles
+
+
 def test_nothing_trained_is_said(tmp_path: Path):
     states = {(label, 0): ("failed", "why") for label in LABELS}
     made = Made(labels=LABELS, seeds=(0,), items=10, steps=2, states=states)
