@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -60,3 +61,14 @@ def test_the_citation_names_this_release():
     bibtex = registry.load().get("compact").bibtex
     assert all(one["family-names"] in bibtex for one in paper["authors"])
     assert paper["identifiers"][0]["value"].removeprefix("arXiv:") in bibtex
+
+
+def test_git_sees_no_environment_whether_folder_or_file(tmp_path):
+    shutil.copy(GSM8K.parent.parent / ".gitignore", tmp_path)
+    (tmp_path / ".venv").write_text("what tox leaves")
+    (tmp_path / "venv").mkdir()
+    (tmp_path / "venv" / "pyvenv.cfg").write_text("")
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    command = ["git", "status", "--porcelain", "--untracked-files=all"]
+    seen = subprocess.run(command, cwd=tmp_path, check=True, capture_output=True, text=True).stdout
+    assert seen == "?? .gitignore\n"

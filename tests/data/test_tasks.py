@@ -29,9 +29,7 @@ def test_choices_are_taken_from_the_question():
     items = with_choices(table(("q", WHERE, "B")), "t")
     assert list(items["choices"]) == [("bank", "mall")] and list(items["gold"]) == [1]
     for question, answer in ((WHERE, "C"), (WHERE, "7"), ("Where to?", "A")):
-        with pytest.raises(
-            UserError, match=r"task t: no choices .* or not the right one"
-        ):
+        with pytest.raises(UserError, match=r"task t: no choices .* or not the right one"):
             with_choices(table(("q", question, answer)), "t")
 
 
