@@ -12,7 +12,7 @@ import click
 
 INTERRUPTED = 130
 LONGEST_LINE = 2000  # characters of an error; a message quotes what was given
-# In the order of the help. Each is FILE:FUNCTION below commands/.
+# In the order of the help. Each is MODULE:FUNCTION below commands/.
 COMMANDS = {
     "run": "run:run",
     "plan": "plan:plan",
@@ -20,8 +20,8 @@ COMMANDS = {
     "tune": "tune:tune",
     "list": "list:list_",
     "validate": "validate:validate",
-    "test": "test:test",
-    "new": "new:new",
+    "test": "methods.test:test",
+    "new": "methods.new:new",
     "report": "report:report",
     "publish": "publish:publish",
     "reproduce": "publish:reproduce",

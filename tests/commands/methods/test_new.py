@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from compact_bench.commands import new
+from compact_bench.commands.methods import new
 from compact_bench.errors import UserError
 from compact_bench.methods import registry
 
-ROOT = Path(__file__).parents[2]
+ROOT = Path(__file__).parents[3]
 LONG = "weights_by_what_others_add_to"[: new.LONGEST]
 
 

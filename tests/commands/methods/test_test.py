@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from compact_bench.commands import new
+from compact_bench.commands.methods import new
 
 
 def test_test_runs_the_checks_of_a_plugin(call, refused, tmp_path):
