@@ -23,6 +23,7 @@ COMMANDS = {
     "test": "methods.test:test",
     "new": "methods.new:new",
     "report": "report:report",
+    "paper": "report:paper",
     "publish": "publish:publish",
     "reproduce": "publish:reproduce",
     "export": "publish:export",

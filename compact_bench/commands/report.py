@@ -1,4 +1,4 @@
-"""`report`, `compare` and `agree`: what is made of records alone."""
+"""`report`, `paper`, `compare` and `agree`: what is made of records alone."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from compact_bench.commands.options import FOLDER, JSON, READING, results_folder
+from compact_bench.commands.options import FOLDER, JSON, PLUGINS, READING, results_folder
 from compact_bench.utils import printing
 
 FORMATS = ("svg", "pdf", "png")
@@ -49,6 +49,23 @@ def report(
         say(f"report: {made.page}")
     if as_json:
         click.echo(printing.as_json(page.answer(root)))
+
+
+@click.command()
+@click.argument("results", type=FOLDER)
+@click.option("--out", type=FOLDER, required=True, help="The folder that is written.")
+@PLUGINS
+def paper(results: Path, out: Path, plugins: tuple[Path, ...]) -> None:
+    """Write what a paper needs of RESULTS as LaTeX: tables, figures, numbers, references.
+
+    RESULTS is a folder such as results/gsm8k/mini. paper.tex of --out compiles as it is.
+    """
+    from compact_bench.methods import registry
+    from compact_bench.report.paper.document import Source, write_paper
+
+    methods = registry.load(plugins).methods
+    sources = {name: Source(one.reference, one.bibtex) for name, one in methods.items()}
+    click.echo(f"paper: {write_paper(results, out, sources)[0]}")
 
 
 @click.command()

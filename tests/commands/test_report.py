@@ -1,4 +1,4 @@
-"""`report` makes again what `run` made, from records alone."""
+"""`report` makes again what `run` made, and `paper` what goes into a paper: from records alone."""
 
 from __future__ import annotations
 
@@ -32,3 +32,15 @@ def test_an_unknown_format_is_one_line(refused, tmp_path):
     assert "'gif' is no format of a figure; allowed: svg, pdf, png" in refused(
         "report", GSM8K, "--formats", "svg,gif", "--results", tmp_path
     )
+
+
+def test_paper_writes_what_a_paper_takes(call, refused, tmp_path):
+    folder, out = tmp_path / "gsm8k" / "mini", tmp_path / "paper"
+    synthetic.make(folder, Made(labels=("base", "average"), items=8, steps=2))
+    code, said = call("paper", str(folder), "--out", str(out))[:2]
+    assert code == 0 and str(out / "paper.tex") in said
+    names = {str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()}
+    assert {"paper.tex", "numbers.tex", "refs.bib", "tables/main.tex"} <= names
+    assert any(name.endswith(".pdf") for name in names)
+    assert "@" in (out / "refs.bib").read_text("utf-8")  # average's
+    assert "no results in" in refused("paper", tmp_path / "nothing", "--out", out)

@@ -29,7 +29,7 @@ def setting(results: Results) -> list[str]:
         _tasks(results),
         seeds(results),
         at_chance(results),
-        _training(suite) if suite.get("training") else "",
+        training(suite) if suite.get("training") else "",
         *limits(suite, results.splits),
         suite.get("notes", ""),
         *results.plan.notes,
@@ -106,7 +106,8 @@ def at_chance(results: Results) -> str:
     return f"Within two standard errors of chance, so no sign of forgetting: {', '.join(blind)}."
 
 
-def _training(suite: Mapping[str, Any]) -> str:
+def training(suite: Mapping[str, Any]) -> str:
+    """Say how learning rates were chosen and how long every row trains."""
     training, selection = suite["training"], suite.get("selection")
     epochs = training.get("epochs")
     budget = f"{epochs} epoch{'' if epochs == 1 else 's'}"
