@@ -94,6 +94,28 @@ CHOOSING = _options(
     MIRROR,
     PLUGINS,
     click.option("--retry", is_flag=True, help="Repeat diverged cells too."),
+    click.option(
+        "--threads",
+        type=click.IntRange(1, MOST_JOBS),
+        metavar="N",
+        help="Threads of each cell [cores / jobs, at most 8].",
+    ),
+    click.option("--shard", metavar="I/N", help="Only the I-th of N equal parts of the cells."),
+)
+
+SPREADING = _options(
+    click.option(
+        "--executor",
+        metavar="NAME",
+        help="What runs cells: local, submitit (Slurm) or ray [local].",
+    ),
+    click.option(
+        "--resource",
+        "resources",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Of a job, as submitit or ray name it.",
+    ),
 )
 
 TUNING = _options(

@@ -1,15 +1,23 @@
-"""`run`: tune where the suite asks for it, train what is missing, then make the report."""
+"""`run`: tune where the suite asks for it, train, report; `merge` runs of several machines."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from compact_bench.commands.options import CHOOSING, JSON, LIMITS, suite_and_options
+from compact_bench.commands.options import (
+    CHOOSING,
+    FOLDER,
+    JSON,
+    LIMITS,
+    SPREADING,
+    suite_and_options,
+)
 from compact_bench.utils import printing
 
 if TYPE_CHECKING:
@@ -20,13 +28,15 @@ if TYPE_CHECKING:
 
 @click.command()
 @CHOOSING
+@SPREADING
 @LIMITS
 @JSON
 def run(as_json: bool, **arguments: Any) -> int:
     """Run what is missing of the suite FILE, then make its tables and figures.
 
-    The same command again does only what is missing or has failed. Exit code: 0 all cells are
-    done or skipped with a reason, 1 some failed, 2 bad input and nothing started.
+    The same command again does only what is missing or has failed; beside it, also on another
+    machine with the same disk, it takes cells that the other hasn't begun. Exit code: 0 all
+    cells are done or skipped with a reason, 1 some failed, 2 bad input and nothing started.
     """
     suite, options = suite_and_options(**arguments)
     if not as_json:
@@ -51,13 +61,19 @@ def run_suite(
     """
     from compact_bench.analysis import resolution, results
     from compact_bench.execution import run as execution
-    from compact_bench.execution.plan import suite_folder
+    from compact_bench.execution.plan import suite_folder, untuned
     from compact_bench.tune import winners
 
     root = suite_folder(suite, options.results)
     if suite.ablation is not None and suite.ablation.tuned:
+        from compact_bench.errors import UserError
         from compact_bench.tune import search
 
+        if options.shard and untuned(winners.with_tuned(suite, root)):
+            raise UserError(
+                f"--shard {options.shard}: this suite's ablation is searched first; do that once, "
+                f"by `tune FILE --ablation --no-test`, and copy {root / 'tune'} to every machine"
+            )
         if code := search.tune(suite, options, search.TuneOptions((), test=False), say, entry):
             return code
     report = partial(importlib.import_module, "compact_bench.report.page")
@@ -68,3 +84,23 @@ def run_suite(
         for line in resolution.measured(results.read(root)):
             say(line)
     return code
+
+
+@click.command()
+@click.argument("folders", type=FOLDER, nargs=-1, required=True)
+@click.option("--into", type=FOLDER, required=True, help="Such as results/gsm8k/mini.")
+def merge(folders: tuple[Path, ...], into: Path) -> int:
+    """Put the results of several runs of one suite into one folder, and report them.
+
+    FOLDERS such as node1/gsm8k/mini are the results of `run --shard I/N`, say. Exit code: 0 all
+    cells are done or skipped with a reason, 1 some failed or are missing, 2 they don't fit.
+    """
+    from compact_bench.analysis import results
+    from compact_bench.records.merge import merge as merge_records
+    from compact_bench.report import page
+
+    merge_records(folders, into)
+    page.show(into, click.echo)
+    states = results.count_states(results.read(into))
+    click.echo("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
+    return 0 if {*states} <= {"done", "skipped"} else 1

@@ -48,7 +48,9 @@ class Options:
     """The options that decide where a run reads and writes, which cells it takes, and how long.
 
     cell_minutes: a cell that takes longer is ended; stall_minutes: one without an event for so
-    long. trust_remote_code: whether a suite may have code of a model hub run.
+    long. trust_remote_code: whether a suite may have code of a model hub run. threads: of a cell,
+    if not this machine's cores shared out to the jobs. shard: "2/3" for the second of three parts.
+    executor: one of executors.EXECUTORS; resources: KEY=VALUE of its jobs.
     """
 
     results: Path = Path("results")
@@ -60,6 +62,10 @@ class Options:
     cell_minutes: float = math.inf
     stall_minutes: float = STALL_MINUTES
     trust_remote_code: bool = False
+    threads: int | None = None
+    shard: str = ""
+    executor: str = "local"
+    resources: tuple[str, ...] = ()
 
     def request(self, spec: RunSpec, folder: Path) -> dict[str, Any]:
         """Begin a cell's records with its spec.json; return the request to a worker to train it.
@@ -240,8 +246,8 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         chosen = learning_rates.chosen(tried, suite.selection.metric, default)
     every = cells(suite, registry, data, identity, threads, chosen)
     undecided = {(spec.label, spec.condition) for spec in tries} - set(chosen)
-    untuned = _untuned(suite)
-    undecided |= {(spec.label, spec.condition) for spec in every if spec.label in untuned}
+    searched = untuned(suite)
+    undecided |= {(spec.label, spec.condition) for spec in every if spec.label in searched}
     waiting = _with_dependents(every, undecided)
     laid_out = rows(suite, registry, all_prepared[0].train.teachers)
     # A row that trains with another's weights sees what that one saw.
@@ -251,12 +257,16 @@ def make_plan(suite: Suite, options: Options) -> Plan:
         label: row.method(row.method.Config.model_validate(row.config)).uses_gold
         for label, row in sources.items()
     }
+    selected = select([*tries, *every], options.only)
+    if options.shard:
+        sizes = {d.condition: _read_characters(p) for d, p in zip(data, all_prepared, strict=True)}
+        selected = shard_of(selected, options.shard, sizes, suite.selection is not None)
     return Plan(
         suite=suite,
         root=root,
         all_prepared=all_prepared,
         cells=every,
-        selected=select([*tries, *every], options.only),
+        selected=selected,
         jobs=jobs,
         threads=threads,
         gold=gold,
@@ -286,7 +296,7 @@ def student_identity(suite: Suite) -> str:
         raise UserError(f"{suite.where(('student', 'id'))}: {error}") from None
 
 
-def _untuned(suite: Suite) -> set[str]:
+def untuned(suite: Suite) -> set[str]:
     """Labels of ablation rows whose search is not over."""
     if suite.ablation is None or not suite.ablation.tuned:
         return set()
@@ -355,7 +365,7 @@ def _with_dependents(every: Sequence[RunSpec], undecided: set[Key]) -> set[str]:
 def jobs_and_threads(suite: Suite, options: Options) -> tuple[int, int]:
     """How many cells run at the same time, and the threads of each."""
     jobs = options.jobs or suite.jobs or 1
-    return jobs, threads_of(jobs, available_cores())
+    return jobs, options.threads or threads_of(jobs, available_cores())
 
 
 def threads_of(jobs: int, cores: int) -> int:
@@ -381,6 +391,50 @@ def select(every: Sequence[RunSpec], only: Sequence[str]) -> tuple[RunSpec, ...]
     while more := {after[run_id] for run_id in wanted & set(after)} - wanted:
         wanted |= more
     return tuple(spec for spec in every if spec.run_id in wanted)
+
+
+def shard_of(
+    selected: Sequence[RunSpec], shard: str, sizes: Mapping[str, float], by_row: bool
+) -> tuple[RunSpec, ...]:
+    """The part ``"i/n"`` of the cells; the n parts hold each cell once, on any machine the same.
+
+    Cells stay together where one reads another's weights, or (by_row) where a row's cells choose
+    its learning rate. sizes: what a cell of a condition costs, by its name; nothing that was
+    measured, of which another machine knows something else. The dearest go first, each to the
+    part that has the least. Raises UserError for what is no part.
+    """
+    numbers = re.fullmatch(r"([0-9]{1,4})/([0-9]{1,4})", shard)
+    part, parts = map(int, numbers.groups()) if numbers else (0, 0)
+    if not 1 <= part <= parts:
+        raise UserError(f"--shard {shard}: allowed: I/N with I from 1 to N, as 2/3")
+    by_id = {spec.run_id: spec for spec in selected}
+    groups: dict[str | Key, list[RunSpec]] = {}
+    for spec in selected:
+        source = spec
+        while source.after in by_id:
+            source = by_id[source.after]
+        key = (source.label, source.condition) if by_row else source.run_id
+        groups.setdefault(key, []).append(spec)
+
+    def cost(group: Sequence[RunSpec]) -> float:
+        # A cell without a condition reads no training data, or is of a suite without conditions.
+        return math.fsum(sizes.get(spec.condition, 0.0) for spec in group)
+
+    loads, chosen = [0.0] * parts, set[str]()
+    for group in sorted(groups.values(), key=cost, reverse=True):  # stable
+        lightest = loads.index(min(loads))
+        loads[lightest] += cost(group)
+        if lightest == part - 1:
+            chosen |= {spec.run_id for spec in group}
+    return tuple(spec for spec in selected if spec.run_id in chosen)
+
+
+def _read_characters(prepared: Prepared) -> float:
+    """The characters of all that a row could read in an epoch."""
+    train = prepared.train
+    read = train.rationales.merge(train.questions, on="question_id")
+    teachers = read[read["role"] == "teacher"]
+    return float(teachers["text"].str.len().sum() + teachers["question"].str.len().sum())
 
 
 def _estimate(
@@ -416,11 +470,7 @@ def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:
 
     FLOPs = parameters (4 or 6 x trained tokens + 2 x generated tokens): 4 for adapters.
     """
-    train, spec = plan.prepared.train, plan.suite.training
-    read = train.rationales.merge(train.questions, on="question_id")
-    teachers = read[read["role"] == "teacher"]
-    characters = teachers["text"].str.len().sum() + teachers["question"].str.len().sum()
-    trained = characters / CHARACTERS_A_TOKEN * spec.epochs
+    trained = _read_characters(plan.prepared) / CHARACTERS_A_TOKEN * plan.suite.training.epochs
     evaluation = plan.suite.evaluation
     texts = 0  # that an evaluation generates: answers, and the marginal NLL's rationales
     for items, role in ((t.items, t.role) for t in plan.prepared.tasks if t.kind == "generate"):

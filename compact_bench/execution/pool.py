@@ -14,19 +14,25 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from compact_bench.errors import MachineError
 from compact_bench.execution import worker as worker_module
 from compact_bench.records.cells import CellWriter, read_cell
 from compact_bench.suite.matrix import RunSpec
+from compact_bench.utils.leases import TakenOver, lent
 from compact_bench.utils.processes import memory_kills
 
 SECONDS_TO_STOP = 5
 SECONDS_TO_LOOK = 0.5  # between looks at a worker's process, and at its time
 AGAIN = "again"  # the event of a cell that will be done once more
+ELSEWHERE = "elsewhere"  # the event of a cell that another run has ended
+WAITING = "waiting"  # the event where all that is left is held by other runs
+NOBODY = -1  # the slot of these two
+SECONDS_TO_WAIT = 1.0  # between looks at cells that other runs hold
 LONGEST_SHOWN = 200  # characters of what a worker wrote that is no event
 
 
@@ -71,8 +77,11 @@ class WorkerEntry:
         module = [sys.executable, "-m", "compact_bench.execution.worker"]
         return [*module, "--cell", self.cell, "--check", self.check]
 
-    def environment(self) -> dict[str, str]:
-        """Return a worker's environment: threads are read when torch is imported, not later."""
+    def environment(self, device: str = "") -> dict[str, str]:
+        """Return a worker's environment: threads are read when torch is imported, not later.
+
+        device: the only GPU that it sees, as CUDA names it; "" leaves it all of them.
+        """
         threads = str(self.threads)
         return {
             # Threads that spin while they wait starve each other where anything else runs: with
@@ -86,6 +95,7 @@ class WorkerEntry:
             "CUBLAS_WORKSPACE_CONFIG": ":4096:8",  # without it CUDA refuses to be deterministic
             "HF_HUB_DISABLE_PROGRESS_BARS": "1",
             "PYTHONHASHSEED": "0",
+            **({"CUDA_VISIBLE_DEVICES": device} if device else {}),
         }
 
 
@@ -95,7 +105,7 @@ NO_LIMITS = TimeLimits()
 class Worker:
     """One worker process."""
 
-    def __init__(self, entry: WorkerEntry, log: Path) -> None:
+    def __init__(self, entry: WorkerEntry, log: Path, device: str = "") -> None:
         log.parent.mkdir(parents=True, exist_ok=True)
         self._kills = memory_kills()
         with log.open("a", encoding="utf-8") as stderr:
@@ -105,7 +115,7 @@ class Worker:
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
-                env=entry.environment(),
+                env=entry.environment(device),
                 text=True,
                 start_new_session=True,
             )
@@ -230,36 +240,107 @@ class News:
 
 
 def record_lost(news: News, folder: Path) -> None:
-    """Record a cell as failed whose worker died, or that ended without writing its status."""
+    """Record a cell as failed whose worker died, or that ended without writing its status.
+
+    One that another run has taken over is that one's to record.
+    """
+    if news.event.get("taken_over"):
+        return
     error = news.event.get("error")
     if error is not None or read_cell(folder).state == "missing":
         reason = error or "the cell ended without writing its status"
         CellWriter(folder).status("failed", reason)
 
 
+Turn = Literal["free", "held", "ended"]  # of a cell: ours to do, another run's, or done by one
+
+
+class CellQueue:
+    """The cells of a run that have not ended, in their order.
+
+    One that reads another's weights waits for that one to end; one that another run holds is
+    looked at again after a while.
+    """
+
+    def __init__(self, specs: Sequence[RunSpec]) -> None:
+        self.unfinished = {spec.run_id for spec in specs}
+        self._places = {spec.run_id: place for place, spec in enumerate(specs)}
+        self._ready: list[tuple[int, RunSpec]] = []  # a heap, by the place in specs
+        self._held: list[RunSpec] = []  # by other runs
+        self._looked = time.monotonic()
+        self._waiting: dict[str, list[RunSpec]] = {}  # by the run id of whom they wait for
+        for spec in specs:
+            if spec.after in self.unfinished:
+                self._waiting.setdefault(spec.after, []).append(spec)
+            else:
+                self.put_back(spec)
+
+    def put_back(self, spec: RunSpec) -> None:
+        """Have a cell done again, in its place."""
+        heapq.heappush(self._ready, (self._places[spec.run_id], spec))
+
+    def ended(self, spec: RunSpec) -> None:
+        """Take a cell out, and let those begin that waited for it."""
+        self.unfinished.discard(spec.run_id)
+        for follower in self._waiting.pop(spec.run_id, ()):
+            self.put_back(follower)
+
+    def next(self, turn_of: Callable[[RunSpec], Turn]) -> tuple[RunSpec, Turn] | None:
+        """The next cell that is to be done, or that another run has ended; None for now."""
+        if self._held and time.monotonic() - self._looked >= SECONDS_TO_WAIT:
+            for spec in self._held:
+                self.put_back(spec)
+            self._held.clear()
+        while self._ready:
+            _, spec = heapq.heappop(self._ready)
+            if (turn := turn_of(spec)) != "held":
+                return spec, turn
+            self._held.append(spec)
+            self._looked = time.monotonic()
+        return None
+
+    @property
+    def held(self) -> int:
+        """How many cells other runs held at the last look."""
+        return len(self._held)
+
+
 class Pool:
     """Runs cells on several workers; each cell ends with an ``end`` event whose error is set
-    if the worker died, and its slot goes on with a new worker."""
+    if the worker died, and its slot goes on with a new worker.
+
+    With an executor its jobs run the cells, on whatever machine, each in a worker of its own. With
+    devices, the names of GPUs, a slot's worker sees one of them alone.
+    """
 
     def __init__(
-        self, entry: WorkerEntry, logs: Path, size: int, limits: TimeLimits = NO_LIMITS
+        self,
+        entry: WorkerEntry,
+        logs: Path,
+        size: int,
+        limits: TimeLimits = NO_LIMITS,
+        executor: Executor | None = None,
+        devices: Sequence[str] = (),
     ) -> None:
         self._entry = entry
         self._logs = logs
         self._size = size
         self._limits = limits
+        self._executor = executor
+        self._devices = devices
         self._workers: dict[int, Worker] = {}
         self._news: queue.Queue[News | BaseException] = queue.Queue()
         self._stopping = False
 
     def start(self, cells: int = 1) -> None:
         """Start the workers that so many cells need: they import what a cell needs meanwhile."""
-        for slot in range(min(cells, self._size)):
+        for slot in range(1 if self._executor else min(cells, self._size)):
             self._worker(slot)
 
     def check(self, spec: RunSpec) -> str | None:
         """Let the first worker load the student once; return why it can't, or None.
 
+        On this machine, which may be the only one that reaches a model hub, and has no queue.
         Raises MachineError where the worker died of it, which is no fault of the input.
         """
         try:
@@ -270,43 +351,54 @@ class Pool:
             raise MachineError(
                 f"nothing was started: loading the student: {death}; {log}"
             ) from death
+        if self._executor:
+            self._workers.pop(0).stop()  # cells run elsewhere
         return last["error"]
 
     def run(
-        self, specs: Sequence[RunSpec], request: Callable[[RunSpec], dict[str, Any]]
+        self,
+        specs: Sequence[RunSpec],
+        request: Callable[[RunSpec], dict[str, Any]],
+        turn_of: Callable[[RunSpec], Turn] = lambda spec: "free",
     ) -> Iterator[News]:
         """Yield the news of all cells until the last one has ended.
 
-        A cell that reads another's weights waits for that one to end. One whose worker was killed
-        for want of memory, while others were at work, is done again with one worker fewer; its
-        event is then AGAIN.
+        A cell that reads another's weights waits for that one to end. Two are done again, and the
+        event is then AGAIN: one whose worker was killed for want of memory, while others were at
+        work, with one worker fewer; one whose machine was lost, once. turn_of: asked before a
+        cell begins; cells that other runs hold come last, and ELSEWHERE when they have ended.
         """
         free, slots = list(range(self._size)), self._size
-        unfinished = {spec.run_id for spec in specs}
-        places = {spec.run_id: place for place, spec in enumerate(specs)}
-        ready: list[tuple[int, RunSpec]] = []  # a heap, by the place in specs
-        waiting: dict[str, list[tuple[int, RunSpec]]] = {}  # by the run id of whom they wait for
-        for place, spec in enumerate(specs):
-            queue_of = waiting.setdefault(spec.after, []) if spec.after in unfinished else ready
-            queue_of.append((place, spec))
-        while unfinished:
-            while free and ready:
-                _, spec = heapq.heappop(ready)
-                self.begin(free.pop(0), spec, request(spec))
-            if (news := self.next()) is None:
+        cells, lost, waited = CellQueue(specs), set[str](), False
+        while cells.unfinished:
+            while free and (found := cells.next(turn_of)):
+                spec, turn = found
+                if turn == "free":
+                    self.begin(free.pop(0), spec, request(spec))
+                else:
+                    yield News(NOBODY, spec, {"event": ELSEWHERE})
+                    cells.ended(spec)
+            if cells.held and len(free) == slots and not waited:
+                yield News(NOBODY, specs[0], {"event": WAITING, "cells": cells.held})
+                waited = True
+            if not cells.unfinished or (news := self.next()) is None:
                 continue
-            run_id = news.spec.run_id
+            spec, again = news.spec, {**news.event, "event": AGAIN}
             if news.event.get("out_of_memory") and slots - len(free) > 1:
                 slots -= 1  # this one is given up
-                heapq.heappush(ready, (places[run_id], news.spec))
-                yield replace(news, event={**news.event, "event": AGAIN, "workers": slots})
+                cells.put_back(spec)
+                yield replace(news, event={**again, "workers": slots})
+                continue
+            if news.event.get("lost_machine") and spec.run_id not in lost:
+                lost.add(spec.run_id)
+                free.append(news.slot)
+                cells.put_back(spec)
+                yield replace(news, event=again)
                 continue
             yield news  # by the time the next is asked for, the cell's status is written
             if news.event["event"] == "end":
-                unfinished.discard(run_id)
+                cells.ended(spec)
                 free.append(news.slot)
-                for follower in waiting.pop(run_id, ()):
-                    heapq.heappush(ready, follower)
 
     def begin(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         """Start one cell on a slot that is free; its events come from `next`."""
@@ -329,6 +421,8 @@ class Pool:
     def stop(self, at_once: bool = False) -> None:
         """End all workers; ``at_once`` gives up the cells that they work on."""
         self._stopping = True
+        if self._executor:
+            self._executor.shutdown(wait=not at_once, cancel_futures=at_once)
         for worker in list(self._workers.values()):
             worker.stop(at_once)
         self._workers.clear()
@@ -339,13 +433,19 @@ class Pool:
             worker.stop()
             worker = None
         if worker is None:
-            worker = Worker(self._entry, self._logs / f"worker-{slot}.log")
+            device = self._devices[slot % len(self._devices)] if self._devices else ""
+            worker = Worker(self._entry, self._logs / f"worker-{slot}.log", device)
             self._workers[slot] = worker
         return worker
 
     def _train(self, slot: int, spec: RunSpec, request: dict[str, Any]) -> None:
         self._news.put(News(slot, spec, {"event": "start"}))
         try:
+            if self._executor:
+                end = self._in_executor(self._executor, spec, request)
+                if not self._stopping:
+                    self._news.put(News(slot, spec, end))
+                return
             for event in self._worker(slot).ask(request, self._limits):
                 self._news.put(News(slot, spec, event))
         except WorkerDied as death:
@@ -354,3 +454,40 @@ class Pool:
                 self._news.put(News(slot, spec, end))
         except BaseException as error:  # for the main thread
             self._news.put(error)
+
+    def _in_executor(
+        self, executor: Executor, spec: RunSpec, request: dict[str, Any]
+    ) -> dict[str, Any]:
+        """The last event of a cell that a job of the executor ran."""
+        log = self._logs.absolute() / f"worker-of-{spec.run_id}.log"
+        try:
+            return executor.submit(run_request, self._entry, request, self._limits, log).result()
+        except Exception as error:  # whatever an executor makes of a lost machine
+            reason = worker_module.one_line(error)[:LONGEST_SHOWN]
+            return {
+                "event": "end",
+                "error": f"its machine was lost: {reason}",
+                "lost_machine": True,
+            }
+
+
+def run_request(
+    entry: WorkerEntry, request: dict[str, Any], limits: TimeLimits, log: Path
+) -> dict[str, Any]:
+    """Have a new worker of this machine, which may be a cluster's, run one cell; its last event.
+
+    Nothing is run where the lease of `request` was given up meanwhile: the run that asked for it
+    is dead, and another one may be at the cell.
+    """
+    try:
+        with lent(Path(request["lease"]), request["token"]):
+            worker = Worker(entry, log)
+            try:
+                *_, last = worker.ask(request, limits)
+            finally:
+                worker.stop()
+        return last
+    except TakenOver as error:
+        return {"event": "end", "error": str(error), "taken_over": True}
+    except WorkerDied as death:
+        return {"event": "end", "error": str(death)}

@@ -95,6 +95,15 @@ class LineDisplay:
         del self._cells[slot]
         self._say(f"{name}: {reason}")
 
+    def ended_elsewhere(self, name: str, state: str) -> None:
+        """Print how a cell ended that another run did."""
+        self._total -= 1
+        self.note(f"{name}: {state}, by another run")
+
+    def note(self, line: str) -> None:
+        """Print a line that is of no cell of this run."""
+        self._say(line)
+
     def close(self) -> None:
         """Nothing to restore."""
 
@@ -137,13 +146,23 @@ class BarDisplay:
         """Remove the cell's bar and leave a line where the cell did not simply succeed."""
         self._progress.remove_task(self._tasks.pop(slot))
         if state != "done":
-            self._progress.console.print(f"{name}: {state} ({reason})", markup=False)
+            self.note(f"{name}: {state} ({reason})")
         self._progress.advance(self._all)
 
     def put_back(self, slot: int, name: str, reason: str) -> None:
         """Remove the cell's bar and leave a line: it will be done again."""
         self._progress.remove_task(self._tasks.pop(slot))
-        self._progress.console.print(f"{name}: {reason}", markup=False)
+        self.note(f"{name}: {reason}")
+
+    def ended_elsewhere(self, name: str, state: str) -> None:
+        """Leave a line where the cell that another run did did not simply succeed."""
+        if state != "done":
+            self.note(f"{name}: {state}, by another run")
+        self._progress.advance(self._all)
+
+    def note(self, line: str) -> None:
+        """Leave a line that is of no cell of this run."""
+        self._progress.console.print(line, markup=False)
 
     def close(self) -> None:
         """Stop drawing."""

@@ -6,12 +6,13 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 from compact_bench.data.tasks import template_clean_items
 from compact_bench.errors import UserError
+from compact_bench.execution.executors import LOCAL, make_executor
 from compact_bench.execution.plan import (
     ENDED_WELL,
     WAITING,
@@ -23,7 +24,17 @@ from compact_bench.execution.plan import (
     suite_folder,
     tried_entry,
 )
-from compact_bench.execution.pool import AGAIN, News, Pool, TimeLimits, WorkerEntry, record_lost
+from compact_bench.execution.pool import (
+    AGAIN,
+    ELSEWHERE,
+    NOBODY,
+    News,
+    Pool,
+    TimeLimits,
+    Turn,
+    WorkerEntry,
+    record_lost,
+)
 from compact_bench.execution.prepare import is_own_file
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
 from compact_bench.records.cells import read_cell
@@ -32,6 +43,8 @@ from compact_bench.student.load import student_path
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import Suite
 from compact_bench.utils import files
+from compact_bench.utils.leases import SUFFIX, Leases
+from compact_bench.utils.processes import visible_gpus
 
 INTERRUPTED = 130
 
@@ -47,6 +60,7 @@ def run(
 ) -> int:
     """Run what is missing of a suite; return the exit code.
 
+    Several runs may share a folder: each does the cells that nobody holds, and waits for others.
     0: every selected cell is done or skipped; 1: some failed or diverged; 130: Ctrl-C.
     Raises UserError, or MachineError, before any cell has started. ``entry`` replaces what a
     worker calls; ``meanwhile`` is called while the first worker starts, which takes seconds.
@@ -54,8 +68,12 @@ def run(
     root = suite_folder(suite, options.results)
     check_trust(suite, options)
     check_writable(root)
-    with locked(root), _stopped(make_pool(suite, options, root, entry)) as pool:
+    with (
+        Leases() as leases,
+        _stopped(make_pool(suite, options, root, entry, cluster=True)) as pool,
+    ):
         files.remove_leftovers(root)
+        leases.tidy(root / "runs")
         pool.start()
         meanwhile()
         plan = make_plan(suite, options)
@@ -67,13 +85,15 @@ def run(
             say(note)
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
-            if not _work(plan, choosing, options, say, pool):
+            if not _work(plan, choosing, options, say, pool, leases):
                 return INTERRUPTED
             plan = make_plan(suite, options)  # now that the rates are known
             left = plan.pending(options.retry)
             pending = [spec for spec in left if spec.run_id not in plan.tried_ids]
-        if pending and not _work(plan, pending, options, say, pool):
+        if pending and not _work(plan, pending, options, say, pool, leases):
             return INTERRUPTED
+        if plan.waiting:  # for rates that another run may have chosen meanwhile
+            plan = make_plan(suite, options)
         write_records(plan)
         states = plan.states()
         counts = Counter(states[spec.run_id] for spec in plan.selected)
@@ -89,16 +109,10 @@ def check_writable(root: Path) -> None:
     try:
         root.mkdir(parents=True, exist_ok=True)
         probe.write_text("")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # as another run may have
     except OSError as error:
         reason = error.strerror or str(error)
         raise UserError(f"can't write to the results folder {root}: {reason}") from error
-
-
-def locked(root: Path) -> AbstractContextManager[None]:
-    """Hold the folder's lock; a second run of the same folder is refused, not queued."""
-    problem = f"another run is writing to {root}; wait for it or stop it"
-    return files.locked(root / ".lock", problem)
 
 
 def write_records(plan: Plan) -> None:
@@ -125,11 +139,24 @@ def write_records(plan: Plan) -> None:
     write_items(plan.root, plan.prepared.tasks, clean)
 
 
-def make_pool(suite: Suite, options: Options, root: Path, entry: WorkerEntry | None) -> Pool:
-    """The pool that a suite's cells are run by; its logs lie in `root`."""
+def make_pool(
+    suite: Suite, options: Options, root: Path, entry: WorkerEntry | None, cluster: bool = False
+) -> Pool:
+    """The pool that a suite's cells are run by; its logs lie in `root`.
+
+    cluster: whether the cells may go to the executor of the options, which is for cells that
+    nobody watches; else all run on this machine. Raises UserError where that executor can't be.
+    """
     jobs, threads = jobs_and_threads(suite, options)
     limits = TimeLimits(options.cell_minutes, options.stall_minutes)
-    return Pool(entry or WorkerEntry(threads), root / "logs", jobs, limits)
+    entry, logs = entry or WorkerEntry(threads), root / "logs"
+    executor = None
+    if cluster:
+        jobs_folder = logs / options.executor
+        resources, minutes = options.resources, options.cell_minutes
+        executor = make_executor(options.executor, resources, jobs_folder, jobs, threads, minutes)
+    devices = visible_gpus() if jobs > 1 and suite.student.device in ("auto", "cuda") else []
+    return Pool(entry, logs, jobs, limits, executor, devices if len(devices) > 1 else [])
 
 
 @contextmanager
@@ -141,8 +168,18 @@ def _stopped(pool: Pool) -> Iterator[Pool]:
         pool.stop(at_once=True)
 
 
-def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool) -> bool:
+def _work(
+    plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool, leases: Leases
+) -> bool:
     """Run the pending cells; False if Ctrl-C stopped it."""
+
+    def request(spec: RunSpec) -> dict[str, Any]:
+        asked = options.request(spec, plan.folder(spec))
+        if options.executor == LOCAL:
+            return asked
+        path = lease_path(plan, spec).absolute()
+        return {**asked, "lease": str(path), "token": leases.token(lease_path(plan, spec))}
+
     try:
         pool.start(len(pending))
         if waited_for := _asked_of_the_hub(plan.suite):
@@ -152,14 +189,39 @@ def _work(plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: 
             place = key if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", key) else "student.id"
             raise UserError(f"{plan.suite.where(tuple(place.split('.')))}: {refused}")
         write_records(plan)
+        turn_of = _turns(plan, pending, leases)
         with closing(display_for(len(pending), plan.jobs, say)) as display:
-            for news in pool.run(pending, lambda spec: options.request(spec, plan.folder(spec))):
+            for news in pool.run(pending, request, turn_of):
                 _show(news, plan, display)
+                if news.event["event"] == "end":
+                    leases.release(lease_path(plan, news.spec))
     except KeyboardInterrupt:
         pool.stop(at_once=True)
         say(f"stopped; cells left: {len(plan.pending())}. The same command goes on from here.")
         return False
     return True
+
+
+def lease_path(plan: Plan, spec: RunSpec) -> Path:
+    """The file that says which run does a cell."""
+    folder = plan.folder(spec)
+    return folder.with_name(f".{folder.name}{SUFFIX}")
+
+
+def _turns(plan: Plan, pending: list[RunSpec], leases: Leases) -> Callable[[RunSpec], Turn]:
+    """Whether a cell is this run's to do: take it, and see whether another has ended it."""
+    before = {spec.run_id: read_cell(plan.folder(spec)).status for spec in pending}
+
+    def turn_of(spec: RunSpec) -> Turn:
+        if not leases.take(lease_path(plan, spec)):
+            return "held"
+        cell = read_cell(plan.folder(spec))
+        if cell.state == "missing" or cell.status == before[spec.run_id]:
+            return "free"
+        leases.release(lease_path(plan, spec))
+        return "ended"
+
+    return turn_of
 
 
 def _asked_of_the_hub(suite: Suite) -> str:
@@ -174,17 +236,22 @@ def display_for(total: int, jobs: int, say: Say) -> Display:
 
 
 def _show(news: News, plan: Plan, display: Display) -> None:
-    kind = news.event["event"]
+    kind, name = news.event["event"], news.spec.name
     if kind == "start":
-        display.started(news.slot, news.spec.name)
+        display.started(news.slot, name)
     elif kind == "end":
         folder = plan.folder(news.spec)
         record_lost(news, folder)
         status = read_cell(folder).status
         state, reason = status.get("state", "missing"), status.get("reason", "")
-        display.ended(news.slot, news.spec.name, state, reason)
+        display.ended(news.slot, name, state, reason)
     elif kind == AGAIN:
-        reason = f"{news.event['error']}; again, with {news.event['workers']} cells at a time"
-        display.put_back(news.slot, news.spec.name, reason)
+        workers = news.event.get("workers")
+        fewer = f", with {workers} cells at a time" if workers else ""
+        display.put_back(news.slot, name, f"{news.event['error']}; again{fewer}")
+    elif kind == ELSEWHERE:
+        display.ended_elsewhere(name, read_cell(plan.folder(news.spec)).state)
+    elif news.slot == NOBODY:
+        display.note(f"waiting for {news.event['cells']} cells that other runs are doing")
     else:
         display.event(news.slot, news.event)

@@ -36,21 +36,24 @@ def write_bytes(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all: a temporary file beside it, fsync, rename.
 
     Its permissions are those that the user's umask gives. A process that is killed meanwhile
-    leaves the temporary file to `remove_leftovers`.
-    Raises UserError where the folder can't be written or the disk is full.
+    leaves the temporary file to `remove_leftovers`, and one that tidies up just then has it written
+    again. Raises UserError where the folder can't be written or the disk is full.
     """
     with writable(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{LEFTOVER}")
-        try:
-            with open(part, "xb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(part, path)
-        except BaseException:
-            part.unlink(missing_ok=True)
-            raise
+        for last in (False, False, True):
+            part = path.with_name(f".{path.name}.{secrets.token_hex(4)}{LEFTOVER}")
+            try:
+                with open(part, "xb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(part, path)
+                break
+            except BaseException as error:
+                part.unlink(missing_ok=True)
+                if last or not isinstance(error, FileNotFoundError):
+                    raise
     return path
 
 

@@ -14,6 +14,7 @@ from compact_bench.execution import pool as pool_module
 from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import (
     AGAIN,
+    ELSEWHERE,
     News,
     Pool,
     TimeLimits,
@@ -171,6 +172,63 @@ def test_one_killed_for_want_of_memory_is_done_again_with_fewer_beside_it(tmp_pa
         ("a", AGAIN), ("b", "end"), ("a", "end"), ("c", "end"),
     ]  # fmt: skip
     assert news[0].event["workers"] == 1
+
+
+def _scripted(monkeypatch, pool, events):
+    """Have the pool's slots tell these events one after the other; return what began."""
+    began = []
+    monkeypatch.setattr(pool, "begin", lambda slot, spec, request: began.append(spec.run_id))
+    monkeypatch.setattr(pool, "next", lambda: News(0, Cell(began[-1]), events.pop(0)))
+    return began
+
+
+def test_a_cell_whose_machine_was_lost_is_done_again_once(tmp_path, monkeypatch):
+    pool = Pool(ENTRY, tmp_path, 1)
+    lost, end = {"event": "end", "error": "gone", "lost_machine": True}, {"event": "end"}
+    began = _scripted(monkeypatch, pool, [dict(lost), end, dict(lost), dict(lost)])
+    news = list(pool.run([Cell("a"), Cell("b")], lambda spec: {}))
+    assert began == ["a", "a", "b", "b"]
+    assert [one.event["event"] for one in news] == [AGAIN, "end", AGAIN, "end"]
+    assert news[-1].event["error"] == "gone"
+
+
+def test_what_others_hold_comes_last_and_a_reader_waits_for_it(tmp_path, monkeypatch):
+    monkeypatch.setattr(pool_module, "SECONDS_TO_WAIT", 0)
+    pool, looks = Pool(ENTRY, tmp_path, 1), []
+    began, ended = [], []
+    monkeypatch.setattr(pool, "begin", lambda slot, spec, request: began.append(spec.run_id))
+    end = {"event": "end"}
+
+    def next_news():
+        return News(0, Cell(began[-1]), end) if len(began) > len(ended) else None
+
+    monkeypatch.setattr(pool, "next", next_news)
+
+    def turn_of(spec):
+        looks.append(spec.run_id)
+        if spec.run_id == "theirs":
+            return "held" if looks.count("theirs") < 4 else "ended"
+        return "free"
+
+    cells = [Cell("reader", after="theirs"), Cell("theirs"), Cell("own")]
+    for one in pool.run(cells, lambda spec: {}, turn_of):
+        if one.event["event"] == "end":
+            ended.append(one)
+        elif one.event["event"] == ELSEWHERE:
+            assert one.spec.run_id == "theirs" and began == ["own"]
+    assert began == ["own", "reader"] and looks.count("theirs") == 4
+
+
+@pytest.mark.parametrize(("gpus", "seen"), [([], ["", "", ""]), (["GPU-a", "GPU-b"], None)])
+def test_slots_share_out_the_gpus(tmp_path, monkeypatch, gpus, seen):
+    made = []
+    monkeypatch.setattr(pool_module, "Worker", lambda entry, log, device: made.append(device))
+    Pool(ENTRY, tmp_path, 3, devices=gpus).start(3)
+    assert made == (seen or ["GPU-a", "GPU-b", "GPU-a"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
+    assert [ENTRY.environment(name)["CUDA_VISIBLE_DEVICES"] for name in ("", "GPU-a")] == [
+        "0,1", "GPU-a",
+    ]  # fmt: skip
 
 
 def _cells(rows, write_suite, plugins, tmp_path, monkeypatch):

@@ -10,7 +10,6 @@ import time
 from collections import Counter
 from pathlib import Path
 
-import filelock
 import pytest
 
 from compact_bench.commands.run import run_suite
@@ -19,10 +18,11 @@ from compact_bench.execution import pool
 from compact_bench.execution import run as execution
 from compact_bench.execution.plan import Options, make_plan
 from compact_bench.execution.pool import WorkerEntry
-from compact_bench.records.cells import read_cells
+from compact_bench.records.cells import CellWriter, read_cells
 from compact_bench.records.suite_record import read_suite_record
 from compact_bench.report import page
 from compact_bench.suite.schema import load_suite
+from compact_bench.utils.leases import Leases
 
 STUBS = Path(__file__).parents[1] / "stubs"
 ENTRY = WorkerEntry(threads=1, cell="stub_cells:cell", check="stub_cells:check")
@@ -248,23 +248,49 @@ def test_unwritable_results_folder(go, results):
         go("dummy")
 
 
-def test_a_second_run_of_the_same_folder_is_refused(go, results):
-    (results / "tiny/mini").mkdir(parents=True)
-    with (
-        filelock.FileLock(results / "tiny/mini/.lock"),
-        pytest.raises(UserError, match="another run"),
-    ):
-        go("dummy")
+def test_cells_of_another_run_are_waited_for_and_not_done_again(write_suite, plugins, results):
+    suite = load_suite(write_suite(methods=["still", "dummy"], seeds=[0, 1]))
+    options, lines = Options(results, None, (plugins,)), []
+    plan = make_plan(suite, options)
+    theirs, dying = plan.cells[1:]
+    other = Leases()
+    for spec in (theirs, dying):
+        assert other.take(execution.lease_path(plan, spec))
+
+    def say(line):
+        lines.append(line)
+        if line == "waiting for 2 cells that other runs are doing":
+            CellWriter(plan.folder(theirs)).status("done", seconds=1.0)
+            other.close()  # of the second cell nothing is there
+
+    assert execution.run(suite, options, say, ENTRY) == 0
+    assert "dummy, seed 0: done, by another run" in lines
+    assert any(line.startswith("dummy, seed 1: done in") for line in lines)
+    assert not (plan.folder(theirs) / "tries").exists()
+    assert not list((results / "tiny/mini/runs").glob(".*.lease"))
+
+
+def test_two_runs_of_one_folder_do_each_cell_once(write_suite, plugins, results):
+    rows = [{"dummy": {}, "label": f"row {number}"} for number in range(4)]
+    path = write_suite(methods=["still", *rows], seeds=[0, 1])
+    command = [sys.executable, "-c", INTERRUPTED, str(path), str(results), str(plugins)]
+    runs = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    outputs = [process.communicate(timeout=120)[0] for process in runs]
+    assert [process.returncode for process in runs] == [0, 0], outputs
+    assert all("cells: 9 done" in output for output in outputs)
+    cells = read_cells(results / "tiny/mini")
+    assert [_tries(cell) for cell in cells] == [1] * 9
 
 
 INTERRUPTED = """
 import signal
 import sys
 from pathlib import Path
-from compact_bench.commands.run import run_suite
-from compact_bench.execution.plan import Options, make_plan
+from compact_bench.execution.run import run
+from compact_bench.execution.plan import Options
 from compact_bench.execution.pool import WorkerEntry
 from compact_bench.suite.schema import load_suite
+from compact_bench.utils.leases import Leases
 
 # A shell starts background jobs with Ctrl-C ignored; this process is in the foreground's place.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -272,7 +298,7 @@ suite, results, plugins = sys.argv[1:]
 entry = WorkerEntry(1, "stub_cells:cell", "stub_cells:check")
 options = Options(Path(results), None, (Path(plugins),))
 say = lambda line: print(line, flush=True)
-sys.exit(run_suite(load_suite(suite), options, say, entry))
+sys.exit(run(load_suite(suite), options, say, entry))
 """
 
 
@@ -293,10 +319,17 @@ def test_a_stopped_runner_leaves_no_worker(write_suite, plugins, results, how):
     if how == signal.SIGINT:
         assert process.returncode == 130
         assert "cells left: 1. The same command goes on from here." in rest
+    with Leases() as leases:  # of a killed run they are free, too
+        (held,) = {cell.run_id for cell in read_cells(results / "tiny/mini")} - _done(results)
+        assert leases.take(results / f"tiny/mini/runs/.{held}.lease")
     deadline = time.monotonic() + 60
     while any(_runs(pid) for pid in worker):
         assert time.monotonic() < deadline
         time.sleep(0.05)
+
+
+def _done(results) -> set[str]:
+    return {cell.run_id for cell in read_cells(results / "tiny/mini") if cell.state == "done"}
 
 
 def _children(pid: int) -> list[int]:

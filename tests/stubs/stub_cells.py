@@ -45,7 +45,8 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     writer = CellWriter(folder)
     progress({"event": "phase", "phase": "train"})
     progress({"event": "step", "step": 1, "steps": 2, "loss": 1.5})
-    (folder / "tries").open("a").write("x")
+    with (folder / "tries").open("a") as file:
+        file.write("x")
     print("to stdout")
     os.write(1, b"past sys.stdout\n")
     print("to stderr", file=sys.stderr)
@@ -78,7 +79,8 @@ def cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
 def dev_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     """Its dev NLL is |rate - 2e-3| + seed; a rate of 4e-3 diverges."""
     rate = spec.training["learning_rate"]
-    (folder / "tries").open("a").write("x")
+    with (folder / "tries").open("a") as file:
+        file.write("x")
     writer = CellWriter(folder)
     if rate == 4e-3:
         writer.status("diverged", "the loss is nan")
@@ -102,7 +104,8 @@ def tuned_cell(spec: RunSpec, folder: Path, mirror, plugins, progress) -> None:
     rate, behave = spec.training["learning_rate"], spec.config.get("behave", "done")
     value = (a - 1) ** 2 + (x - 0.3) ** 2 + abs(math.log2(rate / 2e-3))
     value += (spec.seed or 0) % 10 / 100
-    (folder / "tries").open("a").write("x")
+    with (folder / "tries").open("a") as file:
+        file.write("x")
     writer = CellWriter(folder)
     first = (folder / "tries").read_text() == "x"
     if behave == "dies once" and x == 0.9 and first:  # the default

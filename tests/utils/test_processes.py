@@ -133,3 +133,25 @@ def test_a_fork_does_not_fork_again(two_cores):
 
     pids = processes.mapped(pids_of, range(9))
     assert all(len(one) == 1 for one in pids)
+
+
+def test_gpus_are_those_that_this_process_may_use(tmp_path, monkeypatch):
+    fake = tmp_path / "nvidia-smi"
+    fake.write_text(
+        "#!/bin/sh\n"
+        "echo 'GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-aaaa-1)'\n"
+        "echo '  MIG 1g.10gb     Device  0: (UUID: MIG-cccc)'\n"
+        "echo 'GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-bbbb-2)'\n"
+    )
+    fake.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert processes.visible_gpus() == ["GPU-aaaa-1", "GPU-bbbb-2"]
+    fake.write_text("#!/bin/sh\nexit 9\n")  # as without a driver
+    assert processes.visible_gpus() == []
+    fake.unlink()
+    assert processes.visible_gpus() == []
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, 5")
+    assert processes.visible_gpus() == ["3", "5"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    assert processes.visible_gpus() == []
