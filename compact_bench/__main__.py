@@ -15,7 +15,7 @@ LONGEST_LINE = 2000  # characters of an error; a message quotes what was given
 # In the order of the help. Each is MODULE:FUNCTION below commands/.
 COMMANDS = {
     "run": "run:run",
-    "merge": "run:merge",
+    "merge": "merge:merge",
     "plan": "plan:plan",
     "audit": "plan:audit",
     "tune": "tune:tune",

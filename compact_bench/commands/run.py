@@ -5,14 +5,12 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from compact_bench.commands.options import (
     CHOOSING,
-    FOLDER,
     JSON,
     LIMITS,
     SPREADING,
@@ -84,23 +82,3 @@ def run_suite(
         for line in resolution.measured(results.read(root)):
             say(line)
     return code
-
-
-@click.command()
-@click.argument("folders", type=FOLDER, nargs=-1, required=True)
-@click.option("--into", type=FOLDER, required=True, help="Such as results/gsm8k/mini.")
-def merge(folders: tuple[Path, ...], into: Path) -> int:
-    """Put the results of several runs of one suite into one folder, and report them.
-
-    FOLDERS such as node1/gsm8k/mini are the results of `run --shard I/N`, say. Exit code: 0 all
-    cells are done or skipped with a reason, 1 some failed or are missing, 2 they don't fit.
-    """
-    from compact_bench.analysis import results
-    from compact_bench.records.merge import merge as merge_records
-    from compact_bench.report import page
-
-    merge_records(folders, into)
-    page.show(into, click.echo)
-    states = results.count_states(results.read(into))
-    click.echo("cells: " + ", ".join(f"{count} {state}" for state, count in sorted(states.items())))
-    return 0 if {*states} <= {"done", "skipped"} else 1

@@ -98,3 +98,16 @@ def test_minutes_are_above_0_and_code_of_a_hub_must_be_allowed(
     for command in (["run"], ["tune", "--method", "dummy"]):
         line = refused(command[0], coded, *command[1:], *tail)
         assert "student.trust_remote_code" in line and "--trust-remote-code" in line
+
+
+def test_where_cells_run_is_checked_before_anything_starts(
+    refused, write_suite, plugins, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("PATH", str(tmp_path))  # a machine without Slurm
+    tail = [write_suite(), "--plugins", plugins, "--results", tmp_path / "results"]
+    assert "--shard 3/2: allowed: I/N" in refused("run", *tail, "--shard", "3/2")
+    assert "--shard x: allowed: I/N" in refused("plan", *tail, "--shard", "x")
+    assert "--threads" in refused("run", *tail, "--threads", "0")
+    assert "did you mean 'submitit'" in refused("run", *tail, "--executor", "submitt")
+    assert "goes with --executor" in refused("run", *tail, "--resource", "mem_gb=4")
+    assert "--executor submitit: " in refused("run", *tail, "--executor", "submitit")
