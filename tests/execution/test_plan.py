@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from compact_bench.errors import UserError
-from compact_bench.execution.plan import MOST_THREADS, Options, make_plan, threads_of
+from compact_bench.execution.plan import MOST_THREADS, Options, make_plan, shard_of, threads_of
 from compact_bench.records.cells import CellWriter, read_cell
 from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import load_suite
@@ -20,9 +23,10 @@ ROOT = Path(__file__).parents[2]
 def plan(write_suite, plugins, tmp_path):
     """Plan the tiny suite with some top keys replaced."""
 
-    def made(only=(), jobs=None, **keys):
+    def made(only=(), jobs=None, shard="", threads=None, **keys):
         suite = load_suite(write_suite(**keys), "mini")
-        return make_plan(suite, Options(tmp_path / "results", None, (plugins,), only, jobs))
+        options = Options(tmp_path / "results", None, (plugins,), only, jobs)
+        return make_plan(suite, replace(options, shard=shard, threads=threads))
 
     return made
 
@@ -101,6 +105,67 @@ def test_a_run_id_is_computed_once_a_cell(plan, monkeypatch):
 
     monkeypatch.setattr(RunSpec, "_values", again)
     assert [cell["run_id"] for cell in made.summary()["cells"]] == ids
+
+
+@dataclass(frozen=True)
+class Planned:
+    """As much of a cell as a shard looks at."""
+
+    run_id: str
+    label: str
+    condition: str
+    after: str = ""
+
+
+@given(
+    rows=st.lists(st.tuples(st.sampled_from("ab"), st.booleans()), min_size=1, max_size=12),
+    seeds=st.integers(1, 4),
+    parts=st.integers(1, 5),
+    by_row=st.booleans(),
+)
+def test_shards_hold_each_cell_once_and_are_of_like_cost(rows, seeds, parts, by_row):
+    """Rows of condition a or b (three times the data), of which some read the row before."""
+    sizes = {"a": 1.0, "b": 3.0}
+    cells: list[Planned] = []
+    for number, (condition, reads) in enumerate(rows):
+        reads = reads and number > 0 and rows[number - 1][0] == condition
+        for seed in range(seeds):
+            after = f"{number - 1}-{seed}" if reads else ""
+            cells.append(Planned(f"{number}-{seed}", str(number), condition, after))
+    shards = [shard_of(cells, f"{n}/{parts}", sizes, by_row) for n in range(1, parts + 1)]
+    assert sorted(c.run_id for shard in shards for c in shard) == sorted(c.run_id for c in cells)
+    place = {cell.run_id: n for n, shard in enumerate(shards) for cell in shard}
+    assert all(place[cell.after] == place[cell.run_id] for cell in cells if cell.after)
+    if by_row:
+        assert len({(cell.label, place[cell.run_id]) for cell in cells}) == len(rows)
+    costs = [sum(sizes[cell.condition] for cell in shard) for shard in shards]
+    longest = len(rows) * seeds if any(reads for _, reads in rows) else seeds if by_row else 1
+    assert max(costs) - min(costs) <= 3 * longest
+
+
+def test_a_shard_of_a_plan_keeps_the_ids_and_what_others_need(plan):
+    reader = {"dummy": {"weights_from": "source"}, "label": "reader"}
+    methods = ["still", reader, {"dummy": {}, "label": "source"}]
+    whole = plan(methods=methods)
+    parts = [plan(shard=f"{n}/2", methods=methods) for n in (1, 2)]
+    assert {c.run_id for part in parts for c in part.selected} == {c.run_id for c in whole.cells}
+    assert sorted(len(part.selected) for part in parts) == [2, 3]
+    assert all(part.cells == whole.cells for part in parts)
+    for part in parts:
+        ids = {cell.run_id for cell in part.selected}
+        assert {cell.after for cell in part.selected} - {""} <= ids
+
+
+@pytest.mark.parametrize("shard", ["0/2", "3/2", "1", "1/0", "a/b", "1/2/3", "²/3", "-1/2"])
+def test_a_part_that_is_none_is_refused(plan, shard):
+    with pytest.raises(UserError, match=r"--shard .*: allowed: I/N with I from 1 to N, as 2/3"):
+        plan(shard=shard)
+
+
+def test_threads_that_are_said_are_in_the_id_and_not_the_machine_s(plan):
+    three, two = plan(threads=3, jobs=2), plan(threads=2)
+    assert (three.threads, two.threads) == (3, 2)
+    assert {c.threads for c in three.cells} == {3} and three.cells[0].run_id != two.cells[0].run_id
 
 
 def test_the_estimate_rests_on_cells_that_are_done(plan):

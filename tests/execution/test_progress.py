@@ -50,6 +50,17 @@ def test_a_cell_that_is_put_back_says_why_and_is_not_counted(clock):
     assert lines[-1] == "average, seed 0: done in 0:01:00; 1/2 cells, 0:00:30 left"
 
 
+def test_cells_of_other_runs_are_not_in_what_is_left(clock):
+    lines: list[str] = []
+    display = progress.LineDisplay(total=3, jobs=1, say=lines.append)
+    display.ended_elsewhere("base", "done")
+    display.started(0, "average, seed 0")
+    clock[0] += 60
+    display.ended(0, "average, seed 0", "done", "")
+    assert lines[0] == "base: done, by another run"
+    assert lines[-1] == "average, seed 0: done in 0:01:00; 1/2 cells, 0:01:00 left"
+
+
 def test_the_items_of_an_evaluation_are_counted(clock):
     lines: list[str] = []
     display = progress.LineDisplay(1, 1, lines.append)
