@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from tests.conftest import one_thread_a_cell
-
-SHORT = ["--set", "training.epochs=1", "--set", "data.train=4", "--limit", "3", "--threads", "1"]
+from compact_bench.execution import run as execution
+from tests.stub_pool import HerePool
 
 
 @pytest.fixture
 def part(call, write_suite, plugins, tmp_path, monkeypatch, no_pictures):
-    """Plan the tiny suite in a results folder without running its methods; return that folder."""
-    one_thread_a_cell(monkeypatch)
+    """Run the tiny suite, or a part of it; return exit code, lines and the results folder."""
+    monkeypatch.setattr(execution, "Pool", HerePool)
     path = write_suite(methods=["still", "dummy"], seeds=[0])
 
     def run(name, *more):
-        tail = ["--plugins", plugins, "--results", tmp_path / name, *SHORT, *more]
+        tail = ["--plugins", plugins, "--results", tmp_path / name, "--threads", "1", *more]
         code, out, err = call("run", path, *tail)
         return code, out + err, tmp_path / name / "tiny" / "mini"
 

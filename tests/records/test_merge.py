@@ -13,35 +13,17 @@ import yaml
 from compact_bench.errors import UserError
 from compact_bench.execution import run as execution
 from compact_bench.execution.plan import Options, make_plan
-from compact_bench.execution.pool import Pool, WorkerEntry
+from compact_bench.execution.pool import WorkerEntry
 from compact_bench.records.cells import CellWriter
 from compact_bench.records.merge import merge
-from compact_bench.suite.matrix import RunSpec
 from compact_bench.suite.schema import load_suite
 from tests.conftest import data_files_in, plugins_in, tiny_suite
-from tests.stubs import stub_cells
+from tests.stub_pool import HerePool
 
 ROWS = [
     {"dummy": {"weights_from": "source"}, "label": "reader"},
     *({"dummy": {}, "label": label} for label in ("source", "other")),
 ]
-
-
-class HerePool(Pool):
-    """Runs stub cells in this process."""
-
-    def start(self, cells=1):
-        """No worker."""
-
-    def check(self, spec):
-        """Every student loads."""
-
-    def begin(self, slot, spec, request):
-        """Run the cell at once."""
-        folder = Path(request["folder"])
-        stub_cells.tuned_cell(RunSpec.from_json(request["spec"]), folder, None, [], lambda e: None)
-        for kind in ("start", "end"):
-            self._news.put(execution.News(slot, spec, {"event": kind}))
 
 
 def begin(home: Path, **options):
