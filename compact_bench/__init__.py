@@ -34,8 +34,8 @@ def run(
     """Run what is missing of a suite, make its page, and return its results.
 
     suite: a suite file, or its values. options: those of the command `run` by name, that is
-    overrides (of `--set`), only, seeds, limit, jobs, mirror, plugins, retry, cell_minutes,
-    stall_minutes and trust_remote_code. A cell that fails is recorded in the results; UserError,
+    overrides (of `--set`), only, seeds, limit, jobs, threads, mirror, plugins, retry, shard,
+    executor, resources, cell_minutes, stall_minutes and trust_remote_code. A cell that fails is recorded in the results; UserError,
     with nothing started, where the input is wrong.
 
         values = yaml.safe_load(open("suites/gsm8k.yaml"))

@@ -76,7 +76,7 @@ EXPECTED = (0, 1, 2, 130, -signal.SIGTERM, -signal.SIGKILL)
 SECONDS = 300.0  # after which a command counts as hung
 # Times, logs, and what counts the trials that died; `_finished` compares the others.
 VOLATILE = ("log.txt", "tries", "studies.journal", "trials.json", "study.db")
-LOCKS = (".lock", ".flock")
+LOCKS = (".lock", ".flock", ".lease")
 DIED = ("tune/report.html", "tune/tables/trials", "tune/tables/tuning_cost", "tune/tables/settings")
 
 
@@ -241,6 +241,12 @@ def wrong(command: str, folder: Path, fault: Fault, whole: dict[str, bytes | str
         yield "hung after the fault"
     elif code not in EXPECTED:
         yield f"ended with {code} after the fault"
+    if fault.kind == TWO and command == "run":  # which share the cells
+        if (code, *others) != (0, 0):
+            yield f"two runs ended with {code} and {others}"
+        tries = {path: path.read_text() for path in (folder / "results").rglob("tries")}
+        if again := [path.parent.name for path, each in tries.items() if each != "x"]:
+            yield f"cells were done twice by two runs: {', '.join(again)}"
     before = done_cells(folder)
     code = ended(begin(command, folder, NOTHING))
     if processes := left_behind(folder):
