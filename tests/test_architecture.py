@@ -41,6 +41,7 @@ HEAVY = {"torch", "transformers", "lm_eval", "peft", "datasets"}
 OF_NO_MODULE = {
     "data/test_mirror.py": "the data sets themselves, where there is a copy of them",
     "execution/test_full_profile.py": "the `full` profile, on tiny stand-ins for its student",
+    "report/test_in_chromium.py": "the pages as a browser shows them",
     "report/test_many_cells.py": "commands over many cells: no torch, the same bytes whoever works",
     "report/test_published.py": "the pages in results/published",
     "testing/test_checks.py": "the list of checks, which the package's own file holds",

@@ -115,6 +115,27 @@ def _not_worse(
     return labels
 
 
+def tiers(results: Results, measure: Measure, condition: str = "") -> list[list[Row]]:
+    """Trained rows of a condition by what can't be told apart, the best first.
+
+    A tier is the best of the rows that are left, and those not clearly worse than it: the 95%
+    interval of the paired difference, not corrected, includes 0, or there is none. A row may so
+    stand below one of the tier before that it can't be told from; never below that tier's best.
+    """
+    better, made = measure.shown.better, []
+    means = {row.label: better * row.summary(measure).mean for row in results.rows}
+    rows = [r for r in results.rows if r.trained and r.condition == condition]
+    rest = sorted(
+        (row for row in rows if np.isfinite(means[row.label])), key=lambda row: -means[row.label]
+    )
+    while rest:
+        found = {row: difference(row, rest[0], measure, results.rows) for row in rest[1:]}
+        worse = [row for row, one in found.items() if one and np.isfinite(one.p) and one.clear]
+        made.append([row for row in rest if row not in worse])
+        rest = worse
+    return made
+
+
 def detectable(differences: Iterable[Difference | None]) -> list[float]:
     """The minimum detectable differences of those that were tested."""
     return [d.detectable for d in differences if d and np.isfinite(d.detectable)]

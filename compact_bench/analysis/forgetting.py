@@ -136,6 +136,35 @@ def mean_path(paths: Mapping[Seed, Sequence[Point]]) -> tuple[Point, ...]:
     return tuple(Point(at, *np.mean([path[at] for path in by_seed], axis=0)) for at in places)
 
 
+def front(results: Results) -> set[str]:
+    """Names of the trained rows that no other is at least as good as in reasoning and old skill.
+
+    Means over seeds, of the first reasoning task and over the forgetting tasks; with conditions
+    under the first one. A row without one of the two is on no front.
+    """
+    measure = next(iter(results.headlines("reasoning")), None)
+    if measure is None:
+        return set()
+    condition = str(results.conditions[0]["name"]) if results.conditions else ""
+    points = {
+        row.name: (
+            measure.shown.better * row.summary(measure).mean,
+            results.retention_summary(row).mean if results.headlines("forgetting") else 0.0,
+        )
+        for row in results.rows
+        if row.trained and row.condition == condition
+    }
+    known = {name: point for name, point in points.items() if np.isfinite(point).all()}
+    return {
+        name
+        for name, (gain, kept) in known.items()
+        if not any(
+            one >= gain and other >= kept and (one, other) != (gain, kept)
+            for one, other in known.values()
+        )
+    }
+
+
 def retention_at_gain(points: Sequence[Point], gain: float) -> float | None:
     """Retention where the path first reaches a gain, linear between points; None where it doesn't.
 

@@ -34,19 +34,33 @@ def figure_formats(context: Any, parameter: Any, text: str) -> tuple[str, ...]:
     metavar="svg,pdf,png",
     help="Formats of the figures.",
 )
+@click.option(
+    "--index",
+    is_flag=True,
+    help="Make the index of all results in the folder FILE instead: index.html, index.md.",
+)
 @JSON
 def report(
-    file: Path, profile: str | None, results: Path, formats: tuple[str, ...], as_json: bool
+    file: Path,
+    profile: str | None,
+    results: Path,
+    formats: tuple[str, ...],
+    index: bool,
+    as_json: bool,
 ) -> None:
     """Make the tables and figures of FILE again, from its records alone."""
-    from compact_bench.report import page
+    from compact_bench.report import leaderboard, page
     from compact_bench.tune.report import page as tune_page
 
+    if index:
+        made = leaderboard.build(file)
+        click.echo(printing.as_json(leaderboard.content(file)) if as_json else f"index: {made[0]}")
+        return
     root = results_folder(file, profile, results)
     say = partial(click.echo, err=as_json)
     page.show(root, say=say, formats=formats)
-    for made in tune_page.rebuild(root, formats):
-        say(f"report: {made.page}")
+    for tuned in tune_page.rebuild(root, formats):
+        say(f"report: {tuned.page}")
     if as_json:
         click.echo(printing.as_json(page.answer(root)))
 
@@ -88,7 +102,7 @@ def compare(names: tuple[str, ...], samples: bool, as_json: bool) -> None:
     made: Any
     printed: Any
     if samples:
-        from compact_bench.report import sample_comparison as printed
+        from compact_bench.report.samples import comparison as printed
 
         made = printed.compare_samples(Path(names[0]), Path(names[1]))
     else:

@@ -174,3 +174,15 @@ def read_items(root: Path) -> dict[tuple[str, str], str]:
     if "question" not in frame:
         return {}
     return frame.set_index(["task", "question_id"])["question"].to_dict()
+
+
+def read_rationales(root: Path) -> pd.DataFrame:
+    """bank.parquet with its texts, "" where they aren't published; empty where it isn't there."""
+    names = [*_BANK, "text", "question", "gold"]
+    frame = _read(root, "bank.parquet", names)
+    if not {*RATIONALE_KEY, "right"} <= set(frame.columns):
+        return pd.DataFrame(columns=names)
+    texts = [name for name in names if name not in ("sample", "right")]
+    known = {name: frame[name].fillna("").astype(str) for name in texts if name in frame}
+    made = {name: known.get(name, "") for name in texts}
+    return frame.assign(right=frame["right"].eq(True), **made)

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import base64
 import re
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 from itertools import accumulate
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import jinja2
+from markupsafe import Markup
 
 from compact_bench.analysis import claims
 from compact_bench.analysis.forgetting import diagnostics_recorded, forgetting
@@ -26,6 +29,7 @@ from compact_bench.report.parts.formats import WRITERS, Table
 from compact_bench.report.parts.formats import write as write_tables
 from compact_bench.report.parts.style import METADATA, Picture
 from compact_bench.report.parts.style import write as write_pictures
+from compact_bench.report.samples import browser as sample_browser
 from compact_bench.report.tables.main import main_numbers
 from compact_bench.report.verdict import verdict
 from compact_bench.utils import processes
@@ -34,8 +38,7 @@ from compact_bench.utils.processes import mapped
 
 PAGE = "report.html"
 
-MOST_SAMPLES = 3  # right ones, and wrong ones, of a row
-LONGEST_SAMPLE = 1200  # characters
+MOST_SAMPLES = 3  # right ones, and wrong ones, of a row, for readers without a script
 CAPTION = 30  # words of a caption that are seen before "How to read" is opened
 FRONT = ("map", "tradeoff", "curves", "differences")  # the first of them is on the first screen
 
@@ -61,18 +64,17 @@ def sample_groups(
 def _samples(
     cell: Cell, task: str | None, questions: Mapping[tuple[str, str], str]
 ) -> list[dict[str, Any]]:
-    samples = [s for s in cell.samples() if task is None or s.get("task") == task]
-    trained = [sample for sample in samples if sample.get("stage") != "before"]
-    samples = sorted(trained or samples, key=lambda sample: str(sample.get("question_id")))
+    samples = sample_browser.final(
+        s for s in cell.samples() if task is None or s.get("task") == task
+    )
+    samples = sorted(samples, key=lambda sample: str(sample.get("question_id")))
     right = [sample for sample in samples if sample.get("right")][:MOST_SAMPLES]
     wrong = [sample for sample in samples if not sample.get("right")][:MOST_SAMPLES]
     shown = []
     for sample in [*right, *wrong]:
-        output = str(sample.get("output", ""))
-        if (over := len(output) - LONGEST_SAMPLE) > 0:
-            output = f"{output[:LONGEST_SAMPLE]} … ({over} more characters)"
         key = str(sample.get("task")), str(sample.get("question_id"))
         values = {name: sample.get(name) for name in ("question_id", "extracted", "answer")}
+        output = sample_browser.shortened(str(sample.get("output", "")))
         values |= {"right": bool(sample.get("right")), "output": output}
         shown.append(values | {"question": questions.get(key)})
     return shown
@@ -111,7 +113,7 @@ def build(
     figure_paths = write_pictures(pictures, folder / "figures", formats)
     for path in _stale(folder, [*table_paths, *figure_paths]):
         remove(path)
-    text = html(results, made_tables, pictures, read_items(folder), formats, table_formats)
+    text = html(results, folder, made_tables, pictures, formats, table_formats)
     page = write_text(folder / PAGE, text)
     return ReportPaths(table_paths[0], tuple(table_paths), tuple(figure_paths), page)
 
@@ -192,13 +194,14 @@ def _stale(folder: Path, written: Iterable[Path]) -> list[Path]:
 
 def html(
     results: Results,
+    folder: Path,
     made_tables: Iterable[Table],
     pictures: Sequence[Picture],
-    questions: Mapping[tuple[str, str], str],
     formats: Sequence[str],
     table_formats: Sequence[str] = tuple(WRITERS),
 ) -> str:
     """The page as one self-contained file; every text from records is escaped."""
+    questions = read_items(folder)
     return render(
         suite=results.suite,
         setting=captions.setting(results),
@@ -207,6 +210,7 @@ def html(
         pictures=pictures,
         failures=[(row.label, why) for row in results.rows for why in row.problems()],
         samples=sample_groups(results, questions),
+        browser=sample_browser.packed(results, folder, questions),
         environments=_environments(results),
         states=sorted(count_states(results).items()),
         formats=formats,
@@ -231,6 +235,7 @@ def render(
     pictures: Sequence[Picture],
     formats: Sequence[str] = ("svg",),
     table_formats: Sequence[str] = tuple(WRITERS),
+    browser: str = "",
     **content: Any,
 ) -> str:
     """The page of tables and figures, with links to their files of these formats.
@@ -246,6 +251,20 @@ def render(
     parts += [PagePart(one.name, one.title, first_words(one.caption.own), one) for one in tables]
     front = next((part for name in FRONT for part in parts if part.uri and part.name == name), None)
     sections = contents.in_sections([part for part in parts if part is not front])
+    return fill(
+        "page.html.j2",
+        sections=sections,
+        front=front,
+        front_section=contents.section(front.name) if front else "",
+        endings=list(table_formats),
+        picture_endings=list(formats),
+        browser=browser,
+        **content,
+    )
+
+
+def fill(template: str, **content: Any) -> str:
+    """A page of this template, with the style and the script that all pages share."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(Path(__file__).parent),
         autoescape=True,
@@ -254,14 +273,12 @@ def render(
         lstrip_blocks=True,
         keep_trailing_newline=True,
     )
-    return environment.get_template("page.html.j2").render(
-        sections=sections,
-        front=front,
-        front_section=contents.section(front.name) if front else "",
-        endings=list(table_formats),
-        picture_endings=list(formats),
-        **content,
-    )
+    script = Path(__file__).with_name("page.js").read_text("utf-8")
+    # The policy names the script's hash and not a nonce: in a file the nonce could be read, and
+    # so be put into a forged page's own script.
+    checksum = base64.b64encode(sha256(script.encode()).digest()).decode()
+    page = environment.get_template(template)
+    return page.render(script=Markup(script), checksum=checksum, **content)
 
 
 def _address(picture: Picture) -> str:

@@ -16,6 +16,7 @@ from compact_bench.suite.metrics import Measure
 
 MOST_NAMES = 4  # rows that a sentence names
 MOST_AS_THEY_ARE = 12  # rows in the suite's order; of more the best come first
+SAME = "as many as"  # FLOPs in two digits
 
 
 @dataclass(frozen=True)
@@ -53,12 +54,16 @@ class ShortTable:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reader sees first. condition: the one that it is about, where a suite has several."""
+    """What a reader sees first. condition: the one that it is about, where a suite has several.
+
+    solved_by: labels of the best row and of the row that it is compared to, for the samples.
+    """
 
     sentences: tuple[str, ...]
     tiles: tuple[Tile, ...]
     table: ShortTable
     condition: str = ""
+    solved_by: tuple[str, ...] = ()
 
 
 def verdict(results: Results) -> Verdict | None:
@@ -83,7 +88,10 @@ def verdict(results: Results) -> Verdict | None:
         _best(results, best, measure),
         _beside(results, best, alike, trained, measure),
     )
-    return Verdict(sentences, _tiles(results, best, alike, trained, measure), table, condition)
+    tiles = _tiles(results, best, alike, trained, measure)
+    other = results.compared_to(best)
+    solved_by = (best.label, other.label) if other else ()
+    return Verdict(sentences, tiles, table, condition, solved_by)
 
 
 def _best(results: Results, best: Row, measure: Measure) -> str:
@@ -110,8 +118,10 @@ def _beside(
     results: Results, best: Row, alike: Sequence[Row], trained: Sequence[Row], measure: Measure
 ) -> str:
     """What can't be told from the best row, and what the best costs."""
-    cost = _times(results, best)
-    costs = f"It trains with {cost} the FLOPs of {captions.reference(results)}" if cost else ""
+    cost, reference = _times(results, best), captions.reference(results)
+    costs = f"It trains with {cost} the FLOPs of {reference}" if cost else ""
+    if cost == SAME:
+        costs = f"It trains at the same FLOPs as {reference}"
     if len(results.seeds) < 2 or len(trained) < 2:
         return f"{costs}." if costs else "Nothing stands beside it."
     if not alike:
@@ -123,13 +133,20 @@ def _beside(
     return f"{costs}; {others}." if costs else f"{others[0].upper()}{others[1:]}."
 
 
-def _times(results: Results, row: Row) -> str:
-    """A row's training FLOPs as a multiple of the reference row's; "" where one is not known."""
+def flops_ratio(results: Results, row: Row) -> float:
+    """A row's training FLOPs over those of the row that it is compared to; NaN where unknown."""
     reference = results.compared_to(row)
     if reference is None:
-        return ""
+        return math.nan
     mine, other = (one.cost("flops").mean for one in (row, reference))
-    return f"{mine / other:.2g} times" if mine > 0 and other > 0 else ""
+    return mine / other if mine > 0 and other > 0 else math.nan
+
+
+def _times(results: Results, row: Row) -> str:
+    """The same as words; "" where it is unknown."""
+    ratio = flops_ratio(results, row)
+    times = f"{ratio:.2g}"
+    return "" if math.isnan(ratio) else SAME if times == "1" else f"{times} times"
 
 
 def _tiles(

@@ -11,7 +11,7 @@ from statsmodels.stats.multitest import multipletests
 
 from compact_bench.analysis import claims
 from compact_bench.analysis import results as collect
-from compact_bench.analysis.results import Results, read
+from compact_bench.analysis.results import Results, difference, read
 from compact_bench.records import cells, suite_record
 from compact_bench.report import page
 from compact_bench.report.tables.main import differences, main
@@ -135,3 +135,27 @@ def test_what_survives_is_marked_and_nothing_else(results: Results) -> None:
         key = (row[0].text, "in_domain", "accuracy")
         survives = key in numbers.index and numbers.loc[key, "p_holm"] < 0.05
         assert row[column].text.endswith("*") == survives
+
+
+def test_tiers_are_what_cannot_be_told_from_their_first(results: Results) -> None:
+    measure = results.headlines("reasoning")[0]
+    tiers = claims.tiers(results, measure)
+    trained = [row for row in results.rows if row.trained]
+    assert sorted(row.label for tier in tiers for row in tier) == sorted(r.label for r in trained)
+    assert len(tiers) > 1
+    rest = sorted(trained, key=lambda row: -row.summary(measure).mean)
+    for tier in tiers:
+        assert tier[0] is rest[0]
+        for row in rest[1:]:
+            found = difference(row, rest[0], measure, results.rows)
+            assert found
+            holds_zero = abs(found.mean) <= found.half_width
+            assert (row in tier) == holds_zero
+        rest = [row for row in rest if row not in tier]
+
+
+def test_without_intervals_there_is_one_tier(tmp_path: Path) -> None:
+    made = Made(labels=("base", "average", "compact"), seeds=(0,), items=20, steps=3)
+    results = read(synthetic.make(tmp_path, made))
+    tiers = claims.tiers(results, results.headlines("reasoning")[0])
+    assert [{row.label for row in tier} for tier in tiers] == [{"average", "compact"}]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from tests import synthetic
@@ -44,3 +45,15 @@ def test_paper_writes_what_a_paper_takes(call, refused, tmp_path):
     assert any(name.endswith(".pdf") for name in names)
     assert "@" in (out / "refs.bib").read_text("utf-8")  # average's
     assert "no results in" in refused("paper", tmp_path / "nothing", "--out", out)
+
+
+def test_the_index_of_all_results(call, refused, tmp_path):
+    synthetic.make(
+        tmp_path / "gsm8k" / "mini", Made(labels=("average", "compact"), items=8, steps=2)
+    )
+    code, out = call("report", "--index", str(tmp_path))[:2]
+    assert code == 0 and f"index: {tmp_path / 'index.html'}" in out
+    assert (tmp_path / "index.md").exists()
+    tiers = json.loads(call("report", str(tmp_path), "--index", "--json")[1])[0]["tiers"]
+    assert sorted(label for tier in tiers for label in tier) == ["average", "compact"]
+    assert "no results in" in refused("report", "--index", tmp_path / "nowhere")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import os
 import re
 import subprocess
@@ -56,11 +58,26 @@ def test_what_models_and_plugins_wrote_is_escaped(tmp_path: Path) -> None:
     )  # fmt: skip
     paths = build(synthetic.make(tmp_path, made))
     page = parsed(paths.page)
-    assert "script" not in page.tags
+    assert page.tags.count("script") == 2  # ours, and what it reads: base 64
     text = paths.page.read_text(encoding="utf-8")
     assert "&lt;script&gt;alert(1)" in text
+    assert "<script>alert(1)" not in text
     assert "{{ 7 * 7 }}" in text
     assert "\\<script>" in paths.summary.read_text(encoding="utf-8")
+
+
+def test_no_script_but_the_page_s_own_may_run(tmp_path: Path, no_pictures: None) -> None:
+    root = synthetic.make(tmp_path, Made(labels=("base", "average"), items=4, steps=2))
+    text = build(root).page.read_text(encoding="utf-8")
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    assert policy
+    rules = dict(rule.strip().split(" ", 1) for rule in policy[1].split(";"))
+    (script,) = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    checksum = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert rules["script-src"] == f"'sha256-{checksum}'"
+    assert rules["default-src"] == "'none'" and rules["img-src"] == "data:"
+    assert text.count("<script") == 2
+    assert '<script type="application/octet-stream" id="browser-data">' in text
 
 
 def test_the_same_records_give_the_same_bytes_elsewhere(tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from compact_bench.records import archive
 from compact_bench.records.cells import read_cells
 from compact_bench.records.suite_record import read_suite_record
+from compact_bench.report import leaderboard
 from compact_bench.report import page as report_page
 from compact_bench.report.page import build
 from compact_bench.suite.schema import load_suite
@@ -41,6 +42,11 @@ def test_the_published_results_stay_small():
 @pytest.mark.parametrize("path", PAGES, ids=["-".join(p.parts[-4:-1]) for p in PAGES])
 def test_a_published_page_is_whole_and_no_id_stands_twice(path):
     assert "main" in parsed(path).ids
+
+
+def test_the_index_is_made_of_the_records():
+    for name, text in leaderboard.index(PUBLISHED).items():
+        assert (PUBLISHED / name).read_text("utf-8") == text, name
 
 
 def test_something_is_published():

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results, read
+from compact_bench.records.cells import CellWriter, read_cells
 from compact_bench.report import page
 from compact_bench.report import verdict as verdicts
 from compact_bench.report.contents import FIGURES, SECTIONS, TABLES, section
@@ -143,3 +144,16 @@ def test_contents_lead_to_sections_and_captions_are_short(root: Path):
     long = [one for one in captions if len(re.sub("<.*?>", "", one).split()) > CAPTION]
     assert [one for one in long if "cells: " not in one and "cell: " not in one] == []
     assert page.FRONT[1] == "tradeoff" and text.count("Reasoning against forgetting.") == 1
+
+
+@pytest.mark.parametrize(("share", "words"), [(1.0, "at the same FLOPs as"), (2.0, "with 2 times")])
+def test_a_cost_as_the_reference_s_is_no_multiple(tmp_path: Path, share: float, words: str):
+    root = synthetic.make(tmp_path, Made(labels=("base", "average", "compact"), items=20, steps=3))
+    for cell in read_cells(root):
+        if cell.spec["label"] != "base":
+            flops = 1e12 * (share if cell.spec["label"] == "compact" else 1)
+            facts = {k: v for k, v in cell.status.items() if k not in ("state", "reason")}
+            CellWriter(cell.folder).status("done", **facts | {"flops": flops})
+    found = verdict(read(root))
+    assert found and found.solved_by == ("compact", "average")
+    assert words in found.sentences[1] and "1 times" not in " ".join(found.sentences)

@@ -20,15 +20,18 @@ from compact_bench.report.parts import captions
 from compact_bench.report.parts.numbers import scale, titled
 from compact_bench.report.parts.style import (
     DASHED,
+    OTHER,
     STYLE,
     UNTRAINED,
     Look,
     Picture,
     Rendering,
+    in_legend,
     legend,
     legend_width,
-    looks,
     row_handles,
+    shown_looks,
+    tag,
 )
 from compact_bench.report.tables.changes import ladder_measures
 
@@ -123,7 +126,7 @@ def _figure(results: Results, found: Series, lines: Sequence[PanelRow]) -> Figur
     columns = -(-len(found) // -(-len(found) // MOST_COLUMNS))  # blocks of about equal size
     panels = [*found.items()]
     blocks = [panels[at : at + columns] for at in range(0, len(panels), columns)]
-    known = looks(results.rows, captions.reference(results))
+    known = shown_looks(results)
     shown = {
         row.name: known[row.label]
         for row in results.rows
@@ -131,7 +134,8 @@ def _figure(results: Results, found: Series, lines: Sequence[PanelRow]) -> Figur
         and any(line.value(row).n for line in lines)
     }
     count = len(blocks) * len(lines)
-    size = (_PANEL[0] * columns + legend_width([*shown]), _PANEL[1] * count + 0.2)
+    explained = in_legend(shown)
+    size = (_PANEL[0] * columns + legend_width([*explained]), _PANEL[1] * count + 0.2)
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(count, columns, squeeze=False)
     for number, line in enumerate(lines):
@@ -147,13 +151,13 @@ def _figure(results: Results, found: Series, lines: Sequence[PanelRow]) -> Figur
     for axis in axes.flat:
         if not axis.has_data():
             axis.remove()
-    handles = row_handles(shown, 6.5, linewidth=1.6)
+    handles = row_handles(explained, 6.5, linewidth=1.6)
     handles += [
         Line2D([], [], color=UNTRAINED, linewidth=1.0, linestyle=DASHED, label=row.name)
         for row in _untrained(results)
         if any(line.value(row).n for line in lines)
     ]
-    legend(figure, handles, [*shown])
+    legend(figure, handles, [*explained])
     return figure
 
 
@@ -183,7 +187,8 @@ def _panel(
         x = np.array([place for place, _ in points]) + shift
         y = line.scale * np.array([found.mean for _, found in points])
         sd = line.scale * np.nan_to_num([found.sd for _, found in points])
-        axis.errorbar(x, y, yerr=sd, linewidth=1.6, elinewidth=1.0, zorder=3, **look.style(6))
+        style = look.style(6) | {"linewidth": 1.6, "elinewidth": 1.0}
+        tag(name, axis.errorbar(x, y, yerr=sd, zorder=2.5 if look == OTHER else 3, **style))
     if len(ticks) <= _MOST_TICKS:
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
     margin = 0.08 * (ticks[-1] - ticks[0]) or 0.5

@@ -21,7 +21,7 @@ from compact_bench.analysis.results import Results
 from compact_bench.analysis.statistics import Difference
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.numbers import scale, titled
-from compact_bench.report.parts.style import STYLE, Picture, Rendering, label_width
+from compact_bench.report.parts.style import STYLE, Picture, Rendering, label_width, tag
 from compact_bench.report.tables import changes
 from compact_bench.report.tables.changes import BEFORE, START, Change, Column, Ladder
 from compact_bench.suite.metrics import Measure
@@ -74,11 +74,12 @@ def _rows(results: Results, found: Mapping[Measure, Mapping[str, Difference]]) -
             value, width = scale(measure) * one.mean, scale(measure) * one.half_width
             ends += [value - width, value + width]
             claimed = (label, measure) in claims.family(results).claims
-            axis.errorbar(
+            drawn = axis.errorbar(
                 value, labels.index(label), xerr=width, fmt="o", markersize=4, elinewidth=1.2,
                 color=CLEAR if one.clear else UNCLEAR, zorder=3,
                 markerfacecolor=None if claimed or not one.clear else "white",
             )  # fmt: skip
+            tag(label, drawn)
         _sides(axis, measure.shown.better, min(ends), max(ends))
         axis.xaxis.set_major_locator(MaxNLocator(4))
         axis.set_xlabel(f"{measure.task_title}:\n{titled(measure, 'points')}")

@@ -18,17 +18,20 @@ from compact_bench.records.hidden_states import read_record
 from compact_bench.report.parts import captions
 from compact_bench.report.parts.style import (
     DASHED,
+    OTHER,
     PALETTE,
     STYLE,
     Look,
     Picture,
     Rendering,
     grid,
+    in_legend,
     label_width,
     legend,
     legend_width,
-    looks,
     row_handles,
+    shown_looks,
+    tag,
 )
 
 MOST_MAPS, MOST_ROWS = 6, 60
@@ -60,10 +63,10 @@ def latent(results: Results) -> Picture | None:
 
 
 def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
-    every = looks(results.rows, captions.reference(results))
+    every = shown_looks(results)
     known = {row.label: every[row.label] for row in rows}
-    labels = [*known]
-    size = (label_width(labels) + 6.4 + legend_width(labels), 3.6 + 0.2 * len(rows))
+    labels, explained = [*known], in_legend(known)
+    size = (label_width(labels) + 6.4 + legend_width([*explained]), 3.6 + 0.2 * len(rows))
     figure = Figure(figsize=size, layout="constrained")
     axes = figure.subplots(2, 2, height_ratios=[2.6, 0.5 + 0.2 * len(rows)])
     for above, below, (name, title) in zip(*axes, _KINDS, strict=True):
@@ -73,9 +76,9 @@ def _layers(results: Results, found: StateStats, rows: Sequence[Row]) -> Figure:
         _by_row(below, found, known, name)
         below.set_xlabel(title)
         below.set_yticks(range(len(rows)), labels if name == "cka" else [""] * len(rows))
-    handles = row_handles(known, 5.5, linewidth=1.5)
+    handles = row_handles(explained, 5.5, linewidth=1.5)
     handles.append(Line2D([], [], color=_RANDOM, linestyle=DASHED, label="random change"))
-    legend(figure, handles, labels)
+    legend(figure, handles, [*explained])
     return figure
 
 
@@ -93,10 +96,10 @@ def _by_layer(axis: Axes, found: StateStats, known: Mapping[str, Look], name: st
         axis.fill_between(at, low, high, color=_RANDOM, alpha=0.2, linewidth=0, zorder=1)
         middle = np.nanmean(control, axis=0)
         axis.plot(at, middle, color=_RANDOM, linestyle=DASHED, linewidth=1.8, zorder=2)
-    for look, values in zip(known.values(), means(name), strict=True):
+    for (label, look), values in zip(known.items(), means(name), strict=True):
         first = look.marker == "*"  # the row that others are compared to
-        order, width = (4, 2.4) if first else (3, 1.0)
-        axis.plot(layers, values, linewidth=width, zorder=order, **look.style(4.5))
+        order, width = (4.0, 2.4) if first else (2.5 if look == OTHER else 3.0, 1.0)
+        tag(label, *axis.plot(layers, values, linewidth=width, zorder=order, **look.style(4.5)))
 
 
 def _by_row(axis: Axes, found: StateStats, known: Mapping[str, Look], name: str) -> None:
@@ -108,8 +111,11 @@ def _by_row(axis: Axes, found: StateStats, known: Mapping[str, Look], name: str)
         mine, control = (found.summary(label, kind, last) for kind in (name, f"{name}_random"))
         style = look.style(5.5) | {"elinewidth": 1.1, "linestyle": ""}
         hollow = style | {"markerfacecolor": "white", "markeredgecolor": look.colour, "alpha": 0.75}
-        axis.errorbar(control.mean, place + 0.2, xerr=bar(control.sd), **hollow)
-        axis.errorbar(mine.mean, place - 0.1, xerr=bar(mine.sd), zorder=3, **style)
+        tag(
+            label,
+            axis.errorbar(control.mean, place + 0.2, xerr=bar(control.sd), **hollow),
+            axis.errorbar(mine.mean, place - 0.1, xerr=bar(mine.sd), zorder=3, **style),
+        )
     axis.set_ylim(len(known) - 0.5, -0.5)  # in the table's order
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import seaborn
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -20,14 +19,17 @@ from compact_bench.report.parts import captions
 from compact_bench.report.parts.numbers import scale, titled
 from compact_bench.report.parts.style import (
     DASHED,
+    OTHER,
     STYLE,
     Look,
     Picture,
     Rendering,
     grid,
+    in_legend,
     legend,
-    looks,
     row_handles,
+    shown_looks,
+    tag,
 )
 
 MOST_PANELS = 30
@@ -68,13 +70,15 @@ def tradeoff(results: Results) -> Picture | None:
         return None
     titles = (f"{reasoning.task_title}: {titled(reasoning)}", "old skill kept, %")
     size = (3.1, 3.0) if len(panels) > 1 else (4.2, 3.6)
-    known = looks(results.rows, captions.reference(results))
+    known = shown_looks(results)
     shown = {
         row.label: known[row.label]
         for row in results.rows
-        if row.values.get(reasoning) and any(kept.get(row.label) for _, kept in panels)
+        if row.values.get(reasoning)
+        and any(np.isfinite([*kept.get(row.label, {}).values()]).any() for _, kept in panels)
     }
-    figure, axes = grid(len(panels), size, 2, titles, [*shown])
+    explained = in_legend(shown)
+    figure, axes = grid(len(panels), size, 2, titles, [*explained])
     for axis, (title, kept) in zip(axes, panels, strict=True):
         points = [
             (row.label, scale(reasoning) * value, 100 * kept[row.label].get(seed, np.nan))
@@ -84,12 +88,15 @@ def tradeoff(results: Results) -> Picture | None:
         frame = pd.DataFrame(points, columns=["label", "reasoning", "kept"])
         _scatter(axis, frame.dropna(), shown)
         axis.set_title(title)
-    legend(figure, row_handles(shown, 7), [*shown])
+    legend(figure, row_handles(explained, 7), [*explained])
     text = captions.caption(
         results,
         "Reasoning after training against old skill kept, (after − chance) / (before − chance). "
         "Large markers: mean over seeds, bars: standard deviation, small markers: single seeds. "
         "Dashed: nothing forgotten. Upper right is better",
+        "In colour: the rows that no other beats in both (means), and the row compared to"
+        if OTHER in shown.values()
+        else "",
     )
     return Picture("tradeoff", "Reasoning against forgetting", text, Rendering(figure))
 
@@ -97,30 +104,18 @@ def tradeoff(results: Results) -> Picture | None:
 def _scatter(axis: Axes, points: pd.DataFrame, shown: Mapping[str, Look]) -> None:
     """Percents of every row and seed that have both: columns label, reasoning, kept."""
     axis.axhline(100, color="#888888", linewidth=0.9, linestyle=DASHED, zorder=1)
-    colours = {label: look.colour for label, look in shown.items()}
-    markers = {label: look.marker for label, look in shown.items()}
-    sizes = {label: look.style(7.5)["markersize"] ** 2 for label, look in shown.items()}
-
-    def scatter(frame: pd.DataFrame, **style: Any) -> None:
-        if frame.empty:
-            return  # seaborn would warn
-        x, y = frame["reasoning"].to_numpy(), frame["kept"].to_numpy()  # names would be labels
-        rows = frame["label"]
-        seaborn.scatterplot(
-            x=x, y=y, hue=rows, style=rows, palette=colours, markers=markers, ax=axis,
-            legend=False, **style,
-        )  # fmt: skip
-
-    by_row = points.groupby("label", sort=False)
-    means, sds = by_row.mean().reset_index(), by_row.std()
-    scatter(points[by_row.transform("size") > 1], s=13, alpha=0.45, linewidth=0, zorder=2)
-    scatter(means, size=means["label"], sizes=sizes, linewidth=0.8, zorder=4)
-    for label, x, y in means.itertuples(index=False):
-        xerr, yerr = sds.loc[label]
-        axis.errorbar(
-            x, y, xerr=xerr, yerr=yerr, fmt="none", ecolor=colours[label], elinewidth=1.0,
-            alpha=0.7, zorder=3,
-        )  # fmt: skip
+    for label, own in points.groupby("label", sort=False):
+        look, order = shown[label], 3 if shown[label] == OTHER else 4
+        seeds = own[["reasoning", "kept"]]
+        (x, y), (x_sd, y_sd) = seeds.mean(), seeds.std()
+        style = look.style(7.5)
+        if len(own) > 1:
+            small = style | {"markersize": 0.45 * style["markersize"], "markeredgewidth": 0}
+            tag(label, *axis.plot(*seeds.to_numpy().T, linestyle="", alpha=0.45, zorder=2, **small))
+        bars = axis.errorbar(
+            x, y, xerr=x_sd, yerr=y_sd, linestyle="", elinewidth=1.0, zorder=order, **style
+        )
+        tag(label, bars)
     axis.margins(0.08)
 
 

@@ -37,10 +37,11 @@ _MARKDOWN = re.compile(r"([\\`*|<])")
 
 @dataclass(frozen=True)
 class Entry:
-    """One entry of a table."""
+    """One entry of a table. link: where the page and Markdown lead from it."""
 
     text: str
     best: bool = False
+    link: str = ""
 
     def marked(self, escape: Callable[[str], str], pattern: str) -> str:
         """The escaped text, in the pattern for bold where it is the best."""
@@ -96,7 +97,7 @@ def escape_latex(text: str) -> str:
 def markdown(table: Table) -> str:
     """The table as Markdown, its columns padded so that a terminal shows them aligned."""
     head = [escape_markdown(column) for column in table.columns]
-    body = [[e.marked(escape_markdown, "**{}**") for e in row] for row in table.rows]
+    body = [[_linked(e, e.marked(escape_markdown, "**{}**")) for e in row] for row in table.rows]
     widths = [max(3, *(len(line[i]) for line in [head, *body])) for i in range(len(head))]
 
     def line(cells: list[str]) -> str:
@@ -108,6 +109,10 @@ def markdown(table: Table) -> str:
     lines = "\n".join([line(head), f"|{rule}|", *map(line, body)])
     parts = [f"**{escape_markdown(table.title)}**", lines, *filter(None, [notes])]
     return "\n\n".join([*parts, escape_markdown(str(table.caption))]) + "\n"
+
+
+def _linked(entry: Entry, text: str) -> str:
+    return f"[{text}]({entry.link})" if entry.link else text
 
 
 def latex(table: Table) -> str:

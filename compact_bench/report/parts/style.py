@@ -13,14 +13,18 @@ from typing import Any
 
 import matplotlib
 import seaborn
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.container import Container
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.lines import Line2D
 
-from compact_bench.analysis.results import Row
+from compact_bench.analysis.forgetting import front
+from compact_bench.analysis.results import Results, Row
+from compact_bench.report.parts import captions
 from compact_bench.report.parts.captions import Caption
 from compact_bench.report.parts.formats import escape_markdown
 from compact_bench.utils.files import write_bytes, write_text
@@ -29,6 +33,7 @@ from compact_bench.utils.files import write_bytes, write_text
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 
 UNTRAINED, REFERENCE = "#767676", "#000000"
+MOST_COLOURED = 15  # rows; of more only the front, the reference and untrained students
 
 LEGEND_ROWS = 24
 
@@ -112,6 +117,27 @@ class Look:
         return look | {"markeredgecolor": "white", "markeredgewidth": 0.6}
 
 
+OTHER = Look("#b9bdc2", "o")  # of rows that are not told apart by their looks
+
+
+def shown_looks(results: Results) -> dict[str, Look]:
+    """The look of every row by label: of many rows all but the front's, the reference's and those
+    of untrained students are OTHER."""
+    every = looks(results.rows, captions.reference(results))
+    if len({row.name for row in results.rows}) <= MOST_COLOURED:
+        return every
+    named = front(results) | {captions.reference(results)}
+    plain = {row.label for row in results.rows if row.name not in named and row.trained}
+    return {label: OTHER if label in plain else look for label, look in every.items()}
+
+
+def in_legend(looks: Mapping[str, Look]) -> dict[str, Look]:
+    """The looks that a legend explains: those that are OTHER together."""
+    own = {label: look for label, look in looks.items() if look != OTHER}
+    others = len(looks) - len(own)
+    return own | ({f"{others} other rows": OTHER} if others else {})
+
+
 def looks(rows: Sequence[Row], reference: str) -> dict[str, Look]:
     """A look for each row by label, no two names with the same.
 
@@ -144,6 +170,13 @@ def _choices(row: Row, reference: str) -> Iterator[Look]:
     for colour in colours:
         yield from (Look(colour, marker) for marker in rotated(MARKERS, row.name))
     yield from (Look(colour, marker) for colour in colours for marker in SPARE)
+
+
+def tag(row: str, *drawn: Artist | Container) -> None:
+    """Name the row that something drawn is of, for the page: as `data-row` in the SVG."""
+    for one in drawn:
+        for artist in one.get_children() or [one]:
+            artist.set_gid(f"row={row}")
 
 
 def row_handles(looks: Mapping[str, Look], size: float, linewidth: float = 0) -> list[Line2D]:
@@ -180,8 +213,9 @@ def _draw(figure: Figure, ending: str) -> bytes:
     def rounded(tag: re.Match[bytes]) -> bytes:
         return re.sub(rb"(\d\.\d\d)\d+", rb"\1", tag[0])
 
-    # Hundredths of a point for millionths, in its tags and not in its texts.
-    return re.sub(rb"<[^>]*>", rounded, buffer.getvalue())
+    # Hundredths of a point for millionths, in its tags and neither in its texts nor in names.
+    svg = re.sub(rb'<(?!g id="row=)[^>]*>', rounded, buffer.getvalue())
+    return svg.replace(b'<g id="row=', b'<g data-row="')  # several parts of a row: no id
 
 
 def write(

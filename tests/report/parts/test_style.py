@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from tests.synthetic import Made
 
 SUITES = Path(__file__).parents[3] / "suites"
 PROFILES = [(path, name) for path in sorted(SUITES.glob("*.yaml")) for name in profiles(path)]
+PUBLISHED = sorted(path.parent for path in SUITES.parent.glob("results/published/*/*/suite.json"))
 TEACHERS = ("equations", "sentences", "reordered", "labelled")
 
 
@@ -74,6 +76,58 @@ def test_ninety_rows_still_look_different() -> None:
 def test_a_row_looks_the_same_under_every_condition() -> None:
     every = [Row(f"m · {name}", "m", {}, condition=name, name="m") for name in ("a", "b")]
     assert len(set(style.looks(every, "").values())) == 1
+
+
+@pytest.mark.parametrize("folder", PUBLISHED, ids=lambda folder: folder.parent.name)
+def test_what_is_drawn_of_a_published_suite_can_be_told_apart(folder: Path) -> None:
+    results = read(folder)
+    every = style.shown_looks(results)
+    names = {row.name: every[row.label] for row in results.rows}
+    own = [look for look in names.values() if look != style.OTHER]
+    assert len(set(own)) == len(own)
+    assert names[str(results.suite["compare_to"])] == style.Look(style.REFERENCE, "*")
+    if len(names) <= style.MOST_COLOURED:
+        assert style.OTHER not in every.values()
+
+
+def test_of_many_rows_the_front_and_the_reference_are_in_colour(tmp_path: Path) -> None:
+    # Accuracy up from row to row, and what is kept down, but for the last, which is worst in both.
+    many = {f"m{i}": (0.3 + 0.02 * i, 0.9 - 0.02 * i, 0.8, 0.9, "") for i in range(16)}
+    many["m15"] = (0.2, 0.1, 0.1, 0.1, "")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(synthetic, "AFTER", {**synthetic.AFTER, **many})
+        made = Made(seeds=(0,), labels=("base", "average", *many), items=200, steps=1)
+        results = read(synthetic.make(tmp_path, made))
+    task, old = results.headlines("reasoning")[0], results.headlines("forgetting")
+    points = {
+        row.name: (row.summary(task).mean, np.mean([results.retention(row, m)[0] for m in old]))
+        for row in results.rows
+        if row.trained
+    }
+    front = {
+        name
+        for name, one in points.items()
+        if not any(all(np.array(other) >= one) and other != one for other in points.values())
+    }
+    looks = style.shown_looks(results)
+    coloured = {label for label, look in looks.items() if look != style.OTHER}
+    assert coloured == front | {"average", "base"}
+    assert "m15" not in front and len(front) < len(points)
+    explained = style.in_legend(looks)
+    assert explained[f"{len(looks) - len(coloured)} other rows"] == style.OTHER
+    assert len(explained) == len(coloured) + 1
+
+
+def test_parts_of_a_row_are_named_in_the_drawing_and_have_no_id(
+    pictures: dict[str, Picture], results: Results
+) -> None:
+    for name in ("tradeoff", "differences"):
+        svg = pictures[name].content["svg"].decode()
+        named = set(re.findall(r'data-row="([^"]*)"', svg))
+        assert {row.label for row in results.rows if row.trained} - {"average"} <= named
+        assert named <= {row.label for row in results.rows}
+        ids = re.findall(r' id="([^"]*)"', svg)
+        assert len(set(ids)) == len(ids)
 
 
 @pytest.fixture(scope="module")

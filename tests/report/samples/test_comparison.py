@@ -14,7 +14,7 @@ from statsmodels.stats.contingency_tables import mcnemar
 
 from compact_bench.__main__ import commands
 from compact_bench.errors import UserError
-from compact_bench.report.sample_comparison import compare_samples
+from compact_bench.report.samples.comparison import compare_samples
 
 
 def log(folder: Path, values: np.ndarray) -> Path:
