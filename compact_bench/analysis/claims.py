@@ -122,7 +122,8 @@ def tiers(results: Results, measure: Measure, condition: str = "") -> list[list[
     interval of the paired difference, not corrected, includes 0, or there is none. A row may so
     stand below one of the tier before that it can't be told from; never below that tier's best.
     """
-    better, made = measure.shown.better, []
+    made: list[list[Row]] = []
+    better = measure.shown.better
     means = {row.label: better * row.summary(measure).mean for row in results.rows}
     rows = [r for r in results.rows if r.trained and r.condition == condition]
     rest = sorted(

@@ -175,7 +175,7 @@ def _choices(row: Row, reference: str) -> Iterator[Look]:
 def tag(row: str, *drawn: Artist | Container) -> None:
     """Name the row that something drawn is of, for the page: as `data-row` in the SVG."""
     for one in drawn:
-        for artist in one.get_children() or [one]:
+        for artist in one.get_children() if isinstance(one, Container) else [one]:
             artist.set_gid(f"row={row}")
 
 

@@ -81,7 +81,7 @@ def _asked(
     rows: Sequence[Row], seeds: Sequence[int], questions: Mapping[Key, str]
 ) -> list[dict[str, Any]]:
     """The test questions in turns of their tasks, until their answers are MOST_CHARACTERS long."""
-    chosen = _chosen(rows[-1])
+    chosen = next(filter(None, map(_chosen, reversed(rows))), [])  # a row may have no samples
     answers = mapped(lambda row: _answers(row, seeds, {*chosen}), rows)
     made, characters = [], 0
     for key in chosen:
@@ -106,7 +106,8 @@ def _asked(
                 ],
             }
         )  # fmt: skip
-    return sorted(made, key=lambda one: [*(task for task, _ in chosen)].index(one["task"]))
+    tasks = [task for task, _ in chosen]
+    return sorted(made, key=lambda one: tasks.index(one["task"]))
 
 
 def _chosen(row: Row) -> list[Key]:
