@@ -18,6 +18,7 @@ COMMANDS = {
     "merge": "merge:merge",
     "plan": "plan:plan",
     "audit": "plan:audit",
+    "generate": "generate:generate",
     "tune": "tune:tune",
     "list": "list:list_",
     "validate": "validate:validate",

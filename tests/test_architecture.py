@@ -22,7 +22,8 @@ BASELINES = sorted((ROOT / "baselines").glob("*.py"))
 # From the ground up: a room imports itself and rooms before it. docs/design.md draws it.
 ROOMS = (
     *("errors", "utils", "suite", "records", "data", "mini", "student", "methods"),
-    *("evaluation", "training", "diagnostics", "execution", "analysis", "report", "tune"),
+    *("evaluation", "training", "diagnostics", "execution", "teachers", "analysis"),
+    *("report", "tune"),
     *("testing", "commands", "__main__"),
 )
 # What a user of Python or the author of a method imports; the core imports neither.
@@ -32,7 +33,7 @@ LONGEST_FILE = 500  # one role, whatever its length up to this
 # Rooms that a command without a student may load whole; of others, the named modules.
 LIGHT = (
     *("errors", "utils", "suite", "records", "methods", "analysis", "report", "tune", "commands"),
-    *("api", "__main__", "student.load", "student.batch", "data.tasks"),
+    *("teachers", "api", "__main__", "student.load", "student.batch", "data.tasks"),
     *("execution.plan", "execution.prepare", "execution.run", "execution.pool"),
     *("execution.worker", "execution.progress"),
 )

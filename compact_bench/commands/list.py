@@ -101,7 +101,8 @@ def datasets() -> Listing:
     from compact_bench.data.sources import summary
 
     mini = {"name": "mini", "title": "generated problems with a known solution"}
-    return [mini, *map(dict, summary())], ["also any JSONL file of {question, rationales, answer}"]
+    own = "also a file of your own, or a data set of the hub: docs/own_data.md"
+    return [mini, *map(dict, summary())], [own]
 
 
 KINDS: dict[str, Callable[[], Listing]] = {

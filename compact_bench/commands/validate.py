@@ -48,6 +48,7 @@ def problems(
 
 def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, str]:
     """Check methods, student and, without a download, data; the number of rows, and what of it."""
+    from compact_bench.data.readers import hub_address
     from compact_bench.execution.checks import check_tasks
     from compact_bench.execution.plan import student_identity
     from compact_bench.execution.prepare import is_own_file, prepare
@@ -57,7 +58,8 @@ def _rows(suite: Suite, methods: Registry, mirror: Path | None) -> tuple[int, st
     check_tasks(suite)
     sources = [suite.data.source, *(task.source for task in suite.evaluation.tasks)]
     at_hand = all(name is None or name == "mini" or is_own_file(name) for name in sources)
-    if not (at_hand or mirror):
+    of_hub = any(name and hub_address(name) for name in [*sources, suite.data.test_source])
+    if of_hub or not (at_hand or mirror):
         _check_names(suite)
         return len(matrix.rows(suite, methods, suite.data.teachers or ["teacher"])), "data unread"
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,9 @@ from compact_bench.data.rationales import HUMAN, RationaleBank, question_table, 
 from compact_bench.data.sources import Dataset, Part, fetch, teacher_part
 from compact_bench.data.splits import question_id
 from compact_bench.errors import UserError, quoted
+
+LeftOut = defaultdict[str, list[str]]  # why -> file and line of each row
+MOST_LISTED = 10  # rows that a note lists by their number
 
 
 @dataclass(frozen=True)
@@ -53,11 +56,11 @@ def questions_of(rows: Iterable[FileRow], kind: str) -> pd.DataFrame:
 
 
 def rationales_of(
-    rows: Iterable[FileRow], teacher: str, questions: pd.DataFrame, left_out: Counter[str]
+    rows: Iterable[FileRow], teacher: str, questions: pd.DataFrame, left_out: LeftOut
 ) -> list[dict[str, Any]]:
     """Rationale rows of one teacher for the given questions.
 
-    left_out: counts rows without a training question (public files hold test questions of one
+    left_out: gets the rows without a training question (public files hold test questions of one
     another), without text, and repeated ones.
     """
     answers = dict(zip(questions["question_id"], questions["answer"], strict=True))
@@ -66,11 +69,11 @@ def rationales_of(
     for row in rows:
         key = question_id(row.question)
         if key not in answers:
-            left_out[f"{teacher}: not a training question"] += 1
+            left_out[f"{teacher}: not a training question"].append(row.where)
         elif not row.text:
-            left_out[f"{teacher}: no text"] += 1
+            left_out[f"{teacher}: no text"].append(row.where)
         elif (key, row.sample) in rationales:
-            left_out[f"{teacher}: repeated"] += 1
+            left_out[f"{teacher}: repeated"].append(row.where)
         else:
             answer = rationale_answer(row.text, kinds[key], row.completion, row.known)
             rationales[key, row.sample] = {
@@ -97,7 +100,7 @@ def catalog_source(data: Dataset, teachers: Sequence[str], mirror: Path | None) 
         raise UserError(f"data.teachers names a teacher twice: {', '.join(names)}")
     questions = questions_of(read(data.questions, mirror), data.answer)
     files = parts | ({HUMAN: data.human} if data.human else {})
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = defaultdict(list)
     rows = []
     for name, part in files.items():
         rows += rationales_of(read(part, mirror), name, questions, left_out)
@@ -137,8 +140,21 @@ def infer_kind(rows: Sequence[FileRow]) -> str:
     )
 
 
-def left_out_notes(left_out: Counter[str]) -> tuple[str, ...]:
-    """What was left out, a sentence for each reason."""
+def left_out_notes(left_out: Mapping[str, Sequence[str]], listed: bool = False) -> tuple[str, ...]:
+    """What was left out, a sentence for each reason; listed: with the numbers of the rows."""
     return tuple(
-        f"left out: {count} row{'s' * (count > 1)} ({why})" for why, count in left_out.items()
+        f"left out: {len(rows)} row{'s' * (len(rows) > 1)} ({why})"
+        + (f": {row_numbers(rows)}" if listed else "")
+        for why, rows in left_out.items()
     )
+
+
+def row_numbers(rows: Sequence[str]) -> str:
+    """The numbers of rows that are named by file and line; of many, the first ones.
+
+    >>> row_numbers(["a.jsonl:4", "b.parquet: row 7"])
+    '4, 7'
+    """
+    numbers = [place.rpartition(":")[2].replace("row", "").strip() for place in rows]
+    more = len(numbers) - MOST_LISTED
+    return ", ".join(numbers[:MOST_LISTED]) + (f" and {more} more" if more > 0 else "")

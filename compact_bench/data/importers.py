@@ -66,29 +66,25 @@ def numbered_rows(path: Path, *, lines: bool = False) -> Iterator[tuple[str, dic
         yield where, row
 
 
-# What begins a file that is not JSONL, its name, and how pandas (or a command) makes JSONL of it.
+# What begins a file that is not JSONL, its name, and what to do with it.
 _FORMATS = (
-    (b"PAR1", "a Parquet file", "read_parquet"),
-    (b"PK\x03\x04", "a zip or Excel file", "read_excel"),
-    (b"\x1f\x8b", "compressed by gzip", "gunzip"),
-    (b"[", "a JSON array", "read_json"),
-)
+    (b"PAR1", "a Parquet file", "give it a name that ends in .parquet"),
+    (b"PK\x03\x04", "a zip or Excel file", "unpack it, or save the table as .csv"),
+    (b"\x1f\x8b", "compressed by gzip", "unpack it (gunzip)"),
+    (b"[", "a JSON array",
+     'pandas.read_json(FILE).to_json("own.jsonl", orient="records", lines=True) makes one'),
+)  # fmt: skip
 
 
 def _refuse_format(path: Path, content: bytes) -> None:
     """Raise UserError, with what to do, for a file of another format than JSONL."""
     head = content[:100].lstrip()
-    table = [(kind, how) for start, kind, how in _FORMATS if head.startswith(start)]
-    if path.suffix in (".csv", ".tsv") and not head.startswith(b"{"):
-        table = [("a table in text", "read_csv")]
-    if not table:
-        return
-    kind, how = table[0]
-    written = f'pandas.{how}(FILE).to_json("own.jsonl", orient="records", lines=True)'
-    written = f"unpack it ({how} {path.name})" if how == "gunzip" else f"{written} writes one"
-    raise UserError(
-        f"{path}: is {kind}; own data are JSONL, an object a line (docs/own_data.md): {written}"
-    )
+    for start, kind, advice in _FORMATS:
+        if head.startswith(start):
+            raise UserError(
+                f"{path}: is {kind}; read are .jsonl (an object a line), .parquet, .csv, .tsv and "
+                f".arrow (docs/own_data.md): {advice}"
+            )
 
 
 def _parse(text: str, path: Path, first_line: int) -> Any:

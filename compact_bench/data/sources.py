@@ -99,7 +99,7 @@ def dataset(name: str) -> Dataset:
     """
     known = catalog().datasets
     if name not in known:
-        others = ", or the path of a .jsonl file"
+        others = ", or a file (.jsonl, .parquet, .csv, .arrow), or a data set of the hub"
         raise unknown("unknown data source", name, ["mini", *known], others)
     return known[name]
 

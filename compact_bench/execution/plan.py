@@ -328,7 +328,7 @@ def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], lis
     conditions: list[ConditionSpec | None] = [*suite.conditions] or [None]
     all_prepared, data = [], []
     for condition in conditions:
-        own = suite.under(condition)
+        own = _pinned(suite.under(condition))
         prepared = prepare(own, options.mirror)
         all_prepared.append(prepared)
         data.append(
@@ -341,6 +341,15 @@ def read_data(suite: Suite, options: Options) -> tuple[tuple[Prepared, ...], lis
             )
         )
     return tuple(all_prepared), data
+
+
+def _pinned(suite: Suite) -> Suite:
+    """The suite with the commits of what it reads of the hub, so that all cells read the same."""
+    from compact_bench.data.readers import pinned
+
+    places = {key: getattr(suite.data, key) for key in ("source", "test_source")}
+    update = {key: pinned(place) for key, place in places.items() if place}
+    return suite.model_copy(update={"data": suite.data.model_copy(update=update)})
 
 
 def tried_entry(spec: RunSpec) -> dict[str, Any]:

@@ -15,8 +15,14 @@ import pandas as pd
 
 from compact_bench.data.banks import catalog_source, held_out
 from compact_bench.data.corrupt import Rewriter, corrupt, corruption_notes, hit_teachers
-from compact_bench.data.own_files import SUFFIXES, own_questions, own_source
-from compact_bench.data.rationales import RationaleBank, digest, question_table, table_rows
+from compact_bench.data.own_files import (
+    SUFFIXES,
+    more_teachers,
+    own_questions,
+    own_source,
+    with_more,
+)
+from compact_bench.data.rationales import HUMAN, RationaleBank, digest, question_table, table_rows
 from compact_bench.data.sources import catalog, dataset
 from compact_bench.data.splits import check_leaks, is_dev, lowest
 from compact_bench.data.tasks import (
@@ -29,6 +35,7 @@ from compact_bench.data.tasks import (
 )
 from compact_bench.errors import UserError, unknown
 from compact_bench.suite.schema import IN_DOMAIN, Suite
+from compact_bench.suite.sections import DataSpec
 from compact_bench.utils.files import is_file
 
 if TYPE_CHECKING:
@@ -83,7 +90,7 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
         raise UserError(
             f"data.test_source goes with a file of your own as data.source; {source} {made}"
         )
-    split = _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
+    split = _split(suite, mirror)
     if split.train.questions.empty or split.train.rationales.empty:
         raise UserError(
             f"{source}: no training question is left with the teachers "
@@ -114,6 +121,16 @@ def prepare(suite: Suite, mirror: Path | None = None) -> Prepared:
     return Prepared(split.train, split.dev, tasks, digest(content), notes)
 
 
+def training_questions(suite: Suite, mirror: Path | None = None) -> pd.DataFrame:
+    """Question table of a suite's training set: of all that are not dev questions where the source
+    has no teacher yet."""
+    return _split(suite, mirror).train.questions
+
+
+def _split(suite: Suite, mirror: Path | None) -> _Split:
+    return _mini(suite) if suite.data.source == "mini" else _real(suite, mirror)
+
+
 def _least(*sizes: int | None) -> int | None:
     """The smallest size that is given."""
     return min((size for size in sizes if size is not None), default=None)
@@ -134,22 +151,44 @@ def _mini(suite: Suite) -> _Split:
     data = suite.data
     mini = data.mini
     problem = mini.problem or suite.suite
-    teaching = Teaching(tuple(data.teachers), mini.correlation, mini.faults, mini.samples)
+    teaching = Teaching(tuple(_own_teachers(data)), mini.correlation, mini.faults, mini.samples)
     sizes = {name: _least(getattr(data, name), suite.limit) for name in ("train", "dev", "test")}
     world = copy.deepcopy(_world(problem, mini.seed, teaching, **sizes))
     others = {**world.forgetting, **world.further}
-    bank, notes = _chosen(world.bank, data.complete), (f"generated problems (mini {problem})",)
-    return _Split(bank, world.dev, world.test, others, notes, world.rewritten)
+    bank, notes = _with_more(world.bank, data)
+    notes = (f"generated problems (mini {problem})", *notes)
+    return _Split(
+        _chosen(bank, data.complete), world.dev, world.test, others, notes, world.rewritten
+    )
+
+
+def _own_teachers(data: DataSpec) -> list[str]:
+    """Those of data.teachers that the source itself has, not `more`."""
+    others = more_teachers(data)
+    return [name for name in data.teachers if name not in others]
+
+
+def _with_more(bank: RationaleBank, data: DataSpec) -> tuple[RationaleBank, tuple[str, ...]]:
+    """The bank with the teachers of data.more, of all then those that data.teachers names."""
+    if not data.more:
+        return bank, ()
+    bank, notes = with_more(bank, data)
+    if data.teachers:
+        names = tuple(dict.fromkeys(data.teachers))
+        read = bank.rationales["teacher"].isin([*names, HUMAN])
+        bank = replace(bank, teachers=names, rationales=bank.rationales[read])
+    return bank, tuple(notes)
 
 
 def _real(suite: Suite, mirror: Path | None) -> _Split:
     data = suite.data
+    teachers = _own_teachers(data)
     if is_own_file(data.source):
-        test = Path(data.test_source) if data.test_source else None
-        source = own_source(Path(data.source), data.teachers, data.answer, test)
+        source = own_source(data.model_copy(update={"teachers": teachers}))
     else:
-        source = catalog_source(dataset(data.source), data.teachers, mirror)
-    everything = replace(source.bank, questions=lowest(source.bank.questions, None))
+        source = catalog_source(dataset(data.source), teachers, mirror)
+    bank, more_notes = _with_more(source.bank, data)
+    everything = replace(bank, questions=lowest(bank.questions, None))
     chosen = _chosen(everything, data.complete)
     dev_mask = everything.questions["question"].map(is_dev).astype(bool)
     dev_ids = set(everything.questions.loc[dev_mask, "question_id"])
@@ -162,7 +201,7 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
             have += ", the others are left out (data.complete: false keeps those that have some)"
     else:
         have = f"{have} at least one of the {len(chosen.teachers)} teachers"
-    notes = [*source.notes, have]
+    notes = [*source.notes, *more_notes, have]
     if size is not None and size > len(ids):
         notes.append(f"{len(ids)} training questions instead of the {size} asked for")
     dev = lowest(everything.questions[dev_mask], _least(data.dev, suite.limit))
@@ -170,14 +209,16 @@ def _real(suite: Suite, mirror: Path | None) -> _Split:
 
 
 def is_own_file(source: str) -> bool:
-    """Whether a data source is a file of the user's own: no name of the catalog is written so."""
+    """Whether a data source is a user's own, a file or of the hub, by the way it is written."""
     if source == "mini" or source in catalog().datasets:
         return False
     return source.endswith(SUFFIXES) or os.sep in source or is_file(Path(source))
 
 
 def _chosen(bank: RationaleBank, complete: bool) -> RationaleBank:
-    """The questions that all teachers of the bank have, or any of them."""
+    """The questions that all teachers of the bank have, or any of them; without teachers all."""
+    if not bank.teachers:
+        return bank
     rows = bank.rationales[bank.rationales["teacher"].isin(bank.teachers)]
     counts = rows.groupby("question_id")["teacher"].nunique()
     return bank.keep(counts[counts >= (len(bank.teachers) if complete else 1)].index)
@@ -220,7 +261,7 @@ def _questions(
         if split.test is None:
             raise UserError(
                 f"task in_domain: {data.source} has no test questions; "
-                "set data.test_source to a JSONL file of {question, answer}"
+                "set data.test_source to a file of {question, answer}"
             )
         return split.test, data.test
     if spec.task in split.others:
@@ -228,7 +269,7 @@ def _questions(
     name = spec.source or spec.task
     if is_own_file(name):
         kind = data.answer or split.train.questions["kind"].iloc[0]
-        own, left_out = own_questions(Path(name), kind)
+        own, left_out = own_questions(name, kind, data)
         notes += [f"task {spec.task}, {note}" for note in left_out]
         return own, None
     known = [IN_DOMAIN, *split.others, *catalog().datasets]

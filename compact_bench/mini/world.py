@@ -119,10 +119,11 @@ class MiniWorld:
     def rewritten(self, key: str, name: str, sample: int, fault: str) -> tuple[str, str] | None:
         """(text, answer) of a teacher's rationale with a fault that needs the solution's steps.
 
-        key: a question_id of the bank. None where the fault can't be (`graph_faults.rewritten`).
+        key: a question_id of the bank. None where the fault can't be (`graph_faults.rewritten`),
+        and for a teacher that isn't of this world.
         """
-        teacher = next(teacher for teacher in ALL_TEACHERS if teacher.name == name)
-        return rewritten(self.problems[key], teacher, sample, fault)
+        teacher = next((teacher for teacher in ALL_TEACHERS if teacher.name == name), None)
+        return None if teacher is None else rewritten(self.problems[key], teacher, sample, fault)
 
 
 @dataclass(frozen=True)

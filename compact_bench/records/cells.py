@@ -54,11 +54,18 @@ def without_paths(value: Any, path_keys: Sequence[str] = ()) -> Any:
     if not isinstance(value, Mapping):
         return value
     return {
-        key: Path(item).name
-        if key in path_keys and isinstance(item, str) and item.startswith((".", "/", "~"))
-        else without_paths(item, path_keys)
+        key: _last_name(item) if key in path_keys else without_paths(item, path_keys)
         for key, item in value.items()
     }
+
+
+def _last_name(value: Any) -> Any:
+    """A path's last name; of a list of them, each."""
+    if isinstance(value, list):
+        return [_last_name(item) for item in value]
+    if isinstance(value, str) and value.startswith((".", "/", "~")):
+        return Path(value).name
+    return without_paths(value)
 
 
 class CellWriter:

@@ -45,7 +45,7 @@ NAMES = (
 ANSWERS = ("answer", "gold")  # a number, yes/no or a letter, if it is that short
 SAMPLE_TEXTS = ("task", "question_id", "output", "extracted", "answer", "stage")
 _LONGEST_ANSWER = 32
-PATH_KEYS = ("id", "source", "test_source")  # where a suite may name a file or folder
+PATH_KEYS = ("id", "source", "test_source", "more")  # where a suite may name a file or folder
 
 
 def publish_records(

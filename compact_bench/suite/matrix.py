@@ -16,9 +16,11 @@ from typing import Any
 
 from compact_bench.errors import UserError, nearest
 from compact_bench.suite.schema import Suite
+from compact_bench.suite.sections import DATA_SUFFIXES
 from compact_bench.suite.source import Location
 
 _RUN_ID = re.compile(r"[0-9a-f]{12}")
+_COMMIT = re.compile(r"@[0-9a-f]{40}")  # in the address of a data set
 
 # A setting of this name holds a run id, or in a suite file the label of another row.
 WEIGHTS_FROM = "weights_from"
@@ -59,7 +61,8 @@ class RunSpec:
         """First 12 hex digits of SHA-256 over the canonical JSON of all fields.
 
         A local student or data file counts by its content (its hash is a field) and its name,
-        not by the folder that it lies in, so that records can be told apart on any machine.
+        not by the folder that it lies in, so that records can be told apart on any machine; a data
+        set of the hub not by its commit, which other files may have changed.
         """
         return self.hashed(_canonical)
 
@@ -67,7 +70,7 @@ class RunSpec:
         """The run id; `written`: the canonical JSON of one field's value."""
         values = self._values()
         values["student"] = _Named(self.student, ("id",))
-        values["data"] = _Named(self.data, ("source", "test_source"))
+        values["data"] = _Named(self.data, ("source", "test_source", "more"))
         values.pop("condition")  # a name for data that are hashed anyway
         if self.evidence is None:
             values.pop("evidence")  # cells of before it was there keep their ids
@@ -114,7 +117,7 @@ class _Named:
     files: tuple[str, ...]
 
     def values(self) -> dict[str, Any]:
-        names = {key: _file_name(self.settings.get(key)) for key in self.files}
+        names = {key: _file_name(self.settings[key]) for key in self.files if key in self.settings}
         return {**self.settings, **names}
 
 
@@ -141,11 +144,17 @@ class _CanonicalOnce:
         return self._texts[key][1]
 
 
-def _file_name(value: str | None) -> str | None:
-    """``/folder/student.gguf`` -> ``student.gguf``; a hub id ``owner/name`` stays whole."""
-    if not value or not (value.startswith((".", "/", "~")) or value.endswith((".gguf", ".jsonl"))):
+def _file_name(value: Any) -> Any:
+    """``/folder/student.gguf`` -> ``student.gguf``; a hub id ``owner/name`` stays whole, without
+    the commit of ``owner/name@COMMIT``. Of a list, each."""
+    if isinstance(value, list):
+        return [_file_name(item) for item in value]
+    if not value:
         return value
-    return PurePath(value).name
+    local = value.startswith((".", "/", "~")) or value.endswith((".gguf", *DATA_SUFFIXES))
+    if local and not value.startswith("hf://"):
+        return PurePath(value).name
+    return _COMMIT.sub("", value)
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field, PrivateAttr, model_validator
 
 from compact_bench.errors import UserError, quoted, shortened
 from compact_bench.suite.sections import (
+    DATA_SUFFIXES,
     AblationSpec,
     ConditionSpec,
     DataSpec,
@@ -253,6 +254,7 @@ def load_suite(
     checked._source = source
     for key in ("source", "test_source"):
         setattr(checked.data, key, _beside(getattr(checked.data, key), path))
+    checked.data.more = [str(_beside(name, path)) for name in checked.data.more]
     return checked
 
 
@@ -301,4 +303,4 @@ def _beside(name: str | None, suite_file: Path) -> str | None:
         except RuntimeError as error:
             raise UserError(f"{name}: there is no such user's folder") from error
     candidate = suite_file.parent / name
-    return str(candidate) if name.endswith(".jsonl") and is_file(candidate) else name
+    return str(candidate) if name.endswith(DATA_SUFFIXES) and is_file(candidate) else name

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+# How the names of files end that `data.source` reads.
+DATA_SUFFIXES = (".jsonl", ".parquet", ".csv", ".tsv", ".arrow")
 PROJECTIONS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
 # Every number has bounds, those that nobody meets on purpose: beyond them a run ends in the middle,
 # of memory or of what a library can't draw.
@@ -27,6 +29,7 @@ Seeds = Annotated[list[Seed], Field(min_length=1, max_length=10_000)]
 Jobs = Annotated[int, Field(ge=1, le=1024)]
 FolderName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 PathText = Annotated[str, Field(min_length=1, max_length=1000)]  # of a file, or another name
+ColumnName = Annotated[str, Field(min_length=1, max_length=1000)]
 DevMetric = Literal["marginal_nll", "accuracy"]
 Objective = Literal["marginal_nll", "accuracy", "old_accuracy"]
 
@@ -153,17 +156,50 @@ class AblationSpec(Strict):
     changes: Annotated[dict[str, dict[str, Any]], Field(min_length=1)]
 
 
-class DataSpec(Strict):
-    """Questions and rationales: ``mini``, a name of the catalog, or a JSONL file.
+class ColumnsSpec(Strict):
+    """Which columns of a user's data hold what; a question or rationale may be a chat's messages.
 
+    ``rationales``: {teacher: column}, or one column: of objects {teacher: text or texts}, or with
+    ``teacher``, the column of the teacher's name, of one rationale a row.
+    """
+
+    question: ColumnName = "question"
+    answer: ColumnName = "answer"
+    choices: ColumnName | None = None
+    rationales: ColumnName | Annotated[dict[str, ColumnName], Field(min_length=1)] = "rationales"
+    teacher: ColumnName | None = None
+
+    @model_validator(mode="after")
+    def _one_form(self) -> ColumnsSpec:
+        if self.teacher and isinstance(self.rationales, dict):
+            raise ValueError(
+                "with teacher, a row holds one rationale: rationales is then the name of its column"
+            )
+        return self
+
+
+class DataSpec(Strict):
+    """Questions and rationales: ``mini``, a name of the catalog, a file, or a data set of the hub.
+
+    ``columns``, ``config``, ``split`` and ``test_split`` say how a user's data are read;
+    ``thinking`` what becomes of a text between think tags; ``bad_rows`` whether a row that can't be
+    read ends the run or is left out. ``more``: files with rationales of further teachers.
     ``train``, ``dev`` and ``test`` keep the N questions of lowest hash; None keeps all.
     ``corrupt: {FAULT: SHARE}`` corrupts this share of the teachers' training rationales on purpose;
     with ``corrupt_persistent`` the same teachers' for all questions, else teachers take turns.
     """
 
-    _later = ("corrupt", "corrupt_persistent")
+    _later = ("corrupt", "corrupt_persistent", "columns", "config", "split", "test_split",
+              "thinking", "bad_rows", "more")  # fmt: skip
 
     source: PathText = "mini"
+    columns: ColumnsSpec | None = None
+    config: PathText | None = None
+    split: PathText = "train"
+    test_split: PathText = "test"
+    thinking: Literal["read", "cut"] | None = None
+    bad_rows: Literal["refuse", "drop"] = "refuse"
+    more: list[PathText] = []
     teachers: list[str] = []
     train: Positive | None = None
     dev: Positive | None = None
@@ -174,6 +210,11 @@ class DataSpec(Strict):
     mini: MiniSpec = Field(default_factory=MiniSpec)
     corrupt: dict[str, Annotated[float, Field(ge=0, le=1)]] = {}
     corrupt_persistent: bool = False
+
+    @model_validator(mode="after")
+    def _no_repeats(self) -> DataSpec:
+        refuse_repeats({"more": self.more})
+        return self
 
 
 class TrainingSpec(Strict):

@@ -35,6 +35,12 @@ def test_validate_checks_names_without_reading_the_data(
     assert expected in out + err
 
 
+def test_validate_reads_nothing_of_the_hub(call, write_suite, plugins):
+    suite = write_suite(data={"source": "me/two"})
+    code, out, err = call("validate", suite, "--profile", "mini", "--plugins", plugins)
+    assert code == 0 and "data unread" in out, err
+
+
 def test_validate_takes_overrides(call, refused, write_suite, plugins):
     tail = ["--profile", "mini", "--plugins", plugins]
     code, out, _ = call("validate", write_suite(), "--set", "seeds=[7]", *tail)

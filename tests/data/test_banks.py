@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 import pytest
 
-from compact_bench.data.banks import infer_kind, questions_of, rationales_of
+from compact_bench.data.banks import LeftOut, infer_kind, questions_of, rationales_of
 from compact_bench.data.importers import FileRow
 from compact_bench.data.splits import question_id
 from compact_bench.errors import UserError
@@ -34,14 +34,14 @@ def test_rationales_are_judged_and_what_is_left_out_is_counted():
         FileRow("f:4", "How many?", sample=2),
         FileRow("f:5", "A test question?", "The answer is 5"),
     ]
-    left_out: Counter[str] = Counter()
+    left_out: LeftOut = defaultdict(list)
     found = rationales_of(rows, "ada", questions, left_out)
     assert [(row["sample"], row["answer"], row["right"]) for row in found] == [
         (0, "5", True), (1, "6", False),
     ]  # fmt: skip
     assert {row["role"] for row in found} == {"teacher"}
     assert left_out == {
-        "ada: not a training question": 1, "ada: no text": 1, "ada: repeated": 1,
+        "ada: not a training question": ["f:5"], "ada: no text": ["f:4"], "ada: repeated": ["f:3"],
     }  # fmt: skip
     assert rationales_of(rows[:1], "human", questions, left_out)[0]["role"] == "human"
 

@@ -181,6 +181,28 @@ def test_the_estimate_rests_on_cells_that_are_done(plan):
     }  # fmt: skip
 
 
+def test_cells_record_the_commit_that_a_data_set_of_the_hub_was_read_at(
+    write_suite, plugins, tmp_path, monkeypatch
+):
+    commit = "a" * 40
+    table = [
+        {"question": f"Ann has {n} pens. How many?", "answer": n, "rationales": {"ada": f"is {n}"}}
+        for n in range(30)
+    ]
+
+    def rows(source, columns, config, split):
+        assert source == f"me/two@{commit}"
+        part = table[:20] if split == "train" else table[20:]
+        return [(f"{source}: row {n}", row) for n, row in enumerate(part, 1)]
+
+    monkeypatch.setattr("compact_bench.data.readers.pinned", lambda source: f"{source}@{commit}")
+    monkeypatch.setattr("compact_bench.data.own_files.user_rows", lambda *a: iter(rows(*a)))
+    suite = load_suite(write_suite(data={"source": "me/two", "test_source": "me/two"}))
+    made = make_plan(suite, Options(tmp_path / "results", plugins=(plugins,)))
+    assert {cell.data["source"] for cell in made.cells} == {f"me/two@{commit}"}
+    assert f"me/two of the hub, train, at commit {commit}" in made.notes
+
+
 def test_threads_are_shared_out_among_jobs():
     assert [threads_of(jobs, 6) for jobs in (1, 2, 4, 9)] == [6, 3, 1, 1]
     assert threads_of(1, 1000) == MOST_THREADS

@@ -11,7 +11,7 @@ import pytest
 from compact_bench.data.splits import is_dev, question_id
 from compact_bench.errors import UserError
 from compact_bench.execution import prepare as prepare_module
-from compact_bench.execution.prepare import MOST_RECENT, prepare, prepare_once
+from compact_bench.execution.prepare import MOST_RECENT, prepare, prepare_once, training_questions
 from compact_bench.suite.schema import Suite
 
 IN_DOMAIN = {"task": "in_domain", "role": "reasoning"}
@@ -100,6 +100,44 @@ def test_sizes_and_limit(train: Path, test_file: str) -> None:
     assert (len(limited.train.questions), len(limited.tasks[0].items)) == (3, 3)
     short = prepare(suite(train, test_source=test_file, train=1000))
     assert any("instead of the 1000 asked for" in note for note in short.notes)
+
+
+def test_further_teachers_of_any_source(train: Path, test_file: str, tmp_path: Path) -> None:
+    def written_by(teacher: str, questions: list[str]) -> str:
+        rows = [{"question": q, "answer": 1, "teacher": teacher, "rationale": "is 1"}
+                for q in questions]  # fmt: skip
+        return str(write(tmp_path / f"{teacher}.jsonl", rows))
+
+    own = list(prepare(suite(train, test_source=test_file)).train.questions["question"])
+    more = [written_by("carl", own[:9])]
+    joined = prepare(suite(train, test_source=test_file, more=more))
+    assert joined.train.teachers == ("ada", "bob", "carl")
+    assert set(joined.train.questions["question"]) == set(own[:9])  # data.complete
+    alone = prepare(suite(train, test_source=test_file, more=more, teachers=["carl", "ada"]))
+    assert alone.train.teachers == ("carl", "ada")
+    assert set(alone.train.rationales["teacher"]) == {"carl", "ada", "human"}
+    with pytest.raises(UserError, match=r"has the teacher 'dora'"):
+        prepare(suite(train, test_source=test_file, more=more, teachers=["carl", "dora"]))
+    with pytest.raises(UserError, match=r"data.more: .*the teacher 'ada' is there already"):
+        prepare(suite(train, test_source=test_file, more=[written_by("ada", own)]))
+
+    sizes = {"train": 4, "dev": 2, "test": 2}
+    mini = prepare(suite("mini", **sizes)).train
+    more = [written_by("carl", list(mini.questions["question"]))]
+    joined = prepare(suite("mini", **sizes, more=more, corrupt={"wrong_answer": 1.0}))
+    assert joined.train.teachers == (*mini.teachers, "carl")
+    assert set(joined.train.questions["question"]) == set(mini.questions["question"])
+
+
+def test_a_source_without_teachers_has_questions_to_ask_and_nothing_to_train(
+    test_file: str, tmp_path: Path
+) -> None:
+    rows = [{key: row(n)[key] for key in ("question", "answer")} for n in range(30)]
+    alone = suite(write(tmp_path / "q.jsonl", rows), test_source=test_file)
+    questions = training_questions(alone)["question"]
+    assert len(questions) > 20 and not questions.map(is_dev).any()
+    with pytest.raises(UserError, match=r"no training question is left with the teachers \(none\)"):
+        prepare(alone)
 
 
 def test_the_fingerprint_follows_data_and_tasks(train: Path, test_file: str) -> None:

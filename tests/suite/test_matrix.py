@@ -79,6 +79,21 @@ def test_a_local_file_counts_by_content_not_by_folder(lay_out):
 
     assert at("/a/student.gguf", "/a/x.jsonl") == at("../b/student.gguf", "x.jsonl")
     assert at("owner/name", "x.jsonl") != at("other/name", "x.jsonl")
+    for name in ("x.parquet", "x.csv", "x.tsv", "x.arrow"):
+        assert at("nano", f"/a/{name}") == at("nano", f"b/{name}") != at("nano", "/a/x.jsonl")
+
+
+def test_a_data_set_of_the_hub_counts_by_its_rows_not_by_its_commit(lay_out):
+    spec = lay_out()[1]
+
+    def at(source: str, **more: object) -> str:
+        return dataclasses.replace(spec, data=spec.data | {"source": source, **more}).run_id
+
+    first, second = "0" * 40, "1" * 40
+    assert at(f"me/two@{first}") == at(f"me/two@{second}") == at("me/two") != at("me/one")
+    hub = "hf://datasets/me/two"
+    assert at(f"{hub}@{first}/a.csv") == at(f"{hub}/a.csv") != at(f"{hub}/b.csv")
+    assert at("x.csv", more=["/a/y.jsonl"]) == at("x.csv", more=["b/y.jsonl"]) != at("x.csv")
 
 
 def test_spec_survives_json(lay_out):

@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from compact_bench.suite.sections import (
+    DataSpec,
     EvaluationSpec,
     MiniSpec,
     ReportsSpec,
@@ -20,6 +21,22 @@ def test_later_keys_are_written_only_where_they_are_set():
     assert MiniSpec(faults=0, samples=2).model_dump() == {
         "seed": 0, "correlation": 0.0, "problem": "", "faults": 0.0, "samples": 2,
     }  # fmt: skip
+
+
+def test_the_columns_of_a_source_are_in_one_form():
+    assert not {"columns", "split", "test_split", "more"} & set(DataSpec().model_dump())
+    columns = {"question": "q", "rationales": {"a": "x"}}
+    assert DataSpec(columns=columns).model_dump()["columns"]["rationales"] == {"a": "x"}
+    for wrong, message in [
+        ({"columns": columns | {"teacher": "t"}}, "is then the name of its column"),
+        ({"columns": {"rationales": {}}}, "at least 1 item"),
+        ({"columns": {"questions": "q"}}, "Extra inputs"),
+        ({"more": ["a.jsonl", "a.jsonl"]}, "more holds a value twice"),
+        ({"thinking": "no"}, "'read' or 'cut'"),
+        ({"bad_rows": "keep"}, "'refuse' or 'drop'"),
+    ]:
+        with pytest.raises(ValidationError, match=message):
+            DataSpec.model_validate(wrong)
 
 
 def test_a_value_outside_of_its_range_is_refused():
