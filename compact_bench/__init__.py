@@ -35,8 +35,8 @@ def run(
 
     suite: a suite file, or its values. options: those of the command `run` by name, that is
     overrides (of `--set`), only, seeds, limit, jobs, threads, mirror, plugins, retry, shard,
-    executor, resources, cell_minutes, stall_minutes and trust_remote_code. A cell that fails is recorded in the results; UserError,
-    with nothing started, where the input is wrong.
+    executor, resources, cell_minutes, stall_minutes and trust_remote_code. A cell that fails is
+    recorded in the results; UserError, with nothing started, where the input is wrong.
 
         values = yaml.safe_load(open("suites/gsm8k.yaml"))
         results = compact_bench.run(values, seeds=[0, 1], only=["average", "compact"])
