@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -37,7 +37,7 @@ from compact_bench.execution.pool import (
 )
 from compact_bench.execution.prepare import is_own_file
 from compact_bench.execution.progress import BarDisplay, Display, LineDisplay
-from compact_bench.records.cells import read_cell
+from compact_bench.records.cells import Cell, read_cell
 from compact_bench.records.suite_record import write_bank, write_items, write_suite_record
 from compact_bench.student.load import student_path
 from compact_bench.suite.matrix import RunSpec
@@ -77,7 +77,8 @@ def run(
         pool.start()
         meanwhile()
         plan = make_plan(suite, options)
-        states = plan.states()
+        records = plan.records()
+        states = plan.states(records)
         pending = plan.pending(options.retry, states)
         done = sum(states[spec.run_id] != WAITING for spec in plan.selected) - len(pending)
         say(f"{suite.suite} {suite.profile}: {len(plan.selected)} cells, {done} of them kept")
@@ -85,12 +86,13 @@ def run(
             say(note)
         if choosing := [spec for spec in pending if spec.run_id in plan.tried_ids]:
             say(f"{len(choosing)} of them choose learning rates on the dev split, and come first")
-            if not _work(plan, choosing, options, say, pool, leases):
+            if not _work(plan, choosing, records, options, say, pool, leases):
                 return INTERRUPTED
             plan = make_plan(suite, options)  # now that the rates are known
-            left = plan.pending(options.retry)
+            records = plan.records()
+            left = plan.pending(options.retry, plan.states(records))
             pending = [spec for spec in left if spec.run_id not in plan.tried_ids]
-        if pending and not _work(plan, pending, options, say, pool, leases):
+        if pending and not _work(plan, pending, records, options, say, pool, leases):
             return INTERRUPTED
         if plan.waiting:  # for rates that another run may have chosen meanwhile
             plan = make_plan(suite, options)
@@ -169,9 +171,15 @@ def _stopped(pool: Pool) -> Iterator[Pool]:
 
 
 def _work(
-    plan: Plan, pending: list[RunSpec], options: Options, say: Say, pool: Pool, leases: Leases
+    plan: Plan,
+    pending: list[RunSpec],
+    records: Mapping[str, Cell],
+    options: Options,
+    say: Say,
+    pool: Pool,
+    leases: Leases,
 ) -> bool:
-    """Run the pending cells; False if Ctrl-C stopped it."""
+    """Run the pending cells; False if Ctrl-C stopped it. records: what makes them pending."""
 
     def request(spec: RunSpec) -> dict[str, Any]:
         asked = options.request(spec, plan.folder(spec))
@@ -189,7 +197,7 @@ def _work(
             place = key if re.fullmatch(r"[a-z_]+(\.[a-z_]+)+", key) else "student.id"
             raise UserError(f"{plan.suite.where(tuple(place.split('.')))}: {refused}")
         write_records(plan)
-        turn_of = _turns(plan, pending, leases)
+        turn_of = _turns(plan, records, leases)
         with closing(display_for(len(pending), plan.jobs, say)) as display:
             for news in pool.run(pending, request, turn_of):
                 _show(news, plan, display)
@@ -208,15 +216,17 @@ def lease_path(plan: Plan, spec: RunSpec) -> Path:
     return folder.with_name(f".{folder.name}{SUFFIX}")
 
 
-def _turns(plan: Plan, pending: list[RunSpec], leases: Leases) -> Callable[[RunSpec], Turn]:
-    """Whether a cell is this run's to do: take it, and see whether another has ended it."""
-    before = {spec.run_id: read_cell(plan.folder(spec)).status for spec in pending}
+def _turns(plan: Plan, records: Mapping[str, Cell], leases: Leases) -> Callable[[RunSpec], Turn]:
+    """Whether a cell is this run's to do: take it, and see whether another ended it since the plan.
+
+    records: those of the plan.
+    """
 
     def turn_of(spec: RunSpec) -> Turn:
         if not leases.take(lease_path(plan, spec)):
             return "held"
         cell = read_cell(plan.folder(spec))
-        if cell.state == "missing" or cell.status == before[spec.run_id]:
+        if cell.state == "missing" or cell.status == records[spec.run_id].status:
             return "free"
         leases.release(lease_path(plan, spec))
         return "ended"
