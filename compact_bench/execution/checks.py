@@ -68,6 +68,14 @@ def too_long(suite: Suite, all_prepared: Sequence[Prepared]) -> tuple[str, ...]:
     return tuple(lines)
 
 
+def readable_characters(prepared: Prepared) -> float:
+    """The characters of all that a row could read in an epoch."""
+    train = prepared.train
+    read = train.rationales.merge(train.questions, on="question_id")
+    teachers = read[read["role"] == "teacher"]
+    return float(teachers["text"].str.len().sum() + teachers["question"].str.len().sum())
+
+
 def _dropped(suite: Suite, bank: RationaleBank, long: pd.DataFrame) -> tuple[dict[str, int], int]:
     """Of rationales that may be too long: how many are, by teacher; and questions left without."""
     from compact_bench.student.encode import encode_bank

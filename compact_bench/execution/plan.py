@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compact_bench.errors import UserError, nearest
-from compact_bench.execution.checks import check_tasks, too_long
+from compact_bench.execution.checks import check_tasks, readable_characters, too_long
 from compact_bench.methods import registry as registry_module
 from compact_bench.records import learning_rates
 from compact_bench.records.cells import Cell, CellWriter, cell_reader
@@ -259,7 +259,9 @@ def make_plan(suite: Suite, options: Options) -> Plan:
     }
     selected = select([*tries, *every], options.only)
     if options.shard:
-        sizes = {d.condition: _read_characters(p) for d, p in zip(data, all_prepared, strict=True)}
+        sizes = {
+            d.condition: readable_characters(p) for d, p in zip(data, all_prepared, strict=True)
+        }
         selected = shard_of(selected, options.shard, sizes, suite.selection is not None)
     return Plan(
         suite=suite,
@@ -426,7 +428,6 @@ def shard_of(
         groups.setdefault(key, []).append(spec)
 
     def cost(group: Sequence[RunSpec]) -> float:
-        # A cell without a condition reads no training data, or is of a suite without conditions.
         return math.fsum(sizes.get(spec.condition, 0.0) for spec in group)
 
     loads, chosen = [0.0] * parts, set[str]()
@@ -436,14 +437,6 @@ def shard_of(
         if lightest == part - 1:
             chosen |= {spec.run_id for spec in group}
     return tuple(spec for spec in selected if spec.run_id in chosen)
-
-
-def _read_characters(prepared: Prepared) -> float:
-    """The characters of all that a row could read in an epoch."""
-    train = prepared.train
-    read = train.rationales.merge(train.questions, on="question_id")
-    teachers = read[read["role"] == "teacher"]
-    return float(teachers["text"].str.len().sum() + teachers["question"].str.len().sum())
 
 
 def _estimate(
@@ -479,7 +472,7 @@ def _counted_cost(plan: Plan) -> tuple[dict[str, float], str]:
 
     FLOPs = parameters (4 or 6 x trained tokens + 2 x generated tokens): 4 for adapters.
     """
-    trained = _read_characters(plan.prepared) / CHARACTERS_A_TOKEN * plan.suite.training.epochs
+    trained = readable_characters(plan.prepared) / CHARACTERS_A_TOKEN * plan.suite.training.epochs
     evaluation = plan.suite.evaluation
     texts = 0  # that an evaluation generates: answers, and the marginal NLL's rationales
     for items, role in ((t.items, t.role) for t in plan.prepared.tasks if t.kind == "generate"):
