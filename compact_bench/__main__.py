@@ -6,11 +6,13 @@ import importlib
 import signal
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 INTERRUPTED = 130
+SCRIPT = "compact-bench"
 LONGEST_LINE = 2000  # characters of an error; a message quotes what was given
 # In the order of the help. Each is MODULE:FUNCTION below commands/.
 COMMANDS = {
@@ -70,7 +72,9 @@ def commands() -> None:
 
 def main(arguments: list[str] | None = None) -> NoReturn:
     """Run a command and exit with its code."""
-    sys.exit(code_of(lambda: commands.main(arguments, "compact_bench", standalone_mode=False)))
+    # A shell completes the script by the name that it has; `python -m` has none to complete.
+    name = SCRIPT if Path(sys.argv[0]).stem == SCRIPT else "compact_bench"
+    sys.exit(code_of(lambda: commands.main(arguments, name, standalone_mode=False)))
 
 
 def code_of(command: Callable[[], Any]) -> int:

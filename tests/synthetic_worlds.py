@@ -15,7 +15,9 @@ HEADROOM = {CONTROL: (0.0, 0.0), SMALL: (0.25, 0.35), LARGE: (0.4, 0.45)}
 _LEVEL = 0.42  # of every row where it gains nothing
 
 
-def make(root: Path, keys: dict[str, str] | None = None) -> Path:
+def make(
+    root: Path, keys: dict[str, str] | None = None, seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+) -> Path:
     """Write the records under `root`; "full" gains most of the headroom, others nothing."""
     gains = {}
     for condition, (truth, repaired) in HEADROOM.items():
@@ -28,7 +30,7 @@ def make(root: Path, keys: dict[str, str] | None = None) -> Path:
         for name, share in ((LARGE, 0.5), (CONTROL, 0.0), (SMALL, 0.2))
     )
     made = Made(
-        seeds=(0, 1, 2, 3, 4), items=100, labels=ROWS, conditions=conditions, scored=True, steps=1,
+        seeds=seeds, items=100, labels=ROWS, conditions=conditions, scored=True, steps=1,
         gains=gains, suite=KEYS if keys is None else keys,
     )  # fmt: skip
     return synthetic.make(root, made)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
@@ -26,6 +27,20 @@ def test_help_names_every_command(capsys):
     text = capsys.readouterr().out
     for name in __main__.COMMANDS:
         assert f"  {name} " in text
+
+
+def test_a_shell_completes_the_installed_script():
+    code = (
+        "import sys; sys.argv = ['bin/compact-bench']; import compact_bench.__main__ as m; m.main()"
+    )
+    asked = {"COMP_WORDS": "compact-bench rep", "COMP_CWORD": "1"}
+    for kind, expected in (("complete", {"report", "reproduce"}), ("source", {"compact-bench"})):
+        environment = {**os.environ, **asked, "_COMPACT_BENCH_COMPLETE": f"bash_{kind}"}
+        done = subprocess.run(
+            [sys.executable, "-c", code], capture_output=True, cwd=ROOT, env=environment, text=True
+        )
+        words = {word.removeprefix("plain,").rstrip(";") for word in done.stdout.split()}
+        assert expected <= words and "run" not in words
 
 
 def _loaded(*arguments: str) -> set[str]:

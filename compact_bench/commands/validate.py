@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -104,11 +105,8 @@ def validate(
     """Check suite FILES without running them; with --mirror, their data too."""
     from compact_bench.suite.schema import suite_path
 
-    messages = [
-        problem
-        for file in files
-        for problem in problems(suite_path(file), profile, mirror, plugins, overrides)
-    ]
+    found = (problems(suite_path(file), profile, mirror, plugins, overrides) for file in files)
+    messages = [*dict.fromkeys(chain.from_iterable(found))]  # profiles share most of their keys
     for problem in messages[:-1]:
         click.echo(f"Error: {problem}", err=True)
     if messages:

@@ -178,7 +178,7 @@ def rows(suite: Suite, registry: Any, teachers: Sequence[str]) -> tuple[Resolved
     places: list[Location] = []
     for name, settings, place, label, rate in suite.rows():
         method = registry.get(name, where=suite.where(place))
-        config = suite.validated(method.Config, settings or {}, place)
+        config = suite.validated(method.Config, settings or {}, place, f"method {name}")
         for variant in method.variants(config, teachers):
             values = variant.model_dump(mode="json")
             resolved.append(ResolvedRow(label or method(variant).label, method, values, rate))

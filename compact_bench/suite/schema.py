@@ -150,9 +150,11 @@ class Suite(Strict):
         """Return ``file:line`` of the key at ``path``, or the option that set it."""
         return self._source.where(path)
 
-    def validated(self, model: type[Model], data: dict[str, Any], place: Location) -> Model:
+    def validated(
+        self, model: type[Model], data: dict[str, Any], place: Location, owner: str
+    ) -> Model:
         """Build a model of what stands at ``place``; UserError names the line of what is wrong."""
-        return validated(model, data, self._source, place)
+        return validated(model, data, self._source, place, owner)
 
     def rows(self) -> list[MethodRow]:
         """Return the rows of methods, those of the ablation last."""
@@ -199,7 +201,7 @@ class Suite(Strict):
             return self
         place = ("conditions", self.conditions.index(condition), "data")
         data = merge(self.data.model_dump(), condition.data)
-        return self.model_copy(update={"data": self.validated(DataSpec, data, place)})
+        return self.model_copy(update={"data": self.validated(DataSpec, data, place, "data")})
 
 
 def _check_row(row: str | dict[str, Any]) -> None:

@@ -285,11 +285,15 @@ def _number(text: str) -> str | float:
 
 
 def validated(
-    model: type[Model], data: dict[str, Any], source: SuiteSource, place: Location = ()
+    model: type[Model],
+    data: dict[str, Any],
+    source: SuiteSource,
+    place: Location = (),
+    owner: str = "the suite",
 ) -> Model:
     """Build ``model`` from ``data``, or raise UserError with place, value and nearest key.
 
-    place: where the data stand in the file.
+    place: where the data stand in the file. owner: whose keys they are, for the message.
     """
     try:
         return model.model_validate(data)
@@ -297,18 +301,22 @@ def validated(
         # An unknown key is the likeliest cause of a missing one, so it is named first.
         problems = error.errors(include_url=False)
         first = min(problems, key=lambda item: item["type"] != "extra_forbidden")
-        raise UserError(_message(model, dict(first), source, place)) from None
+        raise UserError(_message(model, dict(first), source, place, owner)) from None
 
 
 def _message(
-    model: type[BaseModel], problem: dict[str, Any], source: SuiteSource, prefix: Location
+    model: type[BaseModel],
+    problem: dict[str, Any],
+    source: SuiteSource,
+    prefix: Location,
+    owner: str,
 ) -> str:
     """One line for one problem of pydantic; ``prefix`` is the model's place in the file."""
     path = tuple(part for part in problem["loc"] if not _is_union_tag(part))
     place = source.where((*prefix, *path))
     key = str(path[-1]) if path else "suite"
     dotted = shortened(".".join(map(str, path)))
-    parent = shortened(".".join(map(str, path[:-1]))) or "the suite"
+    parent = shortened(".".join(map(str, path[:-1]))) or owner
     if problem["type"] == "extra_forbidden":
         known = _fields_at(model, path[:-1])
         listed = f"; known: {', '.join(known)}" if known else ""

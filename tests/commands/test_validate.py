@@ -57,3 +57,10 @@ def test_validate_names_a_mistyped_task_of_lm_eval(refused, write_suite, plugins
         "validate", write_suite(), "--profile", "mini", "--set", task, "--plugins", plugins
     )
     assert "lm-eval has no task 'arc_esy' (did you mean 'arc_easy'?)" in message
+
+
+def test_what_is_wrong_in_every_profile_is_said_once(call):
+    wrong = "methods=[average, {compact: {temprature: 2}}]"
+    code, _, err = call("validate", GSM8K, "--set", wrong)
+    assert code == 2
+    assert err.count("\n") == 1 and "unknown key 'temprature' in method compact" in err

@@ -130,7 +130,7 @@ def test_variants_become_rows(lay_out):
         ({"compare_to": "stil"}, r"tiny\.yaml:\d+: compare_to names no row: 'stil' \(did you"),
         (
             {"methods": ["still", {"dummy": {"behav": "x"}}]},
-            r"tiny\.yaml:\d+: unknown key 'behav' .*\(did you mean 'behave'\?\)",
+            r"tiny\.yaml:\d+: unknown key 'behav' in method dummy \(did you mean 'behave'\?\)",
         ),
         (
             {"methods": ["still", {"dummy": {"behave": 3}}]},

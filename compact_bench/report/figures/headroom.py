@@ -118,8 +118,14 @@ def blocks(results: Results, places: Sequence[Headroom], measure: Measure) -> li
 def _gap(found: Difference | None, measure: Measure) -> Square:
     if found is None or not math.isfinite(found.mean):
         return Square("–")
-    value, width = (decimals(x, 1, scale(measure)) for x in (found.mean, found.half_width))
-    return Square(value, f"±{width}", 0.0, bold=found.clear)
+    value = decimals(found.mean, 1, scale(measure))
+    return Square(value, _around(found, 1, scale(measure)), 0.0, bold=found.clear)
+
+
+def _around(found: Difference, digits: int, scale: float = 1) -> str:
+    """The half-width of an interval; "" where it is not known."""
+    known = math.isfinite(found.half_width)
+    return f"±{decimals(found.half_width, digits, scale)}" if known else ""
 
 
 def _share(results: Results, place: Headroom, name: str, measure: Measure) -> Square:
@@ -129,12 +135,12 @@ def _share(results: Results, place: Headroom, name: str, measure: Measure) -> Sq
     star = "∗" if found.marked else ""
     if found.share is None:
         value = decimals(found.difference.mean, 1, scale(measure), signed=True)
-        width = decimals(found.difference.half_width, 1, scale(measure))
+        width = _around(found.difference, 1, scale(measure))
         good = math.copysign(_TINT, found.difference.mean * measure.shown.better)
         heat = good if found.marked else math.nan
-        return Square(value + star, f"±{width}", heat, bold=found.marked, italic=True)
-    value, width = decimals(found.share.mean, 2), decimals(found.share.half_width, 2)
-    return Square(value + star, f"±{width}", found.share.mean, bold=found.marked)
+        return Square(value + star, width, heat, bold=found.marked, italic=True)
+    value, width = decimals(found.share.mean, 2), _around(found.share, 2)
+    return Square(value + star, width, found.share.mean, bold=found.marked)
 
 
 def _auroc(found: Auroc) -> Square:

@@ -31,3 +31,12 @@ def test_blue_is_good_and_a_difference_without_headroom_has_no_place_on_the_scal
     assert control.italic and not control.heat > 0.5
     assert large.bold and large.heat > 0.2 and large.text.endswith("∗")
     assert detected.lines["consensus"][1].heat > 0 and weights.lines["full"][1].heat > 0
+
+
+def test_of_one_seed_no_half_width_is_drawn(tmp_path) -> None:
+    results = read(synthetic_worlds.make(tmp_path, seeds=(0,)))
+    gaps, shares, *_ = blocks(results, headrooms(results), headline(results))
+    lines = [*gaps.lines.values(), *shares.lines.values()]
+    squares = [square for line in lines for square in line]
+    assert any(square.text for square in squares)
+    assert {square.below for square in squares} == {""}
