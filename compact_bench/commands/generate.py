@@ -7,20 +7,15 @@ import os
 import re
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from compact_bench.commands.options import FOLDER, MIRROR, OVERRIDES, suite_of
 from compact_bench.errors import UserError, shortened
-from compact_bench.teachers.answers import (
-    INSTRUCTION,
-    AnswerFile,
-    Request,
-    Settings,
-    TeacherAnswer,
-    requests,
-)
+
+if TYPE_CHECKING:
+    from compact_bench.teachers.answers import AnswerFile, Request, TeacherAnswer
 
 _NAME = r"(?P<name>[A-Za-z0-9][\w.-]{0,99})"
 _TEACHER = re.compile(_NAME + r"=(?P<model>\S+)@(?P<url>https?://\S+)")
@@ -84,7 +79,7 @@ def _teacher(teacher: str | None, local: str | None) -> tuple[str, str, str]:
               help="[0.7]")  # fmt: skip
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), default=0, help="[0]")
 @click.option("--max-tokens", type=click.IntRange(1, 10**6), default=1024, help="Of each [1024].")
-@click.option("--instruction", default=INSTRUCTION, help="What follows the question.")
+@click.option("--instruction", help="What follows the question [to reason step by step].")
 @click.option("--price", type=Price(), metavar="IN,OUT", help="Of a million tokens, to be summed.")
 @click.option("--concurrency", type=click.IntRange(1, 1000), default=8, help="At a time [8].")
 @click.option("--retries", type=click.IntRange(0, 100), default=6, help="Of one request [6].")
@@ -116,6 +111,7 @@ def generate(
     questions stay unanswered.
     """
     from compact_bench.execution.prepare import training_questions
+    from compact_bench.teachers.answers import AnswerFile, Settings, requests
     from compact_bench.utils.files import locked, writable
 
     name, model, url = _teacher(teacher, local)
@@ -129,7 +125,8 @@ def generate(
         path.parent.mkdir(parents=True, exist_ok=True)
     busy = f"{path} is being written by another process; wait for it or stop it"
     with locked(path.with_name(f".{path.name}.lock"), busy):
-        answers = AnswerFile(path, Settings(name, model, **options))
+        given = {key: value for key, value in options.items() if value is not None}
+        answers = AnswerFile(path, Settings(name, model, **given))
         missing = [*answers.missing(wanted)]
         click.echo(f"{len(wanted)} rationales, {len(wanted) - len(missing)} of them asked before")
         failures: dict[str, list[Request]] = {}
