@@ -68,7 +68,7 @@ def test_the_tradeoff_has_a_point_for_each_row_and_seed(
     assert mean.get_title(loc="left") == "mean over forgetting tasks"
     assert len(axes) == len(OLD)
     place = [axis.get_title(loc="left") for axis in axes].index("mini one step")
-    drawn = np.vstack([points.get_offsets() for points in axes[place].collections])
+    drawn = np.vstack([points.get_xydata() for points in axes[place].lines])
     before = per_item(root, "base", "mini_one_step").mean()
     for label in ("compact", "answer_sft"):
         reasoning = per_item(root, label, "in_domain").mean(1)
