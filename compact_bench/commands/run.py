@@ -1,4 +1,4 @@
-"""`run`: tune where the suite asks for it, train, report; `merge` runs of several machines."""
+"""`run`: tune where the suite asks for it, train what is missing, then make the report."""
 
 from __future__ import annotations
 

@@ -38,7 +38,8 @@ from compact_bench.suite.sections import DATA_SUFFIXES, ColumnsSpec, DataSpec
 KEYS = ("question", "answer", "rationales", "choices", "teacher", "rationale", "generated")
 LONGEST_NAME = 100  # characters of a teacher's name, which is in tables
 SPEAKERS = {"user": ("user", "human"), "assistant": ("assistant", "gpt")}  # who speaks in a chat
-_THOUGHT = re.compile(r"^(?:\s*<think>)?(.*?)</think>", re.DOTALL)
+# What a text thinks first; a prompt may hold the opening tag.
+THOUGHT = re.compile(r"^(?:\s*<think>)?(.*?)</think>", re.DOTALL)
 
 # Names of files that could be meant as one of a user's own: what is in them is looked at.
 SUFFIXES = (*DATA_SUFFIXES, ".json", ".txt", ".gz", ".zip", ".xlsx")
@@ -152,7 +153,7 @@ def _thought(where: str, text: str, thinking: str | None) -> str:
             f"{where}: a rationale with think tags: data.thinking says whether what stands between "
             "them is read or cut"
         )
-    match = _THOUGHT.match(text)  # a prompt may hold the opening tag
+    match = THOUGHT.match(text)
     rest = text[match.end() :].strip() if match else ""
     if match is None or not rest or "<think>" in rest:
         raise UserError(f"{where}: a rationale that ends before its thinking does, or with it")

@@ -129,12 +129,17 @@ def suites(held: Sequence[Ranking]) -> Table:
 
 
 def worlds(held: Sequence[Ranking]) -> Table | None:
-    """Where each row is above the row compared to, where below, and where neither is known."""
+    """Where each row is above the row compared to, where below, and in how many it isn't known.
+
+    A world is a suite, or one of its conditions.
+    """
     found: dict[str, dict[str, list[str]]] = defaultdict(lambda: defaultdict(list))
     for one in held:
-        for row in one.rows:
-            if one.results.compared_to(row) is not None:
-                found[row.name][one.state(row)].append(one.name)
+        for row in one.results.rows:
+            measured = row.trained and one.measure in row.values
+            if measured and one.results.compared_to(row) is not None:
+                world = f"{one.name}, {row.condition}" if row.condition else one.name
+                found[row.name][one.state(row)].append(world)
     several = {name: by for name, by in found.items() if sum(map(len, by.values())) > 1}
     if not several:
         return None
@@ -142,10 +147,12 @@ def worlds(held: Sequence[Ranking]) -> Table | None:
         several, key=lambda name: (-len(several[name][ABOVE]), len(several[name][BELOW]))
     )
     columns: dict[str, list[str]] = {"row": names}
-    for state in (ABOVE, UNCLEAR, BELOW):
-        columns[state] = [", ".join(several[name][state]) or NONE for name in names]
+    for state in (ABOVE, BELOW):
+        columns[state] = ["; ".join(several[name][state]) or NONE for name in names]
+    columns[UNCLEAR] = [str(len(several[name][UNCLEAR])) for name in names]
     text = Caption(
-        "Rows of two suites and more, by the difference to the row that each suite compares to.",
+        "Rows of two worlds and more, by the difference to the row that each suite compares to; a "
+        "world is a suite, or one of its conditions. No claim: in how many.",
         "A suite of fewer than five seeds allows no claim.",
     )
     return formats.table("worlds", "Which world each row holds in", text, columns, pd.DataFrame())
@@ -172,8 +179,7 @@ def ranking_table(one: Ranking) -> Table:
     ]
     columns["done"] = [f"{len(row.done)}/{len(row.cells)}" for row in rows]
     about = verdict(results)
-    where = f"Under the condition {about.condition}." if about and about.condition else ""
-    text = Caption(" ".join(filter(None, [where, *(about.sentences if about else ())])), "")
+    text = Caption(" ".join(about.sentences if about else ()), "")
     name = "-".join(one.page.split("/")[:-1])
     return formats.table(name, one.name, text, columns, pd.DataFrame())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -87,6 +88,7 @@ def verdict(results: Results) -> Verdict | None:
     sentences = (
         _best(results, best, measure),
         _beside(results, best, alike, trained, measure),
+        *_over_conditions(results, measure),
     )
     tiles = _tiles(results, best, alike, trained, measure)
     other = results.compared_to(best)
@@ -97,9 +99,9 @@ def verdict(results: Results) -> Verdict | None:
 def _best(results: Results, best: Row, measure: Measure) -> str:
     """Which row is best, and by how much."""
     value = number(best.summary(measure).mean, measure) + ("%" if measure.shown.percent else "")
-    first = (
-        f"{best.name} is the best trained row ({measure.task_title}: {measure.shown.title} {value})"
-    )
+    where = f" under {best.condition}" if best.condition else ""
+    known = f"{measure.task_title}: {measure.shown.title} {value}"
+    first = f"{best.name} is the best trained row{where} ({known})"
     reference, found = results.compared_to(best), results.difference(best, measure)
     if reference is None or found is None:
         alone = "one seed supports no claim" if len(results.seeds) < 2 else "no row is above it"
@@ -112,6 +114,27 @@ def _best(results: Results, best: Row, measure: Measure) -> str:
     width = number(found.half_width, measure)
     verdict = "" if claims.family(results).survives(best, measure) else ", which is no claim"
     return f"{first}, {gap} ± {width}{unit} {more} {reference.name}{verdict}."
+
+
+def _over_conditions(results: Results, measure: Measure) -> list[str]:
+    """In how many conditions a row is above and below the one compared to, as claims; [] for one.
+
+    Of the rows that no truth was told; those with the most claims above, then the fewest below.
+    """
+    family, better = claims.family(results), measure.shown.better
+    told = {results.suite.get("regret_to"), results.suite.get("without_faults")}
+    above, below = Counter[str](), Counter[str]()
+    for row in results.rows:
+        found = results.difference(row, measure)
+        if row.trained and found is not None and family.survives(row, measure):
+            (above if better * found.mean > 0 else below)[row.name] += 1
+    names = [name for name in dict.fromkeys([*above, *below]) if name not in told]
+    if len(results.conditions) < 2 or not names:
+        return []
+    names = sorted(names, key=lambda name: (-above[name], below[name]))[:MOST_NAMES]
+    counts = ", ".join(f"{name} in {above[name]} and {below[name]}" for name in names)
+    every, other = len(results.conditions), captions.reference(results)
+    return [f"Of {every} conditions, clearly above and below {other}: {counts}."]
 
 
 def _beside(

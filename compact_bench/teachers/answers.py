@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import threading
 from collections import Counter
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ import pandas as pd
 
 from compact_bench.data.answers import rationale_answer, same_answer
 from compact_bench.data.importers import numbered_rows
+from compact_bench.data.own_files import THOUGHT
 from compact_bench.data.splits import question_id
 from compact_bench.errors import UserError
 from compact_bench.utils.files import is_file, writable
@@ -87,7 +87,7 @@ def rejection(request: Request, answer: TeacherAnswer, accept: str) -> str:
     """
     if answer.finish != "stop":
         return f"not written to its end ({answer.finish})"
-    said = re.sub(r"^(?:\s*<think>)?.*?</think>", "", answer.text, flags=re.DOTALL)
+    said = THOUGHT.sub("", answer.text)
     if not said.strip() or "<think>" in said:
         return "empty"
     if accept == "right":

@@ -24,9 +24,8 @@ from compact_bench.utils import files
 
 SUFFIX = ".lease"
 BEAT = 10.0  # seconds
-SILENCE = (
-    120.0  # seconds after which a lease of another machine is given up; NFS may show old times
-)
+# Seconds after which a lease of another machine is given up; NFS may show old times.
+SILENCE = 120.0
 UNWRITTEN = 5.0  # the same of a lease without content: who created it died before writing it
 
 

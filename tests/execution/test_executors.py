@@ -6,6 +6,7 @@ import importlib.util
 import math
 import os
 import sys
+import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -33,9 +34,13 @@ def needs(name):
 
 
 @pytest.fixture(scope="module")
-def run(tmp_path_factory):
+def home(tmp_path_factory):
+    return tmp_path_factory.mktemp("home")
+
+
+@pytest.fixture(scope="module")
+def run(home):
     """Run three cells; return the lines, and what is left but logs, by its path."""
-    home = tmp_path_factory.mktemp("home")
     (home / "tiny.yaml").write_text(yaml.safe_dump(tiny_suite(*data_files_in(home))))
     suite, plugins = load_suite(home / "tiny.yaml"), plugins_in(home)
 
@@ -69,6 +74,35 @@ def test_jobs_of_submitit_leave_what_the_local_pool_leaves(run, local):
 @needs("ray")
 def test_tasks_of_ray_leave_what_the_local_pool_leaves(run, local):
     assert run("ray", executor="ray", jobs=2)[1] == local
+
+
+@needs("ray")
+def test_a_killed_node_of_ray_costs_its_cell_a_second_try(run, local, monkeypatch, home):
+    """Two nodes on this machine, each with a cell when one of them is killed."""
+    from ray.cluster_utils import Cluster
+
+    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 1})
+    node, slow = cluster.add_node(num_cpus=1), home / "plugins" / "slow"
+    monkeypatch.setenv("RAY_ADDRESS", cluster.address)
+    slow.touch()  # no cell ends while it is there
+
+    def kill():
+        deadline = time.monotonic() + 120
+        while len([*(home / "nodes").rglob("tries")]) < 2 and time.monotonic() < deadline:
+            time.sleep(0.1)
+        cluster.remove_node(node, allow_graceful=False)
+        slow.unlink()
+
+    with ThreadPoolExecutor(1) as pool:
+        killed = pool.submit(kill)
+        lines, left = run("nodes", executor="ray", jobs=2)
+        killed.result()
+    cluster.shutdown()
+    assert len([line for line in lines if "its machine was lost" in line]) == 1
+    assert {p: b for p, b in left.items() if p.name != "tries"} == {
+        p: b for p, b in local.items() if p.name != "tries"
+    }
 
 
 def test_a_lost_machine_costs_a_second_try(run, local, monkeypatch):

@@ -57,7 +57,7 @@ def test_rows_stand_by_tier_with_retention_and_cost(root: Path):
 
 def test_a_gain_holds_where_it_is_claimed(root: Path):
     found = {row[0]: row[1:] for row in lines(root, "Which world each row holds in")}
-    assert found["compact"] == ["clear mini", "single mini", "–"]
+    assert found["compact"] == ["clear mini", "–", "1"]
     assert found["answer_sft"][0] == "–"
     assert "average" not in found
 

@@ -17,7 +17,7 @@ from compact_bench.report import verdict as verdicts
 from compact_bench.report.contents import FIGURES, SECTIONS, TABLES, section
 from compact_bench.report.page import CAPTION, build, first_words
 from compact_bench.report.verdict import Drawn, verdict
-from tests import synthetic
+from tests import synthetic, synthetic_worlds
 from tests.html_page import parsed
 from tests.synthetic import Made
 
@@ -157,3 +157,19 @@ def test_a_cost_as_the_reference_s_is_no_multiple(tmp_path: Path, share: float, 
     found = verdict(read(root))
     assert found and found.solved_by == ("compact", "average")
     assert words in found.sentences[1] and "1 times" not in " ".join(found.sentences)
+
+
+def test_with_conditions_the_sentence_says_which_and_the_last_counts_them(tmp_path: Path):
+    results = read(synthetic_worlds.make(tmp_path))
+    found, measure = verdict(results), results.headlines("reasoning")[0]
+    assert f" is the best trained row under {found.condition} (" in found.sentences[0]
+    family = claims.family(results)
+    signs = {
+        row.condition: results.difference(row, measure).mean > 0
+        for row in results.rows
+        if row.name == "full" and family.survives(row, measure)
+    }
+    counts = sum(signs.values()), len(signs) - sum(signs.values())
+    assert sum(counts) > 0
+    assert "full in {} and {}".format(*counts) in found.sentences[2]
+    assert found.sentences[2].startswith("Of 3 conditions, ") and "oracle" not in found.sentences[2]

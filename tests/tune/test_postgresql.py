@@ -85,20 +85,8 @@ def test_two_processes_share_a_study_and_one_is_killed(server, write_suite, opti
         for log in logs:
             with log.open("w") as file:
                 processes.append(subprocess.Popen(command, stdout=file, stderr=file))
-        storage = open_storage(server, folder)
-
-        def running() -> list[optuna.trial.FrozenTrial]:
-            names = optuna.get_all_study_names(storage)
-            if "tiny/mini/knobs" not in names:
-                return []
-            study = optuna.load_study(study_name="tiny/mini/knobs", storage=storage)
-            trials = study.get_trials(states=[TrialState.RUNNING])
-            return [one for one in trials if (folder / "runs").exists() and one.params]
-
-        def asked() -> set[str]:
-            return {str(one.user_attrs.get(WORKER)) for one in running()}
-
-        _until(lambda: len(asked()) == 2, "both processes are in a trial")
+        runs = folder / "runs"  # a trial whose cell has begun has its whole draw
+        _until(lambda: len([*runs.glob("*/tries")]) == 2, "both processes train a cell")
         processes[0].kill()
         processes[0].wait()
         slow.unlink()
@@ -107,6 +95,7 @@ def test_two_processes_share_a_study_and_one_is_killed(server, write_suite, opti
         for process in processes:
             process.kill()
             process.wait()
+    storage = open_storage(server, folder)
     study = optuna.load_study(study_name="tiny/mini/knobs", storage=storage)
     states = [trial.state for trial in study.trials]
     assert states.count(TrialState.COMPLETE) == TRIALS

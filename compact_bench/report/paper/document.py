@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import jinja2
+from markupsafe import Markup
 
 from compact_bench.analysis import claims
 from compact_bench.analysis.results import Results, read
@@ -27,6 +28,7 @@ from compact_bench.utils.files import write_bytes, write_text
 
 DOCUMENT = "paper.tex"
 TEMPLATE = "paper.tex.j2"
+UNBROKEN = 6  # characters of an address without a place to break the line
 
 
 @dataclass(frozen=True)
@@ -91,8 +93,10 @@ def _document(
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        finalize=lambda value: escape_latex(value) if isinstance(value, str) else value,
+        finalize=lambda value: value if isinstance(value, Markup) else escape_latex(str(value)),
     )
+    environment.filters["verbatim"] = Markup  # names of files and labels, keys
+    environment.filters["breakable"] = _breakable
     found = verdict(results)
     by_name = {picture.name: picture for picture in pictures}
     front = next((by_name[name] for name in FRONT if name in by_name), None)
@@ -109,6 +113,16 @@ def _document(
         chat=bool(results.suite.get("student", {}).get("chat")),
         cited=any(source.key for source in used.values()),
     )
+
+
+def _breakable(text: str) -> Markup:
+    """A text of which a line may break within long words: addresses have no spaces."""
+
+    def broken(word: str) -> str:
+        parts = (word[at : at + UNBROKEN] for at in range(0, len(word), UNBROKEN))
+        return r"\allowbreak{}".join(map(escape_latex, parts))
+
+    return Markup(" ".join(map(broken, text.split())))
 
 
 def _methods(results: Results, used: Mapping[str, Source]) -> list[tuple[str, str, str]]:

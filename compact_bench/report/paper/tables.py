@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -13,9 +14,11 @@ from compact_bench.report.verdict import Drawn, verdict
 
 MOST_COLUMNS = 7
 WIDEST = 68  # characters of 4.6 pt, a digit at \small, in article's 345 pt less the gaps of columns
+WIDEST_HEADING = 12  # characters of a line
 LONGEST_NAME = 24  # characters; longer names of rows are cut before their brackets
 A_PAGE = 36  # rows; longer tables break over pages
 CAPTION_WORDS = 40
+GAPS = r"\setlength{\tabcolsep}{3.5pt}\setlength{\belowcaptionskip}{4pt}"
 # Of the report's tables, those that a paper's appendix has.
 APPENDIX = ("ladder", "ablation", "headroom", "forgetting", "selection", "twins", "cost")
 
@@ -48,7 +51,8 @@ def main_table(results: Results) -> PaperTable | None:
         kept if results.headlines("forgetting") else "",
         captions.seeds(results),
     ]
-    title = str(results.suite.get("title") or results.suite.get("suite"))
+    title = captions.sentence(str(results.suite.get("title") or results.suite.get("suite")))
+    title += f" Under {found.condition}." if found.condition else ""
     text = " ".join(filter(None, notes))
     return fitted(PaperTable("main", title, found.table.columns, rows, text))
 
@@ -61,7 +65,7 @@ def appendix_tables(results: Results) -> list[PaperTable]:
 
 def _of_report(table: Table) -> PaperTable:
     notes = " ".join([table.caption.own, *(f"{note}." for note in table.notes)])
-    return fitted(PaperTable(table.name, table.title, table.columns, table.rows, notes))
+    return fitted(PaperTable(table.name, f"{table.title}.", table.columns, table.rows, notes))
 
 
 def fitted(table: PaperTable) -> PaperTable:
@@ -81,15 +85,12 @@ def fitted(table: PaperTable) -> PaperTable:
 
 
 def heading_lines(title: str) -> list[str]:
-    """A heading on two lines, cut at the space that leaves the shorter longest line.
+    """A heading on several short lines.
 
     >>> heading_lines("in another form, %")
     ['in another', 'form, %']
     """
-    words = title.split()
-    cuts = [(" ".join(words[:i]), " ".join(words[i:])) for i in range(1, len(words))]
-    best = min(cuts, key=lambda pair: max(map(len, pair)), default=(title,))
-    return [*best]
+    return textwrap.wrap(title, WIDEST_HEADING, break_long_words=False) or [""]
 
 
 def entry_lines(text: str) -> list[str]:
@@ -111,14 +112,14 @@ def table_tex(table: PaperTable) -> str:
     head = " & ".join(_stacked(heading_lines(title), "c") for title in table.columns) + r" \\"
     body = [" & ".join(map(_entry, row)) + r" \\" for row in table.rows]
     shape = "l" + "r" * (len(table.columns) - 1)
-    caption = rf"\caption{{{escape_latex(table.caption)}.}}\label{{tab:{table.name}}}"
+    caption = rf"\caption{{{escape_latex(table.caption)}}}\label{{tab:{table.name}}}"
     notes = rf"{{\footnotesize {escape_latex(table.notes)}\par}}" if table.notes else ""
     if len(table.rows) > A_PAGE:
         return _long(shape, caption, head, body, notes)
     return "\n".join(
         [
             r"\begin{table}[htbp]",
-            r"\centering\small\setlength{\tabcolsep}{3.5pt}",
+            rf"\centering\small{GAPS}",
             caption,
             rf"\begin{{tabular}}{{{shape}}}",
             *_ruled(head, body),
@@ -147,7 +148,7 @@ def _ruled(head: str, body: Sequence[str]) -> Iterable[str]:
 def _long(shape: str, caption: str, head: str, body: Sequence[str], notes: str) -> str:
     return "\n".join(
         [
-            r"{\small\setlength{\tabcolsep}{3.5pt}",
+            rf"{{\small{GAPS}",
             rf"\begin{{longtable}}{{{shape}}}",
             rf"{caption}\\",
             *(r"\toprule", head, r"\midrule", r"\endfirsthead"),

@@ -15,14 +15,18 @@ from tests.synthetic import Made
 LABELS = ("base", "average", "compact", "single_teacher[reordered]")
 TITLE = "50% of a_b & \\input{/etc/passwd} #1 ~ {x} $y$"
 BIBTEX = "@misc{cui2026,\n  title={One},\n  year={2026}\n}"
-SOURCES = {"compact": Source("arXiv:2601.13992", BIBTEX)}
+SOURCES = {
+    "compact": Source("arXiv:2601.13992", BIBTEX),
+    "average": Source(f"https://papers.example.org/paper_100%25/{'0123456789abcdef' * 4}.html"),
+}
 
 
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The records, and beside them the paper."""
     root = tmp_path_factory.mktemp("records")
-    synthetic.make(root, Made(labels=LABELS, items=20, steps=4, suite={"title": TITLE}))
+    made = Made(labels=LABELS, items=20, steps=4, latent=True, suite={"title": TITLE})
+    synthetic.make(root, made)
     write_paper(root, root / "paper", SOURCES)
     return root
 
