@@ -29,27 +29,28 @@ from compact_bench.report.parts.numbers import NONE, spread, with_spread
 from compact_bench.suite.metrics import Measure
 
 GAPS = {
-    HARM: "harm ({without_faults} − {reference})",
     RECOVERABLE: "recoverable ({truth} − {reference})",
+    HARM: "harm ({without_faults} − {reference})",
     PRICE: "price of filtering ({without_faults} − {truth})",
 }
 
 
 def headroom(results: Results) -> Table | None:
-    """By condition harm, recoverable and the price of filtering; None without these rows."""
+    """By condition recoverable, harm and the price of filtering; None without these rows."""
     found, measure = headrooms(results), headline(results)
     if not found or measure is None:
         return None
     rows = {"reference": "compare_to", "truth": "regret_to", "without_faults": "without_faults"}
     names = {row: str(results.suite[key]) for row, key in rows.items()}
     columns = {"condition": [one.condition or "all data" for one in found]}
+    # What may be gained stands first: a narrow page has room for a few columns.
+    for gap, title in GAPS.items():
+        columns[title.format(**names)] = [with_spread(one.gaps[gap], measure) for one in found]
     for role, name in names.items():
         values = [getattr(one, role) for one in found]
         columns[f"{name}, %" if measure.shown.percent else name] = [
             with_spread(row.summary(measure), measure) if row else NONE for row in values
         ]
-    for gap, title in GAPS.items():
-        columns[title.format(**names)] = [with_spread(one.gaps[gap], measure) for one in found]
     numbers = [
         {"condition": one.condition, "gap": gap} | vars(one.gaps[gap] or Difference(NAN))
         for one in found
